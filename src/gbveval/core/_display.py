@@ -1,0 +1,159 @@
+"""How an `Estimates` looks: a tidy frame, a card in text and HTML, a forest plot (the one room of `core` with pandas)."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gbveval.core.estimand import EFFECTS
+from gbveval.core.estimates import TIDY_COLUMNS, Estimates, inverse_link
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+# A card is to be read at a glance; the rest is in tidy().
+MAXIMUM_CARD_ROWS = 12
+INK, ACCENT = "#1b1b1b", "#0072b2"
+RATIO_CONTRASTS = {"risk_ratio", "odds_ratio", "rate_ratio", "prevalence_ratio"}
+
+
+def tidy(estimates: Estimates, level: float | None) -> pd.DataFrame:
+    """Return the rows as a pandas frame with the pinned columns first."""
+    import pandas as pd
+
+    records = estimates.records(level)
+    own = list(dict.fromkeys(key for record in records for key in record if key not in TIDY_COLUMNS))
+    return pd.DataFrame(records, columns=[*TIDY_COLUMNS, *own])
+
+
+def format_number(value: Any) -> str:
+    """Return a number with about three significant digits, never in scientific notation when it is of common size."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    magnitude = abs(value)
+    if magnitude >= 1000:
+        return f"{value:,.0f}"
+    if magnitude >= 100:
+        return f"{value:.1f}"
+    if magnitude >= 0.1 or magnitude == 0:
+        return f"{value:.3f}".rstrip("0").rstrip(".") if magnitude >= 10 else f"{value:.3f}"
+    return f"{value:.4f}" if magnitude >= 0.001 else f"{value:.2e}"
+
+
+def format_p(value: float | None) -> str:
+    """Return a p-value as people print it."""
+    if value is None:
+        return "–"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _rows(estimates: Estimates) -> tuple[list[str], list[list[str]], int]:
+    percent = f"{100 * estimates.level:g} % interval"
+    header = ["outcome", "term", "estimate", percent, "p", "units", "clusters"]
+    lines = []
+    records = estimates.records()
+    for record in records[:MAXIMUM_CARD_ROWS]:
+        interval = "–"
+        if record["conf_low"] is not None:
+            interval = f"{format_number(record['conf_low'])} to {format_number(record['conf_high'])}"
+        lines.append(
+            [
+                record["outcome"],
+                record["term"],
+                format_number(record["estimate"]),
+                interval,
+                format_p(record["p_value"]),
+                "–" if record["n_units"] is None else f"{record['n_units']:,}",
+                "–" if record["n_clusters"] is None else f"{record['n_clusters']:,}",
+            ]
+        )
+    return header, lines, len(records) - len(lines)
+
+
+def _heading(estimates: Estimates) -> str:
+    words = list(dict.fromkeys(row.estimand.words() for row in estimates.terms))
+    more = f" and {len(words) - 2} more" if len(words) > 2 else ""
+    return "; ".join(words[:2]) + more
+
+
+def _notes(estimates: Estimates) -> list[str]:
+    notes = list(estimates.method.sentences())
+    kinds = [kind for kind in dict.fromkeys(estimates.interval_kinds()) if kind != "none"]
+    if kinds:
+        notes.append(f"Intervals: {', '.join(kinds)}, level {estimates.level:g}.")
+    notes += [f"Undefined: {row.term}: {row.reason}." for row in estimates.terms if row.value is None and row.reason][:5]
+    notes += [f"Check {item.name}: {item.status}: {item.message}" for item in estimates.checks]
+    return notes
+
+
+def summary(estimates: Estimates) -> str:
+    """Return the card as text."""
+    header, lines, more = _rows(estimates)
+    widths = [max(len(row[i]) for row in [header, *lines]) for i in range(len(header))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *lines]]
+    if more:
+        table.append(f"... and {more} more rows in tidy()")
+    return "\n".join([f"{estimates.estimator}: {_heading(estimates)}", "", *table, "", *_notes(estimates)])
+
+
+def html(estimates: Estimates) -> str:
+    """Return the card as HTML; every text is escaped."""
+    header, lines, more = _rows(estimates)
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in lines)
+    rest = f"<p>and {more} more rows in tidy()</p>" if more else ""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in _notes(estimates))
+    return (
+        f"<div><p><b>{escape(estimates.estimator)}</b>: {escape(_heading(estimates))}</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}<ul>{notes}</ul></div>"
+    )
+
+
+def plot(estimates: Estimates, ax: Axes | None) -> Axes:
+    """Draw points with intervals, first row on top; an event study is drawn along time."""
+    import matplotlib.pyplot as plt
+
+    low, high = estimates.intervals()
+    shown = [i for i, row in enumerate(estimates.terms) if row.value is not None and row.kind != "test"]
+    links = {estimates.terms[i].estimand.link for i in shown}
+    link = links.pop() if len(links) == 1 else "identity"
+    value = np.array([inverse_link(link, estimates.terms[i].value) for i in shown])
+    lower, upper = inverse_link(link, low[shown]), inverse_link(link, high[shown])
+    event_times = [dict(estimates.terms[i].extra).get("event_time") for i in shown]
+    along_time = len(shown) > 1 and all(time is not None for time in event_times)
+    if ax is None:
+        size = (7.0, 3.6) if along_time else (7.0, 1.2 + 0.34 * max(len(shown), 1))
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    contrast = estimates.terms[shown[0]].estimand.contrast.replace("_", " ") if shown else ""
+    null = 1.0 if link == "log" else 0.0
+    errors = np.abs(np.nan_to_num(np.vstack([value - lower, upper - value])))
+    if along_time:
+        times = np.array(event_times, dtype=float)
+        ax.axhline(null, color=INK, linewidth=0.8)
+        ax.axvline(-0.5, color=INK, linewidth=0.8, linestyle=":")
+        ax.errorbar(times, value, yerr=errors, fmt="o", color=ACCENT, ecolor=ACCENT, capsize=3, markersize=5)
+        ax.set_xlabel("periods since the intervention began")
+        ax.set_ylabel(contrast)
+        return ax
+    positions = np.arange(len(shown))[::-1]
+    if link != "logit" and shown and estimates.terms[shown[0]].estimand.contrast not in ("mean", "proportion"):
+        ax.axvline(null, color=INK, linewidth=0.8)
+    ax.errorbar(value, positions, xerr=errors, fmt="o", color=ACCENT, ecolor=ACCENT, capsize=3, markersize=5)
+    if link == "log":
+        ax.set_xscale("log")
+    outcomes = {estimates.terms[i].outcome for i in shown}
+    several = len(outcomes) > 1
+    names = [f"{estimates.terms[i].outcome}: {estimates.terms[i].term}" if several else estimates.terms[i].term for i in shown]
+    # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
+    ax.set_yticks(positions, names, parse_math=False)
+    ax.set_ylim(-0.7, len(shown) - 0.3)
+    ax.set_xlabel(contrast)
+    return ax
+
+
+def effect_words(effect: str) -> str:
+    """Return an effect as a reader would say it."""
+    return EFFECTS[effect]

@@ -1,0 +1,98 @@
+"""What a number is an estimate of: a frozen value that is declared before the data are seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+EFFECTS: Final = {
+    "ITT": "effect of being assigned",
+    "ATE": "average treatment effect",
+    "ATT": "average effect on the treated",
+    "LATE": "average effect on those who take it up because they were assigned",
+    "group_time_ATT": "average effect on a cohort in a period",
+    "association": "association, not an effect",
+    "prevalence": "prevalence",
+    "site_effect": "effect in a site",
+    "average_effect": "average effect over sites",
+    "new_site_effect": "effect in a new site",
+    "between_site_sd": "standard deviation of effects between sites",
+    "nuisance": "a coefficient of the working model, without a causal reading",
+    "pretest": "test that all pre-treatment differences are zero",
+}
+CONTRASTS: Final = {
+    "mean_difference": "identity",
+    "risk_difference": "identity",
+    "standardised_mean_difference": "identity",
+    "risk_ratio": "log",
+    "odds_ratio": "log",
+    "rate_ratio": "log",
+    "prevalence_ratio": "log",
+    "prevalence_difference": "identity",
+    "mean": "identity",
+    "proportion": "logit",
+    "log_odds_ratio": "identity",
+    "standard_deviation": "identity",
+    "none": "identity",
+}
+POPULATIONS: Final = (
+    "participant_average",
+    "cluster_average",
+    "treated",
+    "compliers",
+    "sites",
+    "survey_population",
+    "sample",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimand:
+    """A quantity to learn: what effect, in which contrast, for whom, on which scale.
+
+    Parameters
+    ----------
+    effect : str
+        One of `EFFECTS`: "ITT", "ATT", "association", ...
+    contrast : str
+        One of `CONTRASTS`: "risk_difference", "rate_ratio", ...
+    population : str
+        Over whom the average is taken: "participant_average", "cluster_average", "treated", ...
+    scale : str
+        "marginal" (compares populations) or "conditional" (compares people alike in the covariates). They differ
+        for odds ratios and must never be compared.
+
+    Examples
+    --------
+    >>> Estimand("ITT", "risk_ratio").link
+    'log'
+    """
+
+    effect: str
+    contrast: str
+    population: str = "participant_average"
+    scale: str = "marginal"
+
+    def __post_init__(self) -> None:
+        for name, known in (("effect", EFFECTS), ("contrast", CONTRASTS), ("population", POPULATIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"{name} {value!r} is not known; choose one of {', '.join(known)}.")
+        if self.scale not in ("marginal", "conditional"):
+            raise ValueError(f"scale must be 'marginal' or 'conditional', not {self.scale!r}.")
+
+    @property
+    def link(self) -> str:
+        """The scale on which estimate and covariance are kept: identity, log or logit."""
+        return CONTRASTS[self.contrast]
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a report may speak of an effect; an association never is one."""
+        return self.effect not in ("association", "prevalence", "nuisance", "pretest")
+
+    def words(self) -> str:
+        """Return the estimand as a reader would say it."""
+        contrast = self.contrast.replace("_", " ")
+        whom = self.population.replace("_", " ")
+        return f"{EFFECTS[self.effect]} ({contrast}; {whom}; {self.scale})"

@@ -1,0 +1,487 @@
+"""The one result type: rows of estimates with their joint uncertainty, support, method, checks and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.errors import DesignError
+from gbveval.core.estimand import Estimand
+from gbveval.core.flow import Flow
+from gbveval.core.method import Cell, Check, Method
+from gbveval.core.provenance import Provenance
+from gbveval.numerics.inference import check_level, f_upper, wald
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from gbveval.core.posterior import Posterior
+
+FloatArray = NDArray[np.float64]
+TIDY_COLUMNS = (
+    "estimator",
+    "outcome",
+    "estimand",
+    "contrast",
+    "term",
+    "estimate",
+    "std_error",
+    "statistic",
+    "df",
+    "p_value",
+    "conf_low",
+    "conf_high",
+    "level",
+    "interval_kind",
+    "n_units",
+    "n_clusters",
+)
+
+
+def inverse_link(link: str, value: Any) -> Any:
+    """Return `value` on the scale that people read: exp for log, the proportion for logit."""
+    if link == "log":
+        return np.exp(value)
+    if link == "logit":
+        return 1.0 / (1.0 + np.exp(-np.asarray(value)))
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One row: a point, a bound or a test.
+
+    Parameters
+    ----------
+    term : str
+        What the row is: an arm against control, a cohort and period, a site.
+    estimand : Estimand
+        What it estimates.
+    outcome : str
+        Name of the outcome.
+    value, std_error : float or None
+        On the estimand's link scale (log for ratios). None when undefined: `reason` then says why.
+    df : float
+        Degrees of freedom of the t reference; infinite for the normal.
+    kind : str
+        "point", "bound" or "test".
+    interval : tuple of (float, float) or None
+        Limits on the link scale where they are not value +- quantile x std_error; they hold at one level only.
+    statistic, df2, p_value : float or None
+        Only for tests, which have no estimate.
+    n_units, n_clusters : int or None
+        What the row rests on.
+    support : tuple of Cell
+        Counts by arm or level, for disclosure control.
+    reason : str
+        Why something is undefined; empty otherwise.
+    extra : tuple of (str, float or str or None)
+        Columns of the method's own, printed after the common ones.
+    """
+
+    term: str
+    estimand: Estimand
+    outcome: str
+    value: float | None
+    std_error: float | None
+    df: float = float("inf")
+    kind: str = "point"
+    interval: tuple[float, float] | None = None
+    statistic: float | None = None
+    df2: float | None = None
+    p_value: float | None = None
+    n_units: int | None = None
+    n_clusters: int | None = None
+    support: tuple[Cell, ...] = ()
+    reason: str = ""
+    extra: tuple[tuple[str, float | str | None], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("point", "bound", "test"):
+            raise ValueError(f"A row is a point, a bound or a test, not {self.kind!r}.")
+        if self.kind == "point" and (self.value is None or self.std_error is None) and not self.reason:
+            raise ValueError("An undefined value needs a reason.")
+        if self.value is not None and not np.isfinite(self.value):
+            raise ValueError("A value that is not finite must be given as None, with a reason.")
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A uniform band: one critical value for several terms, found by simulation from their covariance.
+
+    Parameters
+    ----------
+    n_draws : int
+        Simulated draws.
+    seed : int
+        Seed of the draws, so that another level re-uses the same ones.
+    members : tuple of int
+        Rows the band covers together.
+    """
+
+    n_draws: int
+    seed: int
+    members: tuple[int, ...]
+
+    def critical_value(self, covariance: FloatArray, level: float) -> float:
+        """Return the sup-t critical value of the members at a level."""
+        from gbveval.numerics.uniform_band import sup_t_critical_value
+
+        chosen = np.asarray(self.members)
+        return sup_t_critical_value(
+            covariance[np.ix_(chosen, chosen)],
+            level=level,
+            n_draws=self.n_draws,
+            rng=np.random.default_rng(self.seed),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """Estimates of every method, frequentist or Bayesian, one row or a hundred.
+
+    Parameters
+    ----------
+    estimator : str
+        Registered name of the method.
+    terms : tuple of Term
+        The rows.
+    covariance : ndarray, shape (terms, terms)
+        Joint covariance on the link scale; NaN where undefined.
+    method : Method
+        How it was made, in words.
+    level : float
+        Level of the intervals shown.
+    checks : tuple of Check
+        What was looked at.
+    provenance : Provenance
+        Digests, seed, versions.
+    flow : Flow or None
+        Who was analysed.
+    posterior : Posterior or None
+        For Bayesian answers: mean, sd, cdf, quantiles and joint draws.
+    band : Band or None
+        Makes the intervals of its members a uniform band.
+    influence : ndarray or None
+        Shape (independent units, terms); the covariance is its cross-product, times any factor that the method names.
+        It gives outcomes away up to shift and scale, so it lives in memory only: it is in no JSON and no pickle.
+
+    Examples
+    --------
+    >>> import gbveval as gbv
+    >>> frame = {"y": [1.0, 2.0, 4.0, 5.0], "arm": ["a", "a", "b", "b"]}
+    >>> trial = gbv.Trial(frame, outcome="y", arm="arm", control="a")
+    >>> answer = gbv.DifferenceInMeans().estimate(trial)
+    >>> float(answer.tidy()["estimate"].iloc[0])
+    3.0
+    """
+
+    estimator: str
+    terms: tuple[Term, ...]
+    covariance: FloatArray
+    method: Method
+    level: float = 0.95
+    checks: tuple[Check, ...] = ()
+    provenance: Provenance = field(default_factory=Provenance)
+    flow: Flow | None = None
+    posterior: Posterior | None = None
+    band: Band | None = None
+    influence: FloatArray | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
+        count = len(self.terms)
+        if self.covariance.shape != (count, count):
+            raise ValueError(f"The covariance must be {count} by {count}, as there are {count} rows.")
+        if self.influence is not None and self.influence.shape[1] != count:
+            raise ValueError("The influence functions must have one column a row of the estimates.")
+        for array in (self.covariance, self.influence):
+            if array is not None:
+                array.flags.writeable = False
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def __getitem__(self, key: str | int) -> Term:
+        if isinstance(key, int):
+            return self.terms[key]
+        return self.terms[self.index(key)]
+
+    def index(self, term: str) -> int:
+        """Return the position of a row by its term; raises if it is absent or not unique."""
+        found = [number for number, row in enumerate(self.terms) if row.term == term]
+        if len(found) != 1:
+            known = ", ".join(dict.fromkeys(row.term for row in self.terms))
+            raise DesignError(f"{len(found)} rows are called {term!r}; the terms are: {known}.")
+        return found[0]
+
+    @property
+    def values(self) -> FloatArray:
+        """Estimates on the link scale, NaN where undefined."""
+        return np.array([np.nan if row.value is None else row.value for row in self.terms])
+
+    @property
+    def std_errors(self) -> FloatArray:
+        """Standard errors (posterior standard deviations) on the link scale, NaN where undefined."""
+        return np.array([np.nan if row.std_error is None else row.std_error for row in self.terms])
+
+    def check(self, name: str) -> Check:
+        """Return a check by name."""
+        for item in self.checks:
+            if item.name == name:
+                return item
+        known = ", ".join(item.name for item in self.checks) or "none"
+        raise DesignError(f"There is no check {name!r}; there are: {known}.")
+
+    def intervals(self, level: float | None = None) -> tuple[FloatArray, FloatArray]:
+        """Return lower and upper limits on the link scale, NaN where undefined."""
+        asked = self.level if level is None else check_level(level)
+        if self.posterior is not None:
+            tails = ((1.0 - asked) / 2.0, (1.0 + asked) / 2.0)
+            limits = np.array([[self.posterior.quantile(i, p) for p in tails] for i in range(len(self.terms))])
+            return limits[:, 0], limits[:, 1]
+        dfs = np.array([row.df for row in self.terms])
+        answer = wald(self.values, self.std_errors, df=dfs, level=asked)
+        low, high = answer.conf_low.copy(), answer.conf_high.copy()
+        if self.band is not None:
+            critical = self.band.critical_value(self.covariance, asked)
+            chosen = np.asarray(self.band.members)
+            low[chosen] = self.values[chosen] - critical * self.std_errors[chosen]
+            high[chosen] = self.values[chosen] + critical * self.std_errors[chosen]
+        for number, row in enumerate(self.terms):
+            if row.interval is not None:
+                low[number], high[number] = row.interval if asked == self.level else (np.nan, np.nan)
+            elif row.kind == "test":
+                low[number] = high[number] = np.nan
+        return low, high
+
+    def interval_kinds(self) -> tuple[str, ...]:
+        """Return for each row what kind of interval is shown."""
+        members = () if self.band is None else self.band.members
+        kinds = []
+        for number, row in enumerate(self.terms):
+            if row.kind == "test":
+                kinds.append("none")
+            elif self.posterior is not None:
+                kinds.append("credible, equal-tailed")
+            else:
+                kinds.append("confidence, uniform" if number in members else "confidence, pointwise")
+        return tuple(kinds)
+
+    def records(self, level: float | None = None) -> list[dict[str, Any]]:
+        """Return the rows as plain dictionaries: the content of `tidy` without pandas."""
+        asked = self.level if level is None else level
+        low, high = self.intervals(asked)
+        kinds = self.interval_kinds()
+        bayesian = self.posterior is not None
+        dfs = np.array([row.df for row in self.terms])
+        tests = wald(self.values, self.std_errors, df=dfs, level=asked)
+
+        def number_or_none(x: Any) -> float | None:
+            return None if x is None or not np.isfinite(x) else float(x)
+
+        rows: list[dict[str, Any]] = []
+        for i, row in enumerate(self.terms):
+            link = row.estimand.link
+            statistic: Any = row.statistic if row.kind == "test" else tests.statistic[i]
+            p_value: Any = row.p_value if row.kind == "test" else tests.p_value[i]
+            frequentist = not bayesian and link != "logit"
+            values: tuple[Any, ...] = (
+                self.estimator,
+                row.outcome,
+                row.estimand.effect,
+                row.estimand.contrast,
+                row.term,
+                None if row.value is None else float(inverse_link(link, row.value)),
+                number_or_none(row.std_error),
+                number_or_none(statistic) if frequentist or row.kind == "test" else None,
+                None if bayesian else float(row.df),
+                number_or_none(p_value) if frequentist or row.kind == "test" else None,
+                number_or_none(inverse_link(link, low[i])),
+                number_or_none(inverse_link(link, high[i])),
+                asked,
+                kinds[i],
+                row.n_units,
+                row.n_clusters,
+            )
+            record = dict(zip(TIDY_COLUMNS, values, strict=True))
+            record["population"] = row.estimand.population
+            if row.df2 is not None:
+                record["df2"] = row.df2
+            record.update(row.extra)
+            record["reason"] = row.reason
+            rows.append(record)
+        return rows
+
+    def tidy(self, level: float | None = None) -> pd.DataFrame:
+        """Return a pandas frame, one row a term, the same columns in the same order for every method.
+
+        Ratios are shown as ratios with `std_error` on the log scale; proportions with `std_error` on the log-odds
+        scale. This is for the analyst's eyes; what leaves goes through `release`.
+        """
+        from gbveval.core import _display
+
+        return _display.tidy(self, level)
+
+    def summary(self) -> str:
+        """Return a card in plain text: the estimand in words, the numbers, how they were made, and the checks."""
+        from gbveval.core import _display
+
+        return _display.summary(self)
+
+    def __repr__(self) -> str:
+        undefined = sum(row.value is None for row in self.terms if row.kind == "point")
+        note = f", {undefined} undefined" if undefined else ""
+        return f"<Estimates {self.estimator}: {len(self.terms)} rows{note}; summary() and tidy() show them>"
+
+    def _repr_html_(self) -> str:
+        from gbveval.core import _display
+
+        return _display.html(self)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the estimates with their intervals, and return the axes."""
+        from gbveval.core import _display
+
+        return _display.plot(self, ax)
+
+    # -- deriving -----------------------------------------------------------------------------------------------
+
+    def at_level(self, level: float) -> Estimates:
+        """Return the same estimates with intervals at another level."""
+        return replace(self, level=check_level(level))
+
+    def with_terms(self, keep: Sequence[int]) -> Estimates:
+        """Return some of the rows, with their covariance."""
+        chosen = np.asarray(keep, dtype=int)
+        influence = None if self.influence is None else self.influence[:, chosen].copy()
+        posterior = None if self.posterior is None else self.posterior.select(chosen)
+        return replace(
+            self,
+            terms=tuple(self.terms[i] for i in chosen),
+            covariance=self.covariance[np.ix_(chosen, chosen)].copy(),
+            influence=influence,
+            posterior=posterior,
+            band=None,
+        )
+
+    def with_band(self, *, n_draws: int = 20_000, seed: int | None = None) -> Estimates:
+        """Return the estimates with a uniform band over all rows that have a standard error.
+
+        Parameters
+        ----------
+        n_draws : int
+            Draws of the Gaussian limit; with 20,000 the critical value has a Monte Carlo error of about 0.01.
+        seed : int or None
+            By default derived from the data and the options.
+        """
+        from gbveval.core.provenance import derive_seed
+
+        used = derive_seed(self.provenance.data_digest, self.estimator, "band") if seed is None else seed
+        members = tuple(i for i, row in enumerate(self.terms) if row.std_error)
+        return replace(self, band=Band(n_draws, used, members))
+
+    def contrast(self, weights: Mapping[str, float], *, name: str) -> Estimates:
+        """Return a weighted sum of rows as a new single row, on the link scale.
+
+        Parameters
+        ----------
+        weights : mapping of str to float
+            Weight of each term; terms not named have weight zero.
+        name : str
+            Name of the new row.
+
+        Notes
+        -----
+        The degrees of freedom are the smallest of the rows used, which is conservative.
+        """
+        chosen = [self.index(term) for term in weights]
+        links = {self.terms[i].estimand.link for i in chosen}
+        if len(links) != 1:
+            raise DesignError("A contrast needs rows on one scale; these mix " + " and ".join(sorted(links)) + ".")
+        if self.posterior is not None:
+            raise DesignError("For a posterior, draw jointly with `posterior.sample` and contrast the draws.")
+        w = np.zeros(len(self.terms))
+        w[chosen] = list(weights.values())
+        used = np.asarray(chosen)
+        value = float(w[used] @ self.values[used])
+        variance = float(w[used] @ self.covariance[np.ix_(used, used)] @ w[used])
+        defined = np.isfinite(value) and np.isfinite(variance) and variance > 0
+        first = self.terms[chosen[0]]
+        row = replace(
+            first,
+            term=name,
+            value=value if np.isfinite(value) else None,
+            std_error=float(np.sqrt(variance)) if defined else None,
+            df=min(self.terms[i].df for i in chosen),
+            reason="" if defined else "a row of the contrast is undefined, or the contrast has no variance",
+            support=tuple(cell for i in chosen for cell in self.terms[i].support),
+            extra=(),
+        )
+        influence = None if self.influence is None else (self.influence[:, used] @ w[used])[:, None]
+        covariance = np.array([[variance if defined else np.nan]])
+        return replace(self, terms=(row,), covariance=covariance, influence=influence, band=None)
+
+    def joint_test(self, *, name: str = "all zero") -> Estimates:
+        """Return a Wald test that all rows with a standard error are zero."""
+        from gbveval.numerics.inference import wald_joint
+
+        used = np.array([i for i, row in enumerate(self.terms) if row.std_error], dtype=int)
+        if used.size == 0:
+            raise DesignError("No row has a standard error, so there is nothing to test jointly.")
+        df2 = min(self.terms[i].df for i in used)
+        statistic, rank, _ = wald_joint(self.values[used], self.covariance[np.ix_(used, used)])
+        finite = np.isfinite(df2)
+        first = self.terms[used[0]]
+        row = Term(
+            term=name,
+            estimand=first.estimand,
+            outcome=first.outcome,
+            value=None,
+            std_error=None,
+            df=float(rank),
+            kind="test",
+            statistic=statistic / rank if finite else statistic,
+            df2=float(df2) if finite else None,
+            p_value=f_upper(statistic / rank, rank, float(df2)),
+            n_units=first.n_units,
+            n_clusters=first.n_clusters,
+        )
+        return replace(
+            self, terms=(row,), covariance=np.full((1, 1), np.nan), influence=None, posterior=None, band=None
+        )
+
+    # -- leaving memory -----------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the influence functions, which would give outcomes away."""
+        state = {f.name: getattr(self, f.name) for f in fields(self)}
+        state["influence"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Estimates:
+        return self
+
+    def to_json(self) -> str:
+        """Return the result as JSON: terms, covariance, posterior, checks, digests; no influence functions."""
+        from gbveval.core.serialise import to_json
+
+        return to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> Estimates:
+        """Return the result that `to_json` wrote."""
+        from gbveval.core.serialise import from_json
+
+        return from_json(text)

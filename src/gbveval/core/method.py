@@ -1,0 +1,92 @@
+"""In words, how an estimate was made: what a reader needs to know before believing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How the numbers were made, said in words with every result.
+
+    Parameters
+    ----------
+    sample : str
+        Which units entered, and which did not.
+    std_error : str
+        The kind of standard error (or posterior).
+    small_sample : str
+        The small-sample correction, or "none".
+    reference : str
+        The reference distribution of tests and intervals.
+    inference_for : str
+        "this sample (randomisation)" or a superpopulation, in words.
+    assumptions : tuple of str
+        What must hold.
+    source : str
+        Author and year of the method.
+    """
+
+    sample: str
+    std_error: str
+    small_sample: str
+    reference: str
+    inference_for: str
+    assumptions: tuple[str, ...] = ()
+    source: str = ""
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the method as short sentences."""
+        lines = [
+            f"Sample: {self.sample}.",
+            f"Standard error: {self.std_error}.",
+            f"Small-sample correction: {self.small_sample}.",
+            f"Reference distribution: {self.reference}.",
+            f"Inference is for {self.inference_for}.",
+        ]
+        lines += [f"Assumes: {item}." for item in self.assumptions]
+        if self.source:
+            lines.append(f"Source: {self.source}.")
+        return tuple(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, and what was found.
+
+    Parameters
+    ----------
+    name : str
+        Short name, such as "rank" or "rhat".
+    status : str
+        "ok", "info", "warn" or "fail".
+    message : str
+        What was found, in words; never a respondent's value.
+    """
+
+    name: str
+    status: str
+    message: str
+
+    def __post_init__(self) -> None:
+        if self.status not in ("ok", "info", "warn", "fail"):
+            raise ValueError(f"A check is 'ok', 'info', 'warn' or 'fail', not {self.status!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Counts behind an estimate, which disclosure control needs.
+
+    Parameters
+    ----------
+    label : str
+        Which group: an arm, a factor level, a cohort.
+    n : int
+        Respondents in it.
+    events : int or None
+        Respondents with the outcome, for a binary outcome.
+    """
+
+    label: str
+    n: int
+    events: int | None = None

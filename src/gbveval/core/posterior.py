@@ -1,0 +1,93 @@
+"""What a Bayesian answer offers, whether it comes from a grid or from draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """A joint posterior of the rows of an `Estimates`, on their link scale."""
+
+    def mean(self) -> FloatArray:
+        """Return posterior means, one a term."""
+
+    def sd(self) -> FloatArray:
+        """Return posterior standard deviations, one a term."""
+
+    def cdf(self, term: int, x: float) -> float:
+        """Return P(term <= x)."""
+
+    def quantile(self, term: int, probability: float) -> float:
+        """Return a quantile of a term."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """Return joint draws, shape (n, terms)."""
+
+    def select(self, terms: NDArray[np.intp]) -> Posterior:
+        """Return the posterior of some of the terms."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrawsPosterior:
+    """A posterior known through draws.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (chains, draws, terms)
+        On the link scale.
+    """
+
+    draws: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.draws.ndim != 3:
+            raise ValueError("Draws are (chain, draw, term).")
+
+    def _flat(self) -> FloatArray:
+        return self.draws.reshape(-1, self.draws.shape[2])
+
+    def mean(self) -> FloatArray:
+        """Return posterior means, one a term."""
+        result: FloatArray = self._flat().mean(axis=0)
+        return result
+
+    def sd(self) -> FloatArray:
+        """Return posterior standard deviations, one a term."""
+        result: FloatArray = self._flat().std(axis=0, ddof=1)
+        return result
+
+    def cdf(self, term: int, x: float) -> float:
+        """Return the share of draws at or below x."""
+        return float(np.mean(self._flat()[:, term] <= x))
+
+    def quantile(self, term: int, probability: float) -> float:
+        """Return a quantile of the draws of a term."""
+        return float(np.quantile(self._flat()[:, term], probability))
+
+    def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
+        """Return draws picked with replacement, shape (n, terms)."""
+        flat = self._flat()
+        return flat[rng.integers(0, flat.shape[0], size=n)]
+
+    def select(self, terms: NDArray[np.intp]) -> DrawsPosterior:
+        """Return the posterior of some of the terms."""
+        return DrawsPosterior(self.draws[:, :, terms].copy())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {"kind": "draws", "draws": self.draws.tolist()}
+
+
+def probability_above(posterior: Posterior, term: int, threshold: ArrayLike) -> float:
+    """Return P(term > threshold)."""
+    return 1.0 - posterior.cdf(term, float(np.asarray(threshold)))

@@ -1,0 +1,137 @@
+"""Results to JSON and back: everything a reader may have, and never an influence function."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from gbveval.core.errors import DataError
+from gbveval.core.estimand import Estimand
+from gbveval.core.estimates import Band, Estimates, Term
+from gbveval.core.flow import Flow, FlowRow
+from gbveval.core.method import Cell, Check, Method
+from gbveval.core.posterior import DrawsPosterior, Posterior
+from gbveval.core.provenance import Provenance
+
+SCHEMA = "gbveval.estimates/1"
+# The results of a hundred arms with a full covariance stay far below this; a larger file is not one of ours.
+MAXIMUM_CHARACTERS = 200_000_000
+
+
+def _number(value: float | None) -> float | str | None:
+    """JSON knows no infinity and no NaN: the one is a word, the other null."""
+    if value is None or np.isnan(value):
+        return None
+    return float(value) if np.isfinite(value) else ("inf" if value > 0 else "-inf")
+
+
+def _real(value: float | str | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _term(row: Term) -> dict[str, Any]:
+    record = {
+        name: getattr(row, name) for name in ("term", "outcome", "kind", "n_units", "n_clusters", "reason", "interval")
+    }
+    record.update({name: _number(getattr(row, name)) for name in ("value", "std_error", "statistic", "p_value", "df2")})
+    record["df"] = _number(row.df)
+    record["estimand"] = asdict(row.estimand)
+    record["support"] = [asdict(cell) for cell in row.support]
+    record["extra"] = [[key, _number(value) if isinstance(value, float) else value] for key, value in row.extra]
+    return record
+
+
+def to_json(estimates: Estimates) -> str:
+    """Return an `Estimates` as JSON text."""
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "estimator": estimates.estimator,
+        "level": estimates.level,
+        "terms": [_term(row) for row in estimates.terms],
+        "covariance": [[_number(x) for x in row] for row in estimates.covariance],
+        "method": asdict(estimates.method),
+        "checks": [asdict(item) for item in estimates.checks],
+        "provenance": asdict(estimates.provenance),
+        "flow": None if estimates.flow is None else [asdict(row) for row in estimates.flow.rows],
+        "posterior": None if estimates.posterior is None else estimates.posterior.to_dict(),
+        "band": None if estimates.band is None else asdict(estimates.band),
+    }
+    return json.dumps(content, allow_nan=False)
+
+
+def posterior_from_dict(content: dict[str, Any]) -> Posterior:
+    """Return the posterior that `to_dict` described."""
+    if content["kind"] == "draws":
+        return DrawsPosterior(np.asarray(content["draws"], dtype=float))
+    if content["kind"] == "grid":
+        from gbveval.core.grid_posterior import GridPosterior
+
+        return GridPosterior.from_dict(content)
+    raise DataError("The JSON holds a posterior of a kind that this version does not know.")
+
+
+def _read_term(record: dict[str, Any]) -> Term:
+    def optional(name: str) -> float | None:
+        return None if record[name] is None else float(record[name])
+
+    interval = record["interval"]
+    return Term(
+        term=record["term"],
+        estimand=Estimand(**record["estimand"]),
+        outcome=record["outcome"],
+        value=optional("value"),
+        std_error=optional("std_error"),
+        df=_real(record["df"]),
+        kind=record["kind"],
+        interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        statistic=optional("statistic"),
+        df2=optional("df2"),
+        p_value=optional("p_value"),
+        n_units=record["n_units"],
+        n_clusters=record["n_clusters"],
+        support=tuple(Cell(**cell) for cell in record["support"]),
+        reason=record["reason"],
+        extra=tuple((key, value) for key, value in record["extra"]),
+    )
+
+
+def from_json(text: str) -> Estimates:
+    """Return the `Estimates` that `to_json` wrote.
+
+    Raises
+    ------
+    DataError
+        If the text is too large, is not JSON or does not follow the schema.
+    """
+    if len(text) > MAXIMUM_CHARACTERS:
+        raise DataError(f"The text is larger than {MAXIMUM_CHARACTERS} characters; it is not a result of gbveval.")
+    try:
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise DataError(f"The text is not a result of gbveval: its schema must be {SCHEMA!r}.")
+        method = dict(content["method"])
+        method["assumptions"] = tuple(method["assumptions"])
+        origin = dict(content["provenance"])
+        origin["options"] = tuple((key, value) for key, value in origin["options"])
+        origin["versions"] = tuple((key, value) for key, value in origin["versions"])
+        band = content["band"]
+        size = len(content["terms"])
+        return Estimates(
+            estimator=content["estimator"],
+            terms=tuple(_read_term(record) for record in content["terms"]),
+            covariance=np.array([[_real(x) for x in row] for row in content["covariance"]], float).reshape(size, size),
+            method=Method(**method),
+            level=content["level"],
+            checks=tuple(Check(**item) for item in content["checks"]),
+            provenance=Provenance(**origin),
+            flow=None if content["flow"] is None else Flow(tuple(FlowRow(**row) for row in content["flow"])),
+            posterior=None if content["posterior"] is None else posterior_from_dict(content["posterior"]),
+            band=None if band is None else Band(band["n_draws"], band["seed"], tuple(band["members"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError("The text is not a complete result of gbveval; write it anew with `to_json`.") from error

@@ -1,0 +1,268 @@
+"""The one place that reads frames (pandas, polars, arrow, dictionaries): columns in, arrays and problems out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.errors import DataError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Labels:
+    """A column of labels as codes.
+
+    Attributes
+    ----------
+    codes : ndarray of int, shape (n,)
+        Position in `levels`; -1 where missing.
+    levels : tuple of str
+        Labels in sorted order.
+    """
+
+    codes: IntArray
+    levels: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of levels."""
+        return len(self.levels)
+
+
+def plural(count: int, word: str) -> str:
+    """Return a count with its word in the right number.
+
+    Examples
+    --------
+    >>> plural(1, "row"), plural(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def as_names(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return one name or several as a tuple."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array, made read-only."""
+    array.flags.writeable = False
+    return array
+
+
+class Reader:
+    """Reads the columns of a frame and collects every problem, so that all are told at once.
+
+    Parameters
+    ----------
+    frame : object
+        A pandas, polars or pyarrow frame, a lazy frame of narwhals' backends, or a dictionary of columns.
+    kind : str
+        What is being read, for messages ("Trial").
+    """
+
+    def __init__(self, frame: Any, kind: str) -> None:
+        self.kind = kind
+        self.problems: list[str] = []
+        self._taken: dict[str, str] = {}
+        names = getattr(frame, "columns", None)
+        listed = [str(name) for name in names] if names is not None and not isinstance(frame, dict) else []
+        twice = [name for name, count in Counter(listed).items() if count > 1]
+        if twice:
+            shown = ", ".join(repr(name) for name in twice)
+            raise DataError(f"{plural(len(twice), 'column name')} occur more than once: {shown}. Rename them first.")
+        self._frame = self._open(frame)
+        self.columns: tuple[str, ...] = tuple(str(name) for name in self._frame.columns)
+        self.n: int = int(self._frame.shape[0])
+        if self.n == 0:
+            raise DataError(f"The frame has no rows; a {kind} needs at least two.")
+
+    @staticmethod
+    def _open(frame: Any) -> Any:
+        import narwhals as nw
+
+        if isinstance(frame, dict):
+            import pandas as pd
+
+            frame = pd.DataFrame(frame)
+        try:
+            native = nw.from_native(frame)
+        except TypeError as error:
+            raise DataError(
+                f"A frame of type {type(frame).__name__} cannot be read; give a pandas, polars or pyarrow frame, "
+                "or a dictionary of columns."
+            ) from error
+        return native.collect() if isinstance(native, nw.LazyFrame) else native
+
+    def problem(self, text: str) -> None:
+        """Note a problem; it is raised with the others at the end."""
+        self.problems.append(text)
+
+    def raise_problems(self) -> None:
+        """Raise one DataError with all problems, if there are any."""
+        if self.problems:
+            raise DataError(tuple(dict.fromkeys(self.problems)))
+
+    def take(self, column: str, role: str) -> bool:
+        """Note that a column plays a role; return whether it is there."""
+        if column not in self.columns:
+            import difflib
+
+            near = difflib.get_close_matches(column, self.columns, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" The frame has {plural(len(self.columns), 'column')}."
+            self.problem(f"Column {column!r} ({role}) is absent.{hint}")
+            return False
+        other = self._taken.get(column)
+        if other is not None and other != role and role != "factor":
+            self.problem(f"Column {column!r} is given two roles, {other} and {role}; give each role its own column.")
+        self._taken.setdefault(column, role)
+        return True
+
+    def dtype(self, column: str) -> Any:
+        """Return the type of a column that is there."""
+        return self._frame[column].dtype
+
+    def numbers(self, column: str, role: str, *, missing: bool = False) -> FloatArray:
+        """Return a numeric (or true/false) column as floats, NaN where missing.
+
+        Parameters
+        ----------
+        column, role : str
+            Column and what it is for.
+        missing : bool
+            Whether missing values are allowed.
+        """
+        import narwhals as nw
+
+        nothing = np.full(self.n, np.nan)
+        if not self.take(column, role):
+            return nothing
+        series = self._frame[column]
+        if series.dtype == nw.Boolean:
+            values = self._floats(series.cast(nw.Float64))
+        elif series.dtype.is_numeric():
+            values = self._floats(series.cast(nw.Float64))
+        elif series.dtype == nw.Object or series.null_count() == self.n:
+            converted = self._objects(series)
+            if converted is None:
+                self.problem(f"Column {column!r} ({role}) mixes types; convert it to numbers.")
+                return nothing
+            values = converted
+        else:
+            self.problem(
+                f"Column {column!r} ({role}) holds {str(series.dtype).lower()} in {plural(self.n, 'row')}; numbers were expected. "
+                "Convert it, or code the categories as 0 and 1."
+            )
+            return nothing
+        infinite = int(np.isinf(values).sum())
+        if infinite:
+            self.problem(
+                f"Column {column!r} ({role}) is infinite in {plural(infinite, 'row')}; finite numbers were expected. "
+                "Set them to missing or mend the coding."
+            )
+        absent = int(np.isnan(values).sum())
+        if absent and not missing:
+            self.problem(
+                f"Column {column!r} ({role}) is missing in {plural(absent, 'row')}; it must be complete. "
+                "Impute it, or leave those rows out and say so."
+            )
+        return values
+
+    @staticmethod
+    def _floats(series: Any) -> FloatArray:
+        filled = series.fill_null(float("nan")) if series.null_count() else series
+        return np.array(filled.to_numpy(), dtype=np.float64)
+
+    @staticmethod
+    def _objects(series: Any) -> FloatArray | None:
+        """Numbers and booleans kept as objects (a pandas column with None in it) are numbers all the same."""
+        out = np.empty(len(series))
+        for i, value in enumerate(series.to_list()):
+            if value is None:
+                out[i] = np.nan
+            elif isinstance(value, (bool, int, float, np.number, np.bool_)):
+                out[i] = float(value)
+            else:
+                return None
+        return out
+
+    def labels(self, column: str, role: str, *, missing: bool = False) -> Labels:
+        """Return a column of labels as codes in sorted order (numbers in numeric order).
+
+        Parameters
+        ----------
+        column, role : str
+            Column and what it is for.
+        missing : bool
+            Whether missing values are allowed.
+        """
+        if not self.take(column, role):
+            return Labels(np.zeros(self.n, dtype=np.intp), ("",))
+        codes, levels = self._codes(self._frame[column])
+        absent = int((codes < 0).sum())
+        if absent and not missing:
+            self.problem(
+                f"Column {column!r} ({role}) is missing in {plural(absent, 'row')}; every row needs one. "
+                "Fill it in, or leave those rows out and say so."
+            )
+        if not levels:
+            self.problem(f"Column {column!r} ({role}) is missing everywhere; a label was expected.")
+            levels = ("",)
+        return Labels(codes, levels)
+
+    def _codes(self, series: Any) -> tuple[IntArray, tuple[str, ...]]:
+        import narwhals as nw
+
+        if series.dtype.is_numeric():
+            values = self._floats(series.cast(nw.Float64))
+            present = ~np.isnan(values)
+            unique, inverse = np.unique(values[present], return_inverse=True)
+            names = tuple(f"{x:.0f}" if float(x).is_integer() and abs(x) < 1e15 else repr(float(x)) for x in unique)
+        else:
+            text = np.array([_as_text(value) for value in series.to_list()], dtype=object)
+            present = text != ""
+            unique, inverse = np.unique(text[present].astype(str), return_inverse=True)
+            names = tuple(str(x) for x in unique)
+        codes = np.full(self.n, -1, dtype=np.intp)
+        codes[present] = inverse
+        return codes, names
+
+    def covariates(self, columns: Sequence[str]) -> tuple[FloatArray, tuple[str, ...]]:
+        """Return covariates as numeric columns; categories become indicators of every level but the first."""
+        import narwhals as nw
+
+        parts: list[FloatArray] = []
+        names: list[str] = []
+        for column in columns:
+            if column in self.columns:
+                dtype = self._frame[column].dtype
+                if not (dtype.is_numeric() or dtype in (nw.Boolean, nw.Object)):
+                    found = self.labels(column, "covariate")
+                    parts += [(found.codes == level).astype(float) for level in range(1, found.count)]
+                    names += [f"{column}[{level}]" for level in found.levels[1:]]
+                    continue
+            parts.append(self.numbers(column, "covariate"))
+            names.append(column)
+        matrix = np.column_stack(parts) if parts else np.zeros((self.n, 0))
+        return matrix, tuple(names)
+
+
+def _as_text(value: Any) -> str:
+    """Return a label as text; missing values (None, NaN, NA, NaT) become the empty text."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return f"{value:.0f}"
+    text = str(value)
+    return "" if text in ("<NA>", "NaT") else text

@@ -1,0 +1,155 @@
+"""`SiteEffects`: one estimate and standard error a site, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.errors import DataError
+from gbveval.core.estimand import Estimand
+from gbveval.core.estimates import Estimates
+from gbveval.core.provenance import digest_arrays
+from gbveval.data._frame import Reader, frozen, plural
+
+FloatArray = NDArray[np.float64]
+
+
+class SiteEffects:
+    """Estimates of the same effect in several sites.
+
+    Sites are shown under codes ("site 01", in the order of the rows), so that no place is named by accident; `codes`
+    tells the analyst which is which.
+
+    Parameters
+    ----------
+    frame : pandas, polars or pyarrow frame, or dict of columns
+        One row a site.
+    estimate : str
+        Column with the estimate, on the log scale for ratios.
+    std_error : str
+        Column with its standard error, above zero.
+    site : str, optional
+        Column with the site's name; each may occur once.
+    contrast : str
+        What the estimates are: "mean_difference" (default), "risk_difference", "log_odds_ratio", ...
+        Ratios ("risk_ratio", "odds_ratio", "rate_ratio") are given as logs and shown as ratios.
+
+    Raises
+    ------
+    DataError
+        Listing every problem by column and number of rows.
+
+    Examples
+    --------
+    >>> SiteEffects({"effect": [0.1, 0.3], "se": [0.1, 0.2]}, estimate="effect", std_error="se")
+    <SiteEffects: 2 sites, mean difference>
+    """
+
+    estimate: FloatArray
+    std_error: FloatArray
+    names: tuple[str, ...]
+    contrast: str
+    outcome: str
+
+    def __init__(
+        self,
+        frame: Any,
+        *,
+        estimate: str,
+        std_error: str,
+        site: str | None = None,
+        contrast: str = "mean_difference",
+    ) -> None:
+        reader = Reader(frame, "SiteEffects")
+        values = reader.numbers(estimate, "estimate")
+        errors = reader.numbers(std_error, "std_error")
+        wrong = int((errors <= 0).sum())
+        if wrong:
+            reader.problem(
+                f"Column {std_error!r} (std_error) is zero or negative in {plural(wrong, 'row')}; a standard error is "
+                "above zero. A site with no variation needs its counts, not a standard error of zero."
+            )
+        names: tuple[str, ...] = tuple(str(i + 1) for i in range(reader.n))
+        if site is not None:
+            found = reader.labels(site, "site")
+            repeated = reader.n - found.count
+            if repeated and not reader.problems:
+                reader.problem(
+                    f"Column {site!r} (site) repeats a site in {plural(repeated, 'row')}; one row a site was expected. Pool "
+                    "the rows of a site first."
+                )
+            names = tuple(found.levels[code] for code in found.codes)
+        reader.raise_problems()
+        try:
+            Estimand("site_effect", contrast, "sites")
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        self._set(values, errors, names, contrast, estimate)
+
+    def _set(self, values: FloatArray, errors: FloatArray, names: tuple[str, ...], contrast: str, outcome: str) -> None:
+        object.__setattr__(self, "estimate", frozen(values))
+        object.__setattr__(self, "std_error", frozen(errors))
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "contrast", contrast)
+        object.__setattr__(self, "outcome", outcome)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("SiteEffects are checked once and do not change; make new ones.")
+
+    @classmethod
+    def from_estimates(cls, estimates: Mapping[str, Estimates], *, term: str | None = None) -> SiteEffects:
+        """Return the effects that the same estimator found in several sites.
+
+        Parameters
+        ----------
+        estimates : mapping of str to Estimates
+            Site name to that site's result. All must share the estimand.
+        term : str, optional
+            Which row to take; by default the first.
+        """
+        if not estimates:
+            raise DataError("No site was given; at least one is needed.")
+        rows = [result.terms[0] if term is None else result[term] for result in estimates.values()]
+        kinds = {row.estimand for row in rows}
+        if len(kinds) != 1:
+            words = "; ".join(sorted(kind.words() for kind in kinds))
+            raise DataError(f"The sites estimate {len(kinds)} different things: {words}. Pool only one.")
+        undefined = sum(row.value is None or row.std_error is None for row in rows)
+        if undefined:
+            raise DataError(
+                f"{plural(undefined, 'site')} of {len(rows)} have no estimate or no standard error; leave them out by name and "
+                "say so, or use a model on their counts."
+            )
+        sites = cls.__new__(cls)
+        values = np.array([row.value for row in rows], dtype=float)
+        errors = np.array([row.std_error for row in rows], dtype=float)
+        sites._set(values, errors, tuple(estimates), rows[0].estimand.contrast, rows[0].outcome)
+        return sites
+
+    @property
+    def n(self) -> int:
+        """Sites."""
+        return int(self.estimate.shape[0])
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """Code shown for each site -> its name, for the analyst's eyes."""
+        return dict(zip(self.labels, self.names, strict=True))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Codes under which the sites are shown."""
+        width = max(2, len(str(self.n)))
+        return tuple(f"site {i + 1:0{width}d}" for i in range(self.n))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the estimates and standard errors."""
+        return digest_arrays([("estimate", self.estimate), ("std_error", self.std_error), ("contrast", self.contrast)])
+
+    def __repr__(self) -> str:
+        return f"<SiteEffects: {plural(self.n, 'site')}, {self.contrast.replace('_', ' ')}>"

@@ -1,0 +1,155 @@
+"""From fitted numbers to `Estimates`: rows, joint covariance, flow, checks and provenance in one way for all trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.estimand import Estimand
+from gbveval.core.estimates import Estimates, Term
+from gbveval.core.method import Cell, Check, Method
+from gbveval.core.provenance import Provenance, options_of, versions
+from gbveval.data.trial import Trial
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Row:
+    """One fitted number before it becomes a `Term`.
+
+    Attributes
+    ----------
+    term, outcome : str
+        Labels.
+    value : float
+        Estimate.
+    influence : ndarray, shape (independent units,)
+        Its sum of squares is the variance.
+    df : float
+        Degrees of freedom.
+    estimand : Estimand
+        What it estimates.
+    n_units, n_clusters : int or None
+        What it rests on.
+    support : tuple of Cell
+        Counts for disclosure control.
+    """
+
+    term: str
+    outcome: str
+    value: float
+    influence: FloatArray
+    df: float
+    estimand: Estimand
+    n_units: int
+    n_clusters: int | None = None
+    support: tuple[Cell, ...] = ()
+
+
+def mean_contrast(trial: Trial, outcome: int) -> str:
+    """Return the name of a difference in means of this outcome."""
+    return "risk_difference" if trial.is_binary(outcome) else "mean_difference"
+
+
+def arm_support(trial: Trial, outcome: int, arms: Sequence[int]) -> tuple[Cell, ...]:
+    """Return the counts (and events, for a binary outcome) behind a comparison of arms."""
+    observed = trial.observed(outcome)
+    binary = trial.is_binary(outcome)
+    cells = []
+    for code in arms:
+        member = observed & (trial.arm == code)
+        events = int(trial.outcomes[member, outcome].sum()) if binary else None
+        cells.append(Cell(trial.arms[code], int(member.sum()), events))
+    return tuple(cells)
+
+
+def sample_words(trial: Trial, outcome: int) -> str:
+    """Say which units were analysed and which were not."""
+    observed = int(trial.observed(outcome).sum())
+    missing = trial.n - observed
+    tail = "" if missing == 0 else f"; {missing:,} have no outcome and are left out, not imputed"
+    return f"{observed:,} of {trial.n:,} randomised units have the outcome {trial.outcome_names[outcome]}{tail}"
+
+
+def all_samples(trial: Trial) -> str:
+    """Say for every outcome which units were analysed."""
+    return "; ".join(sample_words(trial, number) for number in range(len(trial.outcome_names)))
+
+
+def missing_check(trial: Trial) -> tuple[Check, ...]:
+    """Return a check on outcomes that are missing at a different rate by arm."""
+    found = []
+    for number, name in enumerate(trial.outcome_names):
+        observed = trial.observed(number)
+        rates = [float(1.0 - observed[trial.arm == code].mean()) for code in range(len(trial.arms))]
+        if max(rates) == 0:
+            continue
+        shown = ", ".join(f"{rate:.1%} in {label!r}" for rate, label in zip(rates, trial.arms, strict=True))
+        status = "warn" if max(rates) > 0.05 or max(rates) - min(rates) > 0.03 else "info"
+        found.append(
+            Check(
+                "missing outcome",
+                status,
+                f"{name} is missing for {shown}; the comparison holds for those observed unless what is missing is "
+                "unrelated to the outcome.",
+            )
+        )
+    return tuple(found)
+
+
+def assemble(
+    estimator: Any, trial: Trial, rows: Sequence[Row], *, method: Method, checks: Sequence[Check] = ()
+) -> Estimates:
+    """Return the `Estimates` of a randomised comparison.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Whose name and options are recorded.
+    trial : Trial
+        The data.
+    rows : sequence of Row
+        In the order shown.
+    method : Method
+        In words.
+    checks : sequence of Check
+        What was looked at.
+    """
+    influence = np.column_stack([row.influence for row in rows])
+    covariance = influence.T @ influence
+    terms = []
+    for number, row in enumerate(rows):
+        variance = covariance[number, number]
+        defined = variance > 0 and row.df > 0
+        terms.append(
+            Term(
+                term=row.term,
+                estimand=row.estimand,
+                outcome=row.outcome,
+                value=float(row.value),
+                std_error=float(np.sqrt(variance)) if defined else None,
+                df=float(row.df) if np.isfinite(row.df) or row.df > 0 else float("nan"),
+                n_units=row.n_units,
+                n_clusters=row.n_clusters,
+                support=row.support,
+                reason="" if defined else "the outcome does not vary, so there is no standard error",
+            )
+        )
+        if not defined:
+            covariance[number, :] = covariance[:, number] = np.nan
+    return Estimates(
+        estimator=estimator.name,
+        terms=tuple(terms),
+        covariance=covariance,
+        method=method,
+        checks=(*checks, *missing_check(trial)),
+        provenance=Provenance(trial.digest, tuple(options_of(estimator).items()), None, versions()),
+        flow=trial.flow(),
+        influence=influence,
+    )

@@ -1,0 +1,149 @@
+"""The only place that turns an estimate and its standard error into a statistic, a p-value and an interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Wald:
+    """Wald inference for several parameters.
+
+    Attributes
+    ----------
+    statistic, p_value, conf_low, conf_high : ndarray, shape (terms,)
+        NaN where the standard error is not positive and finite.
+    """
+
+    statistic: FloatArray
+    p_value: FloatArray
+    conf_low: FloatArray
+    conf_high: FloatArray
+
+
+def check_level(level: float) -> float:
+    """Return `level`, or raise ValueError if it is not strictly between 0 and 1."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"The confidence level must be between 0 and 1, such as 0.95; it is {level}.")
+    return float(level)
+
+
+def t_quantile(probability: ArrayLike, df: ArrayLike) -> FloatArray:
+    """Return quantiles of Student's t; infinite `df` means the normal distribution.
+
+    Examples
+    --------
+    >>> round(float(t_quantile(0.975, 10.0)), 4)
+    2.2281
+    """
+    from scipy.special import ndtri, stdtrit
+
+    p, degrees = np.broadcast_arrays(np.asarray(probability, float), np.asarray(df, float))
+    finite = np.isfinite(degrees)
+    safe = np.where(finite, degrees, 1.0)
+    result: FloatArray = np.where(finite, stdtrit(safe, p), ndtri(p))
+    return result
+
+
+def t_two_sided(statistic: ArrayLike, df: ArrayLike) -> FloatArray:
+    """Return two-sided p-values of t statistics, accurate far into the tail; infinite `df` means normal."""
+    from scipy.special import ndtr, stdtr
+
+    value, degrees = np.broadcast_arrays(np.asarray(statistic, float), np.asarray(df, float))
+    finite = np.isfinite(degrees)
+    safe = np.where(finite, degrees, 1.0)
+    lower = -np.abs(value)
+    result: FloatArray = 2.0 * np.where(finite, stdtr(safe, lower), ndtr(lower))
+    return result
+
+
+def f_upper(statistic: float, df1: float, df2: float) -> float:
+    """Return the upper tail of an F distribution; infinite `df2` means chi-square over `df1`."""
+    from scipy.special import chdtrc, fdtrc
+
+    if np.isinf(df2):
+        return float(chdtrc(df1, statistic * df1))
+    return float(fdtrc(df1, df2, statistic))
+
+
+def wald(
+    value: ArrayLike, std_error: ArrayLike, *, df: ArrayLike = np.inf, level: float = 0.95, null: ArrayLike = 0.0
+) -> Wald:
+    """Return Wald tests and intervals.
+
+    Parameters
+    ----------
+    value, std_error : array_like, shape (terms,)
+        On the scale of inference (log for ratios).
+    df : array_like
+        Degrees of freedom of the t reference; infinite for the normal.
+    level : float
+        Coverage of the interval.
+    null : array_like
+        Value under the null hypothesis.
+
+    Examples
+    --------
+    >>> answer = wald([1.0], [0.5], df=[10.0])
+    >>> round(float(answer.p_value[0]), 4), round(float(answer.conf_low[0]), 4)
+    (0.0734, -0.1141)
+    """
+    check_level(level)
+    x, se, degrees, h0 = (np.atleast_1d(np.asarray(a, float)) for a in (value, std_error, df, null))
+    x, se, degrees, h0 = np.broadcast_arrays(x, se, degrees, h0)
+    usable = np.isfinite(se) & (se > 0) & np.isfinite(x) & (degrees > 0)
+    safe = np.where(usable, se, 1.0)
+    safe_df = np.where(usable, degrees, 1.0)
+    statistic = np.where(usable, (x - h0) / safe, np.nan)
+    p_value = np.where(usable, t_two_sided(np.where(usable, statistic, 0.0), safe_df), np.nan)
+    half = t_quantile(0.5 + level / 2.0, safe_df) * safe
+    low = np.where(usable, x - half, np.nan)
+    high = np.where(usable, x + half, np.nan)
+    return Wald(statistic, p_value, low, high)
+
+
+def wald_joint(value: FloatArray, covariance: FloatArray, *, df2: float = np.inf) -> tuple[float, int, float]:
+    """Return the Wald statistic, its rank and its p-value for the hypothesis that all of `value` is zero.
+
+    The pseudo-inverse is used when the covariance is singular; the rank is then below the number of terms.
+    """
+    vector = np.asarray(value, float)
+    roots, axes = np.linalg.eigh((covariance + covariance.T) / 2.0)
+    largest = roots[-1] if roots.size else 0.0
+    keep = roots > max(largest, 0.0) * len(vector) * np.finfo(float).eps * 100.0
+    projected = axes[:, keep].T @ vector
+    statistic = float(np.sum(projected**2 / roots[keep]))
+    rank = int(keep.sum())
+    if rank == 0:
+        return float("nan"), 0, float("nan")
+    return statistic, rank, f_upper(statistic / rank, rank, df2)
+
+
+def normal_quantile(probability: ArrayLike) -> FloatArray:
+    """Return standard normal quantiles."""
+    from scipy.special import ndtri
+
+    result: Any = ndtri(np.asarray(probability, float))
+    return np.asarray(result, dtype=np.float64)
+
+
+def logit_interval(
+    proportion: ArrayLike, std_error: ArrayLike, *, df: ArrayLike = np.inf, level: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
+    """Return limits for proportions, symmetric on the log-odds scale (delta method)."""
+    p, se = np.asarray(proportion, float), np.asarray(std_error, float)
+    inside = (p > 0) & (p < 1)
+    safe = np.where(inside, p, 0.5)
+    centre = np.log(safe / (1 - safe))
+    answer = wald(centre, se / (safe * (1 - safe)), df=df, level=level)
+
+    def back(x: FloatArray) -> FloatArray:
+        return np.where(inside, 1.0 / (1.0 + np.exp(-x)), np.nan)
+
+    return back(answer.conf_low), back(answer.conf_high)
