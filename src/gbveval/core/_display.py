@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gbveval.core.estimand import EFFECTS
 from gbveval.core.estimates import TIDY_COLUMNS, Estimates, inverse_link
+from gbveval.core.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # A card is to be read at a glance; the rest is in tidy().
 MAXIMUM_CARD_ROWS = 12
 INK, ACCENT = "#1b1b1b", "#0072b2"
-RATIO_CONTRASTS = {"risk_ratio", "odds_ratio", "rate_ratio", "prevalence_ratio"}
 
 
 def tidy(estimates: Estimates, level: float | None) -> pd.DataFrame:
@@ -84,7 +83,9 @@ def _notes(estimates: Estimates) -> list[str]:
     kinds = [kind for kind in dict.fromkeys(estimates.interval_kinds()) if kind != "none"]
     if kinds:
         notes.append(f"Intervals: {', '.join(kinds)}, level {estimates.level:g}.")
-    notes += [f"Undefined: {row.term}: {row.reason}." for row in estimates.terms if row.value is None and row.reason][:5]
+    notes += [f"Undefined: {row.term}: {row.reason}." for row in estimates.terms if row.value is None and row.reason][
+        :5
+    ]
     notes += [f"Check {item.name}: {item.status}: {item.message}" for item in estimates.checks]
     return notes
 
@@ -146,7 +147,10 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
         ax.set_xscale("log")
     outcomes = {estimates.terms[i].outcome for i in shown}
     several = len(outcomes) > 1
-    names = [f"{estimates.terms[i].outcome}: {estimates.terms[i].term}" if several else estimates.terms[i].term for i in shown]
+    names = [
+        f"{estimates.terms[i].outcome}: {estimates.terms[i].term}" if several else estimates.terms[i].term
+        for i in shown
+    ]
     # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
     ax.set_yticks(positions, names, parse_math=False)
     ax.set_ylim(-0.7, len(shown) - 0.3)
@@ -154,6 +158,10 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
     return ax
 
 
-def effect_words(effect: str) -> str:
-    """Return an effect as a reader would say it."""
-    return EFFECTS[effect]
+
+
+def table_frame(table: Table) -> pd.DataFrame:
+    """Return a `Table` as a pandas frame."""
+    import pandas as pd
+
+    return pd.DataFrame([list(row) for row in table.rows], columns=list(table.columns))

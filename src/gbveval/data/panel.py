@@ -80,7 +80,9 @@ class Panel:
         clusters = None if cluster is None or cluster == unit else reader.labels(cluster, "cluster")
         weights = None if weight is None else reader.numbers(weight, "weight")
         if weights is not None and (negative := int((weights < 0).sum())):
-            reader.problem(f"Column {weight!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more.")
+            reader.problem(
+                f"Column {weight!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more."
+            )
         reader.raise_problems()
         periods, codes = np.unique(times, return_inverse=True)
         if periods.size < 2:
@@ -90,7 +92,9 @@ class Panel:
         if units is not None:
             _check_units(reader, units, codes.astype(np.intp), cohorts, {"unit": unit, "cohort": cohort})
             if clusters is not None and (count := _changes(units, clusters.codes.astype(float))):
-                reader.problem(f"Column {cluster!r} (cluster) changes within {plural(count, 'unit')}; it must be constant.")
+                reader.problem(
+                    f"Column {cluster!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
+                )
         reader.raise_problems()
         self._set(
             outcome_name=outcome,

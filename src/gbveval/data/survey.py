@@ -69,7 +69,9 @@ class Survey:
         units = None if psu is None else reader.labels(psu, "psu")
         weights = None if weight is None else reader.numbers(weight, "weight")
         if weights is not None and (negative := int((weights < 0).sum())):
-            reader.problem(f"Column {weight!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more.")
+            reader.problem(
+                f"Column {weight!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more."
+            )
         for number, name in enumerate(names):
             if np.all(np.isnan(outcomes[:, number])) and name in reader.columns:
                 reader.problem(f"Column {name!r} (outcome) is missing in every row.")

@@ -247,7 +247,9 @@ def _weights(reader: Reader, column: str) -> FloatArray:
     values = reader.numbers(column, "weight")
     negative = int((values < 0).sum())
     if negative:
-        reader.problem(f"Column {column!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more.")
+        reader.problem(
+            f"Column {column!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more."
+        )
     elif np.isfinite(values).all() and values.sum() == 0:
         reader.problem(f"Column {column!r} (weight) is zero in every row; at least one positive weight was expected.")
     return values

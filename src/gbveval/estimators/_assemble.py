@@ -123,10 +123,12 @@ def assemble(
     """
     influence = np.column_stack([row.influence for row in rows])
     covariance = influence.T @ influence
+    sizes = {name: _size(trial.outcomes[:, number]) for number, name in enumerate(trial.outcome_names)}
     terms = []
     for number, row in enumerate(rows):
         variance = covariance[number, number]
-        defined = variance > 0 and row.df > 0
+        # Rounding leaves about 1e-16 of the outcome's size where there is no variation at all.
+        defined = variance > (1e-13 * sizes[row.outcome]) ** 2 and row.df > 0
         terms.append(
             Term(
                 term=row.term,
@@ -153,3 +155,9 @@ def assemble(
         flow=trial.flow(),
         influence=influence,
     )
+
+
+def _size(values: FloatArray) -> float:
+    """Return the root mean square of the observed values."""
+    observed = values[~np.isnan(values)]
+    return float(np.sqrt(np.mean(observed**2))) if observed.size else 0.0

@@ -132,7 +132,9 @@ def independent_columns(gram: FloatArray, usable: NDArray[np.bool_], tolerance: 
         count = len(kept)
         row = np.zeros(count)
         for position, column in enumerate(kept):
-            row[position] = (gram[j, column] - row[:position] @ factor[position, :position]) / factor[position, position]
+            row[position] = (gram[j, column] - row[:position] @ factor[position, :position]) / factor[
+                position, position
+            ]
         left = gram[j, j] - row @ row
         if left > tolerance * gram[j, j]:
             factor[count, :count] = row

@@ -19,7 +19,14 @@ from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast
 from gbveval.numerics.groups import group_sizes, group_sums
 from gbveval.numerics.least_squares import fit_least_squares
-from gbveval.numerics.mean_difference import MeanDifference, clustered, matched_pairs, neyman, paired_clusters, stratified
+from gbveval.numerics.mean_difference import (
+    MeanDifference,
+    clustered,
+    matched_pairs,
+    neyman,
+    paired_clusters,
+    stratified,
+)
 from gbveval.numerics.sandwich import heteroskedasticity_robust
 
 FloatArray = NDArray[np.float64]
@@ -139,7 +146,13 @@ def _choose(data: Trial) -> tuple[Fit, Method, Callable[[Trial, BoolArray, int],
     """Return the numeric function, the method in words and the size check that fit the trial's roles."""
     roles = tuple(role for role in ("cluster", "pair", "stratum", "weight") if getattr(data, role) is not None)
     table: dict[tuple[str, ...], tuple[Fit, str, str, str, str]] = {
-        (): (_simple, "Neyman, separate variances in each arm", "none", "t with Welch's degrees of freedom", "Neyman 1923"),
+        (): (
+            _simple,
+            "Neyman, separate variances in each arm",
+            "none",
+            "t with Welch's degrees of freedom",
+            "Neyman 1923",
+        ),
         ("weight",): (
             _weighted,
             "HC2 of the weighted regression on the arm",
@@ -209,7 +222,9 @@ def _complete_pairs(data: Trial, used: BoolArray, arm: int) -> tuple[BoolArray, 
     if lost == 0:
         return keep, []
     left_out = int(used.sum() - keep.sum())
-    text = f"{lost} of {data.pair.count} pairs have no outcome on one side; they are left out ({left_out} observed units)."
+    text = (
+        f"{lost} of {data.pair.count} pairs have no outcome on one side; they are left out ({left_out} observed units)."
+    )
     return keep, [Check("complete pairs", "warn", text)]
 
 

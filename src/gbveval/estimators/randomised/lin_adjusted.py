@@ -99,15 +99,23 @@ class LinAdjusted:
 
     def _kind(self, data: Trial) -> str:
         if len(data.arms) != 2:
-            raise DesignError(f"LinAdjusted compares two arms; the trial has {len(data.arms)}. Keep two, one pair at a time.")
+            raise DesignError(
+                f"LinAdjusted compares two arms; the trial has {len(data.arms)}. Keep two, one pair at a time."
+            )
         for role in ("weight", "pair", "stratum"):
             if getattr(data, role) is not None:
                 raise DesignError(
                     f"LinAdjusted does not take the role {role!r}. "
-                    + ("Give strata as a covariate." if role == "stratum" else "See docs/roadmap.md for what is planned.")
+                    + (
+                        "Give strata as a covariate."
+                        if role == "stratum"
+                        else "See docs/roadmap.md for what is planned."
+                    )
                 )
         if data.cluster is not None and self.std_error in ("HC2", "HC3"):
-            raise DesignError(f"The trial assigned clusters; {self.std_error} would treat people as independent. Use CR2.")
+            raise DesignError(
+                f"The trial assigned clusters; {self.std_error} would treat people as independent. Use CR2."
+            )
         if data.cluster is None and self.std_error == "CR2":
             raise DesignError("CR2 needs clusters; the trial declares none. Use HC2.")
         if self.std_error == "auto":
@@ -200,9 +208,7 @@ def _variance(
         robust = bias_reduced(fit, sums)
         notes = []
         if robust.singular_clusters:
-            text = (
-                f"{robust.singular_clusters} clusters fit some coefficient exactly; the pseudo-inverse was taken for them."
-            )
+            text = f"{robust.singular_clusters} clusters fit some coefficient exactly; the pseudo-inverse was taken for them."
             notes.append(Check("singular clusters", "info", text))
         if robust.df[1] < 4:
             text = f"only {robust.df[1]:.1f} degrees of freedom are left for the effect; a randomisation test is safer."
@@ -213,7 +219,9 @@ def _variance(
     whole[used] = hc.influence[:, :, 0]
     notes = []
     if hc.full_leverage:
-        text = f"{hc.full_leverage} units are fitted exactly and carry no information on the error; use fewer covariates."
+        text = (
+            f"{hc.full_leverage} units are fitted exactly and carry no information on the error; use fewer covariates."
+        )
         notes.append(Check("leverage", "warn", text))
     return whole, np.full(fit.k, float(fit.n - fit.k)), notes
 
@@ -222,9 +230,13 @@ def _method(data: Trial, kind: str) -> Method:
     clustered = kind == "CR2"
     return Method(
         sample=all_samples(data),
-        std_error=f"{kind}, clustered by the unit of assignment" if clustered else f"{kind}, robust to heteroskedasticity",
+        std_error=f"{kind}, clustered by the unit of assignment"
+        if clustered
+        else f"{kind}, robust to heteroskedasticity",
         small_sample="CR2 (bias-reduced linearisation, identity working model)" if clustered else kind,
-        reference="t with Satterthwaite degrees of freedom" if clustered else "t with rows minus coefficients degrees of freedom",
+        reference="t with Satterthwaite degrees of freedom"
+        if clustered
+        else "t with rows minus coefficients degrees of freedom",
         inference_for="the participants of the trial (conservative), covariate means taken as known",
         assumptions=(
             "arms were assigned at random as declared, with one probability",

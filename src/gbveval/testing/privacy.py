@@ -1,0 +1,174 @@
+"""Checks of privacy: planted secrets show nowhere, and what is saved cannot rebuild anybody's outcome."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.estimates import Estimates
+from gbveval.testing.case import Case, Frame
+from gbveval.testing.invariance import LABEL_ROLES
+
+FloatArray = NDArray[np.float64]
+SECRET_NAME = "SecretHaven"
+SECRET_NUMBER = 48151.62342
+# Outcomes that correlate with a saved vector beyond this are rebuilt up to shift and scale.
+REBUILT = 0.9999
+
+
+def check_planted_secrets_show_nowhere(case: Case) -> None:
+    """A planted group name and a planted outcome are in no repr, summary, HTML, JSON, pickle or log."""
+    frame, _ = case.frames.frame(np.random.default_rng(0))
+    planted = _plant(case, frame)
+    stream = _Listener()
+    logging.getLogger().addHandler(stream)
+    try:
+        data = case.frames.check(planted)
+        result = case.run(data)
+    finally:
+        logging.getLogger().removeHandler(stream)
+    shown = [repr(data), repr(result), str(result), result.summary(), result._repr_html_(), result.to_json()]
+    shown += [result.tidy().to_string(), pickle.dumps(result).decode("latin-1"), " ".join(stream.lines)]
+    for text in shown:
+        assert SECRET_NAME not in text, "a group's name is shown"
+        assert str(SECRET_NUMBER) not in text, "a respondent's outcome is shown"
+
+
+def _plant(case: Case, frame: Frame) -> Frame:
+    planted = dict(frame)
+    roles = case.frames.roles
+    if "std_error" not in roles and not _is_binary(frame[roles["outcome"]]):
+        values = np.asarray(frame[roles["outcome"]], dtype=float).copy()
+        values[0] = SECRET_NUMBER
+        planted[roles["outcome"]] = values
+    for role in LABEL_ROLES:
+        column = roles.get(role)
+        if column in frame and role != "stratum":
+            first = frame[column][0]
+            planted[column] = [SECRET_NAME if value == first else value for value in frame[column]]
+    return planted
+
+
+def _is_binary(values: Any) -> bool:
+    return set(np.unique(np.asarray(values, dtype=float)).tolist()) <= {0.0, 1.0}
+
+
+class _Listener(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def check_saved_results_rebuild_nobody(case: Case) -> None:
+    """An attacker with the JSON and the pickle finds no vector that is the outcomes up to shift and scale."""
+    frame, data, result = case.study()
+    if "std_error" in case.frames.roles:
+        return  # The "units" are published site estimates, which are the question, not somebody's secret.
+    targets = list(_targets(case, frame))
+    # An attacker opens what was saved: this pickle was made one line above.
+    opened = pickle.loads(pickle.dumps(result))  # noqa: S301
+    for source in (_walk(opened), _walk(json.loads(result.to_json()))):
+        for vector in source:
+            for target in targets:
+                assert not _rebuilds(vector, target), "saved numbers rebuild outcomes up to shift and scale"
+    del data
+
+
+def _targets(case: Case, frame: Frame) -> Iterator[FloatArray]:
+    """Yield the outcomes by unit, and their deviations from the arm or group mean, as an attacker would want them."""
+    roles = case.frames.roles
+    y = np.asarray(frame[roles["outcome"]], dtype=float)
+    yield y
+    for role in ("arm", "cohort", "cluster", "unit", "time"):
+        if role in roles:
+            _, codes = np.unique(np.asarray(frame[roles[role]]).astype(str), return_inverse=True)
+            means = np.bincount(codes, weights=y) / np.bincount(codes)
+            for group in range(len(means)):
+                yield y[codes == group]
+    if "unit" in roles:
+        units, codes = np.unique(np.asarray(frame[roles["unit"]]).astype(str), return_inverse=True)
+        times = np.unique(np.asarray(frame[roles["time"]]))
+        table = np.full((units.size, times.size), np.nan)
+        table[codes, np.searchsorted(times, np.asarray(frame[roles["time"]]))] = y
+        for first in range(times.size):
+            for second in range(first):
+                yield table[:, first] - table[:, second]
+
+
+def _walk(thing: Any, depth: int = 0) -> Iterator[FloatArray]:
+    """Yield every numeric vector found inside a saved result."""
+    if depth > 12:
+        return
+    if isinstance(thing, np.ndarray) and thing.dtype.kind in "fiu":
+        yield from _vectors(thing.astype(float))
+    elif isinstance(thing, dict):
+        for value in thing.values():
+            yield from _walk(value, depth + 1)
+    elif isinstance(thing, (list, tuple)):
+        if thing and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in thing):
+            yield np.array(thing, dtype=float)
+        elif thing and all(isinstance(x, list) for x in thing):
+            try:
+                yield from _vectors(np.array(thing, dtype=float))
+            except (TypeError, ValueError):
+                pass
+        for value in thing:
+            yield from _walk(value, depth + 1)
+    elif hasattr(thing, "__dict__"):
+        yield from _walk(vars(thing), depth + 1)
+    elif hasattr(thing, "__slots__"):
+        yield from _walk([getattr(thing, name, None) for name in thing.__slots__], depth + 1)
+
+
+def _vectors(array: FloatArray) -> Iterator[FloatArray]:
+    if array.ndim == 1:
+        yield array
+    elif array.ndim > 1:
+        for axis in range(array.ndim):
+            moved = np.moveaxis(array, axis, 0)
+            flat = moved.reshape(moved.shape[0], -1)
+            for column in range(min(flat.shape[1], 200)):
+                yield flat[:, column]
+
+
+def _rebuilds(vector: FloatArray, target: FloatArray) -> bool:
+    """Whether some stretch of a saved vector is the target up to shift and scale."""
+    n = target.size
+    if n < 5 or vector.size < n or np.ptp(target) == 0:
+        return False
+    for start in range(min(vector.size - n + 1, 50)):
+        part = vector[start : start + n]
+        usable = np.isfinite(part)
+        if usable.sum() < n or np.ptp(part) == 0:
+            continue
+        if abs(float(np.corrcoef(part, target)[0, 1])) > REBUILT:
+            return True
+    # Zeros stand where another group was used: the rest may still be one group's outcomes.
+    nonzero = vector[np.isfinite(vector) & (vector != 0)]
+    if nonzero.size == n and np.ptp(nonzero) > 0:
+        return abs(float(np.corrcoef(nonzero, target)[0, 1])) > REBUILT
+    return False
+
+
+def check_influence_stays_in_memory(case: Case) -> None:
+    """Influence functions are in neither JSON nor pickle."""
+    _, _, result = case.study()
+    opened: Estimates = pickle.loads(pickle.dumps(result))  # noqa: S301
+    assert opened.influence is None
+    assert "influence" not in json.loads(result.to_json())
+
+
+PRIVACY = (
+    check_planted_secrets_show_nowhere,
+    check_saved_results_rebuild_nobody,
+    check_influence_stays_in_memory,
+)

@@ -1,0 +1,19 @@
+"""One line an estimator: what the conformance kit runs over."""
+
+from __future__ import annotations
+
+import gbveval as gbv
+from gbveval.testing.case import Case
+from gbveval.testing.processes import TrialFrames
+
+CASES = (
+    Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=3), note="three an arm"),
+    Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=60, binary=True, effect=-0.15), equivariant=frozenset({"swap"}), note="binary"),
+    Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=12, strata=3), note="strata"),
+    Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=5, pairs=True), note="pairs"),
+    Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=4, cluster_size=10, uneven=True), note="clusters"),
+    Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=5, cluster_size=10, pairs=True), note="paired clusters"),
+    Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
+    Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),
+    Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
+)

@@ -1,0 +1,118 @@
+"""Reads a folder of reference cases, asks gbveval each question, and compares the numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gbveval as gbv
+from tests.reference.bayes import bayes_tolerance, normal_summaries
+from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
+from tests.reference.differences import callaway_santanna
+from tests.reference.randomised import difference_in_means, lin_adjusted
+
+# Result keys that are not compared, and why. They still count among a case's numbers.
+IGNORED = {
+    "r_squared": "fit of the working model: gbveval reports no R squared of a causal comparison",
+    "adj_r_squared": "as r_squared",
+    "warnings": "texts of the reference system",
+    "inputs": "repeats the question",
+}
+# R's did prints this p-value rounded to five decimals; half a unit of the last one is all that can be compared.
+ROUNDED = {"pretest_pvalue": 0.5e-5}
+
+Answer = Callable[[Path, dict[str, Any]], Any]
+TASKS: dict[str, Answer] = {
+    "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
+    "lin_adjusted": lambda folder, case: lin_adjusted(folder, case["task"], case.get("result_terms", {})),
+    "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
+    "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
+}
+
+
+def ignored(path: tuple[str, ...]) -> bool:
+    return any(key in IGNORED for key in path)
+
+
+def relative_tolerance(case: dict[str, Any]) -> Tolerance:
+    """Return the tolerance of a case that states a relative or absolute one."""
+    stated = case.get("tolerance")
+    stated = stated if isinstance(stated, dict) else {}
+    relative = stated.get("relative", stated.get("rel", stated.get("value")))
+    absolute = stated.get("absolute", 0.0)
+    if relative is None and not absolute:
+        raise Unsupported("the case states no tolerance that a program can read")
+    own = case.get("task", {}).get("options", {}).get("tolerance_absolute", {})
+    scale = _scales(case["results"])
+
+    def tolerance(path: tuple[str, ...], expected: float) -> float:
+        if path[-1] in ROUNDED:
+            return ROUNDED[path[-1]]
+        if path[-1] in own:
+            return float(own[path[-1]])
+        # Estimates far smaller than their standard error are compared on the scale of that error.
+        size = max(abs(expected), 0.01 * scale.get(path, 0.0))
+        return max(float(relative or 0.0) * size, float(absolute))
+
+    return tolerance
+
+
+def _scales(results: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], float]:
+    """Return for each estimate the standard error that stands beside it."""
+    found: dict[tuple[str, ...], float] = {}
+    if not isinstance(results, dict):
+        return found
+    for value, error in (("estimate", "std_error"), ("att", "se"), ("overall_att", "overall_se"), ("estimate", "se")):
+        a, b = results.get(value), results.get(error)
+        if isinstance(a, list) and isinstance(b, list):
+            found.update({(*path, value, str(i)): float(s) for i, s in enumerate(b) if s is not None})
+        elif isinstance(a, (int, float)) and isinstance(b, (int, float)):
+            found[(*path, value)] = float(b)
+    for key, entry in results.items():
+        found.update(_scales(entry, (*path, str(key))))
+    return found
+
+
+def kind_of(case: dict[str, Any]) -> str:
+    """Return what kind of question a case asks."""
+    if isinstance(case.get("task"), dict):
+        return str(case["task"].get("kind"))
+    inputs = case.get("inputs")
+    if isinstance(inputs, dict) and "kind" in inputs:
+        return str(inputs["kind"])
+    return str(case.get("family", "unknown"))
+
+
+def run_case(folder: Path, case: dict[str, Any]) -> Comparison:
+    """Return how one case compares."""
+    name = str(case.get("id", "?"))
+    kind = kind_of(case)
+    try:
+        if kind not in TASKS:
+            raise Unsupported(f"gbveval does not estimate {kind!r} yet")
+        answer = TASKS[kind](folder, case)
+        tolerance = bayes_tolerance(case) if kind == "normal_summaries" else relative_tolerance(case)
+        return compare(name, case["results"], answer, tolerance, ignored)
+    except Unsupported as reason:
+        return Comparison(name, "unsupported", str(reason), numbers=count(case))
+    except gbv.GbvevalError as error:
+        return Comparison(name, "mismatched", f"gbveval refuses: {error}", numbers=count(case))
+
+
+def count(case: dict[str, Any]) -> int:
+    """Return how many finite numbers a case's results hold."""
+    return sum(is_number(value) for _, value in leaves(case["results"]))
+
+
+def read_cases(folder: Path) -> list[dict[str, Any]]:
+    """Return the cases of a folder, whether the file is a list or a dictionary with one."""
+    content = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+    cases: list[dict[str, Any]] = content["cases"] if isinstance(content, dict) else content
+    return cases
+
+
+def run_folder(folder: Path) -> list[Comparison]:
+    """Return how every case of a folder compares."""
+    return [run_case(folder, case) for case in read_cases(folder)]
