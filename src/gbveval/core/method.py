@@ -85,8 +85,12 @@ class Cell:
         Respondents in it.
     events : int or None
         Respondents with the outcome, for a binary outcome.
+    table : str
+        Which table the group belongs to. Groups of one table exclude each other and their total may be known, so
+        they are protected together.
     """
 
     label: str
     n: int
     events: int | None = None
+    table: str = ""

@@ -65,7 +65,7 @@ def arm_support(trial: Trial, outcome: int, arms: Sequence[int]) -> tuple[Cell, 
     for code in arms:
         member = observed & (trial.arm == code)
         events = int(trial.outcomes[member, outcome].sum()) if binary else None
-        cells.append(Cell(trial.arms[code], int(member.sum()), events))
+        cells.append(Cell(trial.arms[code], int(member.sum()), events, f"{trial.outcome_names[outcome]} by arm"))
     return tuple(cells)
 
 

@@ -1,0 +1,204 @@
+"""`release`: the only door out, where disclosure control is applied to everything at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gbveval.core.counts import CountTable
+from gbveval.core.errors import DisclosureError
+from gbveval.core.estimates import Estimates, Term
+from gbveval.core.flow import Flow
+from gbveval.core.method import Cell
+from gbveval.core.table import Table
+from gbveval.disclosure import released as _released
+from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable
+from gbveval.disclosure.suppress import suppress_table
+
+NUMBERS = ("estimate", "std_error", "statistic", "df", "df2", "p_value", "conf_low", "conf_high")
+Item = Estimates | Table | CountTable | Flow
+HiddenCells = dict[str, frozenset[str]]
+
+
+def release(
+    results: Item | Sequence[Item],
+    policy: Policy | None = None,
+    *,
+    site_names: Mapping[str, str] | None = None,
+) -> Released:
+    """Return results with everything hidden that would show somebody.
+
+    Parameters
+    ----------
+    results : Estimates, CountTable, Table or Flow, or a sequence of them
+        Results that rest on the same respondents should be released together: counts of one table are protected
+        jointly over all rows that use it.
+    policy : Policy, optional
+        The rules; ten respondents by default.
+    site_names : mapping of str to str, optional
+        Code to name of a site (`SiteEffects.codes`), shown only if the policy identifies sites.
+
+    Returns
+    -------
+    Released
+
+    Notes
+    -----
+    A row of estimates is hidden whole (estimate, error and interval) when a count behind it is hidden: from a risk
+    difference, its standard error and the two sizes the counts follow. Coefficients of working models and influence
+    functions never leave. A `Flow` counts allocation and not answers, so its arms are shown unless an arm is small.
+
+    Examples
+    --------
+    >>> import gbveval as gbv
+    >>> frame = {"y": [1] * 12 + [0] * 18 + [1] * 4 + [0] * 26, "arm": ["usual"] * 30 + ["new"] * 30}
+    >>> trial = gbv.Trial(frame, outcome="y", arm="arm", control="usual")
+    >>> shown = gbv.release(gbv.DifferenceInMeans().estimate(trial))
+    >>> shown.estimates()[0].rows[0]["estimate"] is None
+    True
+    >>> shown.suppressed[0].split(";")[0]
+    'y by arm: suppressed 1 cell primarily, 3 to protect it'
+    """
+    rules = Policy() if policy is None else policy
+    items = (results,) if isinstance(results, (Estimates, Table, CountTable, Flow)) else tuple(results)
+    for item in items:
+        if not isinstance(item, (Estimates, Table, CountTable, Flow)):
+            raise DisclosureError(f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow.")
+    hidden, notes = _protect([item for item in items if isinstance(item, Estimates)], rules)
+    names = dict(site_names or {}) if rules.identify_sites else {}
+    done: list[ReleasedEstimates | ReleasedTable] = []
+    for item in items:
+        if isinstance(item, Estimates):
+            done.append(_estimates(item, hidden, names))
+        elif isinstance(item, CountTable):
+            table, note = _counts(item, rules)
+            done.append(table)
+            notes.append(note)
+        elif isinstance(item, Flow):
+            done.append(_flow(item, rules))
+        else:
+            done.append(ReleasedTable(item.title, item.columns, item.rows, item.notes))
+    key = _released._KEY
+    return Released(key, items=tuple(done), policy=rules.describe(), suppressed=tuple(notes))
+
+
+def _protect(results: Sequence[Estimates], policy: Policy) -> tuple[HiddenCells, list[str]]:
+    """Return the hidden groups of every table behind the estimates, and what was hidden in words."""
+    tables: dict[str, dict[str, Cell]] = {}
+    for result in results:
+        for row in result.terms:
+            for cell in row.support:
+                known = tables.setdefault(_table_of(cell, row), {}).setdefault(cell.label, cell)
+                if (known.n, known.events) != (cell.n, cell.events):
+                    raise DisclosureError(
+                        f"Two results count the group {cell.label!r} of {_table_of(cell, row)!r} differently; their "
+                        "difference would show a few people. Release results on the same respondents together, and "
+                        "others under a policy of their own."
+                    )
+    hidden: HiddenCells = {}
+    notes = []
+    for name, cells in tables.items():
+        hidden[name], note = _hidden_groups(list(cells.values()), policy)
+        notes.append(f"{name}: {note}")
+    return hidden, notes
+
+
+def _table_of(cell: Cell, row: Term) -> str:
+    return cell.table or f"{row.outcome} behind {row.term}"
+
+
+def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str], str]:
+    counts = np.array([cell.n for cell in cells])
+    with_events = all(cell.events is not None for cell in cells)
+    if with_events:
+        events = np.array([cell.events for cell in cells])
+        table = suppress_table(events, policy, totals=counts)
+        mask = np.isnan(table.events[:-1]) | np.isnan(table.respondents[:-1])
+    else:
+        table = suppress_table(counts, policy)
+        mask = np.isnan(table.released[:-1])
+    shut = frozenset(cell.label for cell, is_hidden in zip(cells, mask, strict=True) if is_hidden)
+    return shut, table.audit.sentence()
+
+
+def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str]) -> ReleasedEstimates:
+    keep = [i for i, row in enumerate(result.terms) if row.estimand.effect != "nuisance"]
+    records = result.records()
+    rows = []
+    for i in keep:
+        term = result.terms[i]
+        shut = any(cell.label in hidden.get(_table_of(cell, term), ()) for cell in term.support)
+        record = dict(records[i])
+        for code, name in names.items():
+            record["term"] = str(record["term"]).replace(code, name)
+        note = term.reason
+        if shut:
+            record = {key: None if _is_number(key, value) else value for key, value in record.items()}
+            note = "not shown: too few respondents with or without the outcome"
+        rows.append(ReleasedRow(tuple(record.items()), shut, note))
+    kept = [result.terms[i] for i in keep]
+    origin = result.provenance
+    return ReleasedEstimates(
+        estimator=result.estimator,
+        heading="; ".join(dict.fromkeys(term.estimand.words() for term in kept)),
+        causal=all(term.estimand.is_causal for term in kept if term.kind != "test"),
+        link=kept[0].estimand.link if kept else "identity",
+        rows=tuple(rows),
+        method=result.method.sentences(),
+        checks=tuple((check.name, check.status, check.message) for check in result.checks),
+        level=result.level,
+        provenance=(
+            ("data_digest", origin.data_digest),
+            ("options", dict(origin.options)),
+            ("seed", origin.seed),
+            ("versions", dict(origin.versions)),
+        ),
+    )
+
+
+def _is_number(key: str, value: Any) -> bool:
+    """Whether a column of a hidden row must be blanked: its numbers, and any number of the method's own."""
+    return key in NUMBERS or (isinstance(value, float) and key not in ("level", "event_time", "cohort", "time"))
+
+
+def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
+    one_way = not table.columns
+    n = np.array(table.n)
+    counts = n[:, 0] if one_way else n
+    if table.events is None:
+        found = suppress_table(counts, policy)
+        shown = [("n", found.released)]
+    else:
+        events = np.array(table.events)
+        found = suppress_table(events[:, 0] if one_way else events, policy, totals=counts)
+        shown = [("n", found.respondents), ("with outcome", found.events)]
+    labels = (*table.rows, "total")
+    columns: list[str] = [""]
+    parts = []
+    for name, values in shown:
+        if one_way:
+            columns.append(name)
+            parts.append(values[:, None])
+        else:
+            columns += [f"{name}: {label}" for label in (*table.columns, "total")]
+            parts.append(values)
+    matrix = np.hstack(parts)
+    rows = tuple(
+        (label, *(None if np.isnan(x) else int(x) for x in values)) for label, values in zip(labels, matrix, strict=True)
+    )
+    sentence = found.audit.sentence()
+    return ReleasedTable(table.title, tuple(columns), rows, (sentence,)), f"{table.title}: {sentence}"
+
+
+def _flow(flow: Flow, policy: Policy) -> ReleasedTable:
+    arms = flow.arms()
+    small = [arm for arm in arms if flow.count("randomised", arm) < policy.min_n and policy.enforce]
+    rows = []
+    for row in flow.rows:
+        shut = row.arm in small
+        rows.append((row.stage, row.arm, None if shut else row.n_units, None if shut else row.n_clusters))
+    notes = ("Counts of allocation and follow-up, not of answers.",)
+    return ReleasedTable("Participant flow", ("stage", "arm", "units", "clusters"), tuple(rows), notes)
