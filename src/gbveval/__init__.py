@@ -22,11 +22,13 @@ _PLACES = {
     "Panel": "gbveval.data.panel",
     "Policy": "gbveval.disclosure.policy",
     "Released": "gbveval.disclosure.released",
+    "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
     "Trial": "gbveval.data.trial",
     "release": "gbveval.disclosure.release",
+    "write_report": "gbveval.reporting.report",
 }
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from gbveval.disclosure.released import Released as Released
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.reporting.report import Section as Section
+    from gbveval.reporting.report import write_report as write_report
 
 __all__ = ["__version__", *sorted(_PLACES)]
 

@@ -1,0 +1,157 @@
+"""Figures of released results: a forest of intervals and an event study, in colours that everybody can tell apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gbveval.core.errors import DisclosureError
+from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Two of the Okabe-Ito colours, which differ for every kind of colour vision; markers differ too.
+BEFORE, AFTER, INK, PALE = "#d55e00", "#0072b2", "#1b1b1b", "#8c8c8c"
+MAXIMUM_ROWS = 40
+
+
+def has_numbers(row: ReleasedRow) -> bool:
+    """Whether a row has an estimate and an interval to draw."""
+    return row["estimate"] is not None and row["conf_low"] is not None
+
+
+def is_event_study(estimates: ReleasedEstimates) -> bool:
+    """Whether the rows lie along the time since the intervention began."""
+    timed = [row for row in estimates.rows if row["event_time"] is not None]
+    return len(timed) > 2
+
+
+def contrast_words(estimates: ReleasedEstimates) -> str:
+    """Return what the horizontal axis measures."""
+    contrasts = [row["contrast"] for row in estimates.rows if row["contrast"] not in (None, "none", "standard_deviation")]
+    return str(contrasts[0]).replace("_", " ") if contrasts else "estimate"
+
+
+def alternative_text(estimates: ReleasedEstimates) -> str:
+    """Return the figure in words, for readers who cannot see it."""
+    rows = [row for row in estimates.rows if has_numbers(row)]
+    if not rows:
+        return "No number may be shown."
+    parts = [f"{row['term']}: {row['estimate']:.3g} ({row['conf_low']:.3g} to {row['conf_high']:.3g})" for row in rows[:12]]
+    more = f"; and {len(rows) - 12} more" if len(rows) > 12 else ""
+    return f"{contrast_words(estimates)} with {100 * estimates.level:g} % intervals. " + "; ".join(parts) + more
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    return ax
+
+
+def draw(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
+    """Draw released estimates in the way that fits them, and return the axes.
+
+    Parameters
+    ----------
+    estimates : ReleasedEstimates
+        From a `Released`.
+    ax : matplotlib axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    DisclosureError
+        If anything else than released estimates is given.
+    """
+    if not isinstance(estimates, ReleasedEstimates):
+        raise DisclosureError("Only released results are drawn in reports: call `release` first.")
+    return event_study(estimates, ax) if is_event_study(estimates) else forest(estimates, ax)
+
+
+def forest(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
+    """Draw one interval a row, the first row on top; hidden rows are named and say that they are not shown."""
+    rows = [row for row in estimates.rows if row["statistic"] is None or row["estimate"] is not None][:MAXIMUM_ROWS]
+    ax = _axes(ax, (7.2, 1.1 + 0.36 * max(len(rows), 1)))
+    outcomes = {row["outcome"] for row in rows}
+    positions = list(range(len(rows)))[::-1]
+    for position, row in zip(positions, rows, strict=True):
+        if has_numbers(row):
+            ax.plot([row["conf_low"], row["conf_high"]], [position, position], color=AFTER, linewidth=2.2, solid_capstyle="butt")
+            ax.plot([row["estimate"]], [position], marker="s", color=AFTER, markersize=6.5)
+    for position, row in zip(positions, rows, strict=True):
+        if not has_numbers(row):
+            note = "not shown" if row.hidden else "undefined"
+            ax.text(0.02, position, note, transform=ax.get_yaxis_transform(), va="center", color=PALE, style="italic")
+    if estimates.link == "log":
+        ax.set_xscale("log")
+        _plain_ticks(ax)
+    if estimates.link != "logit" and contrast_words(estimates) not in ("mean", "proportion"):
+        ax.axvline(1.0 if estimates.link == "log" else 0.0, color=INK, linewidth=0.8, zorder=0)
+    names = [_name(row, several=len(outcomes) > 1) for row in rows]
+    # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
+    ax.set_yticks(positions, names, parse_math=False)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel(f"{contrast_words(estimates)}, {100 * estimates.level:g} % interval", parse_math=False)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def _name(row: ReleasedRow, *, several: bool) -> str:
+    term = str(row["term"])
+    text = f"{row['outcome']}: {term}" if several else term
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _plain_ticks(ax: Axes) -> None:
+    """Write ratios as 0.5, 1, 2 and not as powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def event_study(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
+    """Draw estimates along the time since the intervention began, before and after apart."""
+    rows = [row for row in estimates.rows if row["event_time"] is not None]
+    ax = _axes(ax, (7.2, 3.9))
+    ax.axhline(1.0 if estimates.link == "log" else 0.0, color=INK, linewidth=0.8)
+    ax.axvline(-0.5, color=PALE, linewidth=0.9, linestyle="--")
+    labelled: set[str] = set()
+    for row in rows:
+        time = float(row["event_time"])
+        when = "before the intervention" if time < 0 else "after it began"
+        label = None if when in labelled else when
+        colour, marker = (BEFORE, "o") if time < 0 else (AFTER, "s")
+        if has_numbers(row):
+            ax.plot([time, time], [row["conf_low"], row["conf_high"]], color=colour, linewidth=2.0)
+            ax.plot([time], [row["estimate"]], marker=marker, color=colour, linestyle="none", label=label)
+            labelled.add(when)
+        elif row["estimate"] is not None:
+            ax.plot([time], [row["estimate"]], marker="o", markerfacecolor="white", color=BEFORE, linestyle="none")
+    ax.set_xlabel("periods since the intervention began")
+    kinds = {str(row["interval_kind"]).split(", ")[-1] for row in rows if has_numbers(row)}
+    kind = " and ".join(sorted(kinds)) or "no"
+    ax.set_ylabel(f"{contrast_words(estimates)}\n({100 * estimates.level:g} % {kind} interval)", parse_math=False)
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if labelled:
+        ax.legend(frameon=False, fontsize="small", loc="best")
+    return ax
+
+
+def picture(estimates: ReleasedEstimates) -> Figure:
+    """Return a finished figure of released estimates."""
+    import matplotlib.pyplot as plt
+
+    ax = draw(estimates)
+    figure: Any = ax.get_figure()
+    plt.close(figure)
+    result: Figure = figure
+    return result

@@ -1,0 +1,70 @@
+"""Numbers and findings as readers read them: formats, and one sentence a result that never says more than it knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gbveval.core._display import format_number, format_p
+from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
+from gbveval.reporting.figures import has_numbers
+
+NOT_SHOWN, ABSENT = "not shown", "–"
+PERCENT = ("risk_difference", "prevalence_difference", "proportion")
+
+
+def estimate_text(row: ReleasedRow, value: Any) -> str:
+    """Return a number of a row as people read it: risks in percent or percentage points."""
+    if value is None:
+        return NOT_SHOWN if row.hidden else ABSENT
+    if row["contrast"] in PERCENT:
+        unit = "%" if row["contrast"] == "proportion" else "pp"
+        return f"{100 * value:.1f} {unit}"
+    return format_number(value)
+
+
+def interval_text(row: ReleasedRow) -> str:
+    """Return an interval as "low to high"."""
+    if row["conf_low"] is None:
+        return NOT_SHOWN if row.hidden else ABSENT
+    return f"{estimate_text(row, row['conf_low'])} to {estimate_text(row, row['conf_high'])}"
+
+
+def cell_text(value: Any) -> str:
+    """Return a table value as text."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return format_number(value) if isinstance(value, float) else str(value)
+
+
+def p_text(row: ReleasedRow) -> str:
+    """Return the p-value as text."""
+    return NOT_SHOWN if row.hidden else format_p(row["p_value"])
+
+
+def sentence(estimates: ReleasedEstimates) -> str:
+    """Return the first result in words: causal words for effects only, and no verdict from a p-value."""
+    rows = [row for row in estimates.rows if has_numbers(row)]
+    if not rows:
+        return "No number of this result may be shown."
+    row = rows[0]
+    kind = "credible" if str(row["interval_kind"]).startswith("credible") else "confidence"
+    interval = f"{100 * estimates.level:g} % {kind} interval {interval_text(row)}"
+    value = estimate_text(row, row["estimate"])
+    contrast = str(row["contrast"]).replace("_", " ")
+    if row["estimand"] == "prevalence":
+        return f"Estimated {contrast} of {row['outcome']}, {row['term']}: {value} ({interval})."
+    if not estimates.causal:
+        return (
+            f"{row['term']} is associated with {row['outcome']}: {contrast} {value} ({interval}). "
+            "This is an association, not an effect."
+        )
+    null = 1.0 if estimates.link == "log" else 0.0
+    inside = row["conf_low"] <= null <= row["conf_high"]
+    doubt = "The data are compatible with no effect as well as with every value of the interval." if inside else (
+        "The interval shows which sizes of the effect the data are compatible with."
+    )
+    return f"Estimated effect on {row['outcome']}, {row['term']}: {contrast} {value} ({interval}). {doubt}"
