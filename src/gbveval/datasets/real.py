@@ -27,7 +27,7 @@ def _load(name: str) -> pd.DataFrame:
 
 
 def castle_doctrine_frame() -> pd.DataFrame:
-    """Return homicides in 50 US states, 2000 to 2010, and the year in which a castle doctrine law began.
+    """Return homicides in 50 US states, 2000 to 2010, and the year in which a castle doctrine law took effect.
 
     Columns: state (a number), year, first_year (missing = never), homicide (in 100,000), log_homicide, population.
 
@@ -36,14 +36,13 @@ def castle_doctrine_frame() -> pd.DataFrame:
     Cheng and Hoekstra (2013), Journal of Human Resources 48, as shipped by the package causaldata (MIT licence). States
     are public record; nobody is in these data.
     """
-    import numpy as np
-
     raw = _load("castle")
     frame = raw[["sid", "year", "homicide", "l_homicide", "popwt"]].rename(
         columns={"sid": "state", "l_homicide": "log_homicide", "popwt": "population"}
     )
-    started = raw.loc[raw["post"] == 1].groupby("sid")["year"].min()
-    frame["first_year"] = frame["state"].map(started).astype(float).replace({0.0: np.nan})
+    # post begins with the first whole year of a law; the law took effect in the year before.
+    started = raw.loc[raw["post"] == 1].groupby("sid")["year"].min() - 1
+    frame["first_year"] = frame["state"].map(started).astype(float)
     return frame
 
 
@@ -63,8 +62,7 @@ def castle_doctrine() -> Panel:
 def village_trial() -> Trial:
     """Return Thornton's trial in Malawi: a cash incentive, drawn by each person, to learn one's HIV result.
 
-    Outcome `got` (learned the result); arms by `any` incentive; villages are recorded as the site, since people and not
-    villages were assigned.
+    Outcome `got` (learned the result); arms by `any` incentive. People and not villages were assigned.
 
     Notes
     -----
@@ -78,6 +76,6 @@ def village_trial() -> Trial:
     from gbveval.data.trial import Trial
 
     raw = _load("thornton_hiv")
-    frame = raw.loc[raw["any"].notna(), ["got", "any", "villnum"]].copy()
+    frame = raw.loc[raw["any"].notna(), ["got", "any"]].copy()
     frame["arm"] = frame["any"].map({0.0: "no incentive", 1.0: "incentive"})
-    return Trial(frame, outcome="got", arm="arm", control="no incentive", site="villnum")
+    return Trial(frame, outcome="got", arm="arm", control="no incentive")

@@ -16,7 +16,7 @@ from gbveval.core.table import Table
 from gbveval.disclosure import released as _released
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable
-from gbveval.disclosure.suppress import suppress_table
+from gbveval.disclosure.suppress import SuppressedTable, suppress_table
 
 NUMBERS = ("estimate", "std_error", "statistic", "df", "df2", "p_value", "conf_low", "conf_high")
 Item = Estimates | Table | CountTable | Flow
@@ -110,6 +110,15 @@ def _table_of(cell: Cell, row: Term) -> str:
     return cell.table or f"{row.outcome} behind {row.term}"
 
 
+def _require_protection(table: SuppressedTable, policy: Policy) -> None:
+    """Refuse what the audit could not show to be protected."""
+    if policy.enforce and not table.audit.passed:
+        raise DisclosureError(
+            f"The table is too large to prove that nothing hidden can be worked out ({table.audit.sentence()}). "
+            "Merge categories, or release it in parts that exclude each other."
+        )
+
+
 def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str], str]:
     counts = np.array([cell.n for cell in cells])
     with_events = all(cell.events is not None for cell in cells)
@@ -120,6 +129,7 @@ def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str
     else:
         table = suppress_table(counts, policy)
         mask = np.isnan(table.released[:-1])
+    _require_protection(table, policy)
     shut = frozenset(cell.label for cell, is_hidden in zip(cells, mask, strict=True) if is_hidden)
     return shut, table.audit.sentence()
 
@@ -175,6 +185,7 @@ def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
         events = np.array(table.events)
         found = suppress_table(events[:, 0] if one_way else events, policy, totals=counts)
         shown = [("n", found.respondents), ("with outcome", found.events)]
+    _require_protection(found, policy)
     labels = (*table.rows, "total")
     columns: list[str] = [""]
     parts = []
