@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
+    "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "Check": "gbveval.core.method",
     "CountTable": "gbveval.core.counts",
     "DataError": "gbveval.core.errors",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
+    from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.reporting.report import Section as Section

@@ -34,9 +34,7 @@ def main() -> int:
     counts = Counter(item.status for item in compared)
     numbers, seen = sum(item.numbers for item in compared), sum(item.compared for item in compared)
     print(f"numbers compared: {seen} of {numbers}")
-    print(
-        f"matched: {counts['matched']}, mismatched: {counts['mismatched']}, unsupported: {counts['unsupported']}"
-    )
+    print(f"matched: {counts['matched']}, mismatched: {counts['mismatched']}, unsupported: {counts['unsupported']}")
     if options.json:
         options.json.write_text(
             json.dumps(

@@ -5,8 +5,114 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+import gbveval as gbv
 from tests.reference.compare import Unsupported
+from tests.reference.frames import panel_frame
+
+CONTROLS = {"never": "never_treated", "not_yet": "not_yet_treated"}
+AGGREGATIONS = {"simple": "simple", "dynamic": "event_time", "group": "cohort", "calendar": "calendar"}
+
+
+def _check_supported(roles: dict[str, Any], options: dict[str, Any]) -> None:
+    if roles.get("covariates"):
+        raise Unsupported("group-time effects with covariates")
+    if options.get("fix_weights") not in (None, "none"):
+        raise Unsupported(f"weights fixed at {options['fix_weights']}")
+    if options["panel"] and options.get("unbalanced", "drop") != "drop":
+        raise Unsupported("unbalanced panels kept as they are")
+    if options.get("post_treatment_cells", "t >= g") != "t >= g":
+        raise Unsupported(f"post-treatment cells {options['post_treatment_cells']}")
+    if options["control_group"] not in CONTROLS:
+        raise Unsupported(f"control group {options['control_group']}")
+    vcov = options.get("vcov", {})
+    if vcov.get("type", "influence_function") != "influence_function" or vcov.get("small_sample", "none") != "none":
+        raise Unsupported(f"standard errors of type {vcov}")
+
+
+def _panel(frame: pd.DataFrame, roles: dict[str, Any], options: dict[str, Any]) -> gbv.Panel:
+    cohort = frame[roles["cohort"]].astype(float)
+    if roles.get("never_treated_code") is not None:
+        cohort = cohort.mask(cohort == roles["never_treated_code"])
+    frame = frame.assign(_cohort=cohort)
+    clusters = [name for name in roles.get("cluster", []) if name != roles.get("unit")]
+    if len(clusters) > 1:
+        raise Unsupported("clustering in two ways")
+    unit = roles["unit"] if options["panel"] else None
+    extra: dict[str, Any] = {"weight": roles["weights"]} if roles.get("weights") else {}
+    if clusters:
+        extra["cluster"] = clusters[0]
+    return gbv.Panel(frame, outcome=roles["outcome"], unit=unit, time=roles["time"], cohort="_cohort", **extra)
+
+
+def _columns(result: gbv.Estimates, names: dict[str, str]) -> dict[str, list[Any]]:
+    records = result.records()
+    return {theirs: [record.get(ours) for record in records] for theirs, ours in names.items()}
 
 
 def callaway_santanna(folder: Path, task: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
-    raise Unsupported("not yet")
+    roles, options = task["roles"], task["options"]
+    _check_supported(roles, options)
+    panel = _panel(panel_frame(folder, task["data"]), roles, options)
+    estimator = gbv.CallawaySantAnna(
+        control=CONTROLS[options["control_group"]],
+        base_period=options["base_period"],
+        anticipation=options["anticipation"],
+        unbalanced="drop",
+    )
+    effects = estimator.estimate(panel)
+    answer: dict[str, Any] = dict(
+        _columns(effects, {"group": "cohort", "time": "time", "att": "estimate", "se": "std_error"})
+    )
+    answer = _in_order(answer, results)
+    answer["n_units"] = effects.aggregate("simple").records()[0]["n_units"]
+    test = effects.aggregate("pretest").records()[0]
+    answer["pretest_wald"], answer["pretest_pvalue"] = test["statistic"], test["p_value"]
+    for kind in options["aggregations"]:
+        answer[f"agg_{kind}"] = _aggregation(effects, kind, options)
+    if "uniform_band" in results:
+        answer["uniform_band"] = _band(effects, results["uniform_band"])
+    return answer
+
+
+def _in_order(answer: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Return our cells in the order of the reference, matched on cohort and period."""
+    place = {(g, t): i for i, (g, t) in enumerate(zip(answer["group"], answer["time"], strict=True))}
+    order = [place.get((float(g), float(t))) for g, t in zip(results["group"], results["time"], strict=True)]
+    return {name: [None if i is None else column[i] for i in order] for name, column in answer.items()}
+
+
+def _aggregation(effects: gbv.Estimates, kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    found = effects.aggregate(
+        AGGREGATIONS[kind],
+        balance=options.get("balance_e") if kind == "dynamic" else None,
+        min_event_time=options.get("min_e"),
+        max_event_time=options.get("max_e"),
+    )
+    overall, *rest = found.records()
+    if kind == "simple":
+        return {"att": overall["estimate"], "se": overall["std_error"]}
+    label = [record["term"].split()[-1] for record in rest]
+    return {
+        "overall_att": overall["estimate"],
+        "overall_se": overall["std_error"],
+        "egt": [float(text) for text in label],
+        "att": [record["estimate"] for record in rest],
+        "se": [record["std_error"] for record in rest],
+    }
+
+
+def _band(effects: gbv.Estimates, reference: dict[str, Any]) -> dict[str, Any]:
+    """Answer for a simulated band; our own simulation error is made small beside the reference's."""
+    options: dict[str, Any] = {"n_draws": 200_000, "seed": 1, "multiplier": "rademacher", "scale": "interquartile"}
+    cells = effects.with_band(**options).band
+    event = effects.aggregate("event_time").with_band(**options).band
+    if cells is None or event is None:
+        raise Unsupported("a band without members")
+    return {
+        "att_gt_critical_value": cells.critical,
+        "dynamic_critical_value": event.critical,
+        "att_gt_boot_se": list(cells.scale),
+        "dynamic_boot_se": list(event.scale),
+    }

@@ -102,9 +102,7 @@ def lin_adjusted(folder: Path, task: dict[str, Any], terms: dict[str, Any]) -> d
     frame, arm = arms(trial_frame(folder, task["data"]), roles["treatment"])
     columns = covariate_columns(frame, roles["covariates"])
     extra = {"cluster": roles["cluster"]} if roles.get("cluster") else {}
-    trial = gbv.Trial(
-        frame, outcome=roles["outcome"], arm=arm, control="control", covariates=list(columns), **extra
-    )
+    trial = gbv.Trial(frame, outcome=roles["outcome"], arm=arm, control="control", covariates=list(columns), **extra)
     records = gbv.LinAdjusted(std_error=options["vcov"]).estimate(trial).records(options["level"])
     by_term = {record["term"]: record for record in records}
     treatment = roles["treatment"]["column"]

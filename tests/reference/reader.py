@@ -19,6 +19,7 @@ IGNORED = {
     "adj_r_squared": "as r_squared",
     "warnings": "texts of the reference system",
     "inputs": "repeats the question",
+    "monte_carlo_rel_tol": "the tolerance of the simulated numbers beside it",
 }
 # R's did prints this p-value rounded to five decimals; half a unit of the last one is all that can be compared.
 ROUNDED = {"pretest_pvalue": 0.5e-5}
@@ -44,12 +45,16 @@ def relative_tolerance(case: dict[str, Any]) -> Tolerance:
     absolute = stated.get("absolute", 0.0)
     if relative is None and not absolute:
         raise Unsupported("the case states no tolerance that a program can read")
+    simulated = _simulated(case["results"])
     own = case.get("task", {}).get("options", {}).get("tolerance_absolute", {})
     scale = _scales(case["results"])
 
     def tolerance(path: tuple[str, ...], expected: float) -> float:
         if path[-1] in ROUNDED:
             return ROUNDED[path[-1]]
+        for place, loose in simulated.items():
+            if path[: len(place)] == place:
+                return loose * abs(expected)
         if path[-1] in own:
             return float(own[path[-1]])
         # Estimates far smaller than their standard error are compared on the scale of that error.
@@ -57,6 +62,15 @@ def relative_tolerance(case: dict[str, Any]) -> Tolerance:
         return max(float(relative or 0.0) * size, float(absolute))
 
     return tolerance
+
+
+def _simulated(results: Any) -> dict[tuple[str, ...], float]:
+    """Return the places of the results that hold simulated numbers, with their stated relative tolerance."""
+    found: dict[tuple[str, ...], float] = {}
+    for path, value in leaves(results):
+        if path[-1] == "monte_carlo_rel_tol":
+            found[path[:-1]] = float(value)
+    return found
 
 
 def _scales(results: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], float]:

@@ -119,12 +119,14 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
 
     low, high = estimates.intervals()
     shown = [i for i, row in enumerate(estimates.terms) if row.value is not None and row.kind != "test"]
+    timed = [i for i in shown if dict(estimates.terms[i].extra).get("event_time") is not None]
+    shown = timed if len(timed) > 2 else shown
     links = {estimates.terms[i].estimand.link for i in shown}
     link = links.pop() if len(links) == 1 else "identity"
     value = np.array([inverse_link(link, estimates.terms[i].value) for i in shown])
     lower, upper = inverse_link(link, low[shown]), inverse_link(link, high[shown])
     event_times = [dict(estimates.terms[i].extra).get("event_time") for i in shown]
-    along_time = len(shown) > 1 and all(time is not None for time in event_times)
+    along_time = len(timed) > 2
     if ax is None:
         size = (7.0, 3.6) if along_time else (7.0, 1.2 + 0.34 * max(len(shown), 1))
         _, ax = plt.subplots(figsize=size, layout="constrained")
@@ -156,8 +158,6 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
     ax.set_ylim(-0.7, len(shown) - 0.3)
     ax.set_xlabel(contrast)
     return ax
-
-
 
 
 def table_frame(table: Table) -> pd.DataFrame:

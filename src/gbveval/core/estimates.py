@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,9 +110,12 @@ class Term:
             raise ValueError("A value that is not finite must be given as None, with a reason.")
 
 
+MULTIPLIERS = ("gaussian", "rademacher", "mammen")
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A uniform band: one critical value for several terms, found by simulation from their covariance.
+    """A uniform band: one critical value for several terms, found by simulation.
 
     Parameters
     ----------
@@ -122,23 +125,59 @@ class Band:
         Seed of the draws, so that another level re-uses the same ones.
     members : tuple of int
         Rows the band covers together.
+    multiplier : str
+        "gaussian" draws from the joint covariance; "rademacher" and "mammen" multiply the influence functions, which
+        differs with few units and needs them in memory.
+    level : float
+        Level at which `critical` and `scale` hold.
+    critical : float
+        Critical value.
+    scale : tuple of float
+        What it multiplies, one a member: standard errors, or their bootstrap counterparts.
     """
 
     n_draws: int
     seed: int
     members: tuple[int, ...]
+    multiplier: str
+    level: float
+    critical: float
+    scale: tuple[float, ...]
 
-    def critical_value(self, covariance: FloatArray, level: float) -> float:
-        """Return the sup-t critical value of the members at a level."""
-        from gbveval.numerics.uniform_band import sup_t_critical_value
 
-        chosen = np.asarray(self.members)
-        return sup_t_critical_value(
-            covariance[np.ix_(chosen, chosen)],
-            level=level,
-            n_draws=self.n_draws,
-            rng=np.random.default_rng(self.seed),
-        )
+def make_band(estimates: Estimates, *, n_draws: int, seed: int, multiplier: str, scale: str, level: float) -> Band:
+    """Return the uniform band of all rows with a standard error that are not called "overall"."""
+    from gbveval.numerics.uniform_band import multiplier_critical, sup_t_critical
+
+    members = tuple(i for i, row in enumerate(estimates.terms) if row.std_error and row.term != "overall")
+    if not members:
+        raise DesignError("No row has a standard error, so there is nothing to put a band around.")
+    chosen = np.asarray(members)
+    rng = np.random.default_rng(seed)
+    if multiplier == "gaussian":
+        block = estimates.covariance[np.ix_(chosen, chosen)]
+        found = sup_t_critical(block, rng=rng, level=level, n_draws=n_draws)
+    elif multiplier in ("rademacher", "mammen"):
+        if estimates.influence is None:
+            raise DesignError(
+                "A multiplier bootstrap needs the influence functions, which are in no file. Use multiplier='gaussian', or "
+                "make the band before saving."
+            )
+        scores = estimates.influence[:, chosen]
+        kind = "rademacher" if multiplier == "rademacher" else "mammen"
+        spread = "interquartile" if scale == "interquartile" else "std_error"
+        found = multiplier_critical(scores, rng=rng, level=level, n_draws=n_draws, multiplier=kind, scale=spread)  # type: ignore[arg-type]
+    else:
+        raise DesignError(f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {multiplier!r}.")
+    errors = tuple(float(x) for x in found.scale)
+    return Band(n_draws, seed, members, multiplier, level, float(found.value), errors)
+
+
+class Aggregator(Protocol):
+    """Averages the rows of one result, with what only memory holds (influence functions, cohort sizes)."""
+
+    def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
+        """Return averages of the rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +209,8 @@ class Estimates:
     influence : ndarray or None
         Shape (independent units, terms); the covariance is its cross-product, times any factor that the method names.
         It gives outcomes away up to shift and scale, so it lives in memory only: it is in no JSON and no pickle.
+    aggregator : Aggregator or None
+        What `aggregate` needs; in memory only, as it holds influence functions.
 
     Examples
     --------
@@ -192,6 +233,7 @@ class Estimates:
     posterior: Posterior | None = None
     band: Band | None = None
     influence: FloatArray | None = field(default=None, repr=False)
+    aggregator: Aggregator | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_level(self.level)
@@ -251,10 +293,12 @@ class Estimates:
         answer = wald(self.values, self.std_errors, df=dfs, level=asked)
         low, high = answer.conf_low.copy(), answer.conf_high.copy()
         if self.band is not None:
-            critical = self.band.critical_value(self.covariance, asked)
-            chosen = np.asarray(self.band.members)
-            low[chosen] = self.values[chosen] - critical * self.std_errors[chosen]
-            high[chosen] = self.values[chosen] + critical * self.std_errors[chosen]
+            band = self.band
+            if band.level != asked:
+                band = self._band_at(asked)
+            chosen = np.asarray(band.members)
+            half = band.critical * np.asarray(band.scale)
+            low[chosen], high[chosen] = self.values[chosen] - half, self.values[chosen] + half
         for number, row in enumerate(self.terms):
             if row.interval is not None:
                 low[number], high[number] = row.interval if asked == self.level else (np.nan, np.nan)
@@ -356,7 +400,18 @@ class Estimates:
 
     def at_level(self, level: float) -> Estimates:
         """Return the same estimates with intervals at another level."""
-        return replace(self, level=check_level(level))
+        changed = replace(self, level=check_level(level))
+        return changed if self.band is None else replace(changed, band=self._band_at(level))
+
+    def _band_at(self, level: float) -> Band:
+        """Return the band at another level, from the same draws."""
+        assert self.band is not None
+        errors = self.std_errors[np.asarray(self.band.members)]
+        scale = "std_error" if np.allclose(self.band.scale, errors) else "interquartile"
+        band = self.band
+        return make_band(
+            self, n_draws=band.n_draws, seed=band.seed, multiplier=band.multiplier, scale=scale, level=level
+        )
 
     def with_terms(self, keep: Sequence[int]) -> Estimates:
         """Return some of the rows, with their covariance."""
@@ -370,23 +425,39 @@ class Estimates:
             influence=influence,
             posterior=posterior,
             band=None,
+            aggregator=None,
         )
 
-    def with_band(self, *, n_draws: int = 20_000, seed: int | None = None) -> Estimates:
+    def with_band(
+        self,
+        *,
+        n_draws: int = 20_000,
+        seed: int | None = None,
+        multiplier: str = "gaussian",
+        scale: str = "std_error",
+    ) -> Estimates:
         """Return the estimates with a uniform band over all rows that have a standard error.
+
+        A row called "overall" is an average of the others and stays out, with its pointwise interval.
 
         Parameters
         ----------
         n_draws : int
-            Draws of the Gaussian limit; with 20,000 the critical value has a Monte Carlo error of about 0.01.
+            Draws; with 20,000 the critical value has a Monte Carlo error of about 0.01.
         seed : int or None
             By default derived from the data and the options.
+        multiplier : str
+            "gaussian": exact for normal estimates, from their covariance. "rademacher" or "mammen": a multiplier
+            bootstrap of the influence functions, for few units or clusters.
+        scale : str
+            For a multiplier bootstrap: "std_error", or "interquartile" (the interquartile range of the draws, as in
+            R's did).
         """
         from gbveval.core.provenance import derive_seed
 
         used = derive_seed(self.provenance.data_digest, self.estimator, "band") if seed is None else seed
-        members = tuple(i for i, row in enumerate(self.terms) if row.std_error)
-        return replace(self, band=Band(n_draws, used, members))
+        band = make_band(self, n_draws=n_draws, seed=used, multiplier=multiplier, scale=scale, level=self.level)
+        return replace(self, band=band)
 
     def contrast(self, weights: Mapping[str, float], *, name: str) -> Estimates:
         """Return a weighted sum of rows as a new single row, on the link scale.
@@ -427,7 +498,30 @@ class Estimates:
         )
         influence = None if self.influence is None else (self.influence[:, used] @ w[used])[:, None]
         covariance = np.array([[variance if defined else np.nan]])
-        return replace(self, terms=(row,), covariance=covariance, influence=influence, band=None)
+        return replace(self, terms=(row,), covariance=covariance, influence=influence, band=None, aggregator=None)
+
+    def aggregate(self, by: str, **options: Any) -> Estimates:
+        """Return averages of the rows, such as an event study of group-time effects.
+
+        Parameters
+        ----------
+        by : str
+            What the method offers: for group-time effects "simple", "event_time", "cohort", "calendar" or "pretest".
+        **options
+            Of the method; for group-time effects `balance`, `min_event_time`, `max_event_time`.
+
+        Raises
+        ------
+        DesignError
+            If the method has nothing to average, or the result comes from JSON or a pickle, which hold no influence
+            functions.
+        """
+        if self.aggregator is None:
+            raise DesignError(
+                f"The rows of {self.estimator} cannot be averaged: either the method has no averages, or the result was "
+                "read back from a file or has been selected from. Aggregate the result that `estimate` returned."
+            )
+        return self.aggregator.aggregate(self, by, options)
 
     def joint_test(self, *, name: str = "all zero") -> Estimates:
         """Return a Wald test that all rows with a standard error are zero."""
@@ -455,7 +549,13 @@ class Estimates:
             n_clusters=first.n_clusters,
         )
         return replace(
-            self, terms=(row,), covariance=np.full((1, 1), np.nan), influence=None, posterior=None, band=None
+            self,
+            terms=(row,),
+            covariance=np.full((1, 1), np.nan),
+            influence=None,
+            posterior=None,
+            band=None,
+            aggregator=None,
         )
 
     # -- leaving memory -----------------------------------------------------------------------------------------
@@ -463,7 +563,7 @@ class Estimates:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the influence functions, which would give outcomes away."""
         state = {f.name: getattr(self, f.name) for f in fields(self)}
-        state["influence"] = None
+        state["influence"] = state["aggregator"] = None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -129,7 +129,9 @@ def from_json(text: str) -> Estimates:
             provenance=Provenance(**origin),
             flow=None if content["flow"] is None else Flow(tuple(FlowRow(**row) for row in content["flow"])),
             posterior=None if content["posterior"] is None else posterior_from_dict(content["posterior"]),
-            band=None if band is None else Band(band["n_draws"], band["seed"], tuple(band["members"])),
+            band=None
+            if band is None
+            else Band(**{**band, "members": tuple(band["members"]), "scale": tuple(band["scale"])}),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):

@@ -79,7 +79,9 @@ class PilotTrial:
         site_risk = np.clip(self.risk + 0.05 * rng.normal(size=self.n_sites), 0.15, 0.5)
         site_effect = self.effect + self.between_site_sd * rng.normal(size=self.n_sites)
         site = np.repeat(np.arange(self.n_sites), schools)
-        treated = np.concatenate([rng.permutation(np.repeat([0, 1], self.schools_per_arm)) for _ in range(self.n_sites)])
+        treated = np.concatenate(
+            [rng.permutation(np.repeat([0, 1], self.schools_per_arm)) for _ in range(self.n_sites)]
+        )
         mean = np.clip(site_risk[site] + treated * site_effect[site], 0.02, 0.6)
         strength = (1.0 - self.icc) / self.icc
         school_risk = rng.beta(mean * strength, (1.0 - mean) * strength)

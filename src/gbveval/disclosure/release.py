@@ -66,7 +66,9 @@ def release(
     items = (results,) if isinstance(results, (Estimates, Table, CountTable, Flow)) else tuple(results)
     for item in items:
         if not isinstance(item, (Estimates, Table, CountTable, Flow)):
-            raise DisclosureError(f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow.")
+            raise DisclosureError(
+                f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow."
+            )
     hidden, notes = _protect([item for item in items if isinstance(item, Estimates)], rules)
     names = dict(site_names or {}) if rules.identify_sites else {}
     done: list[ReleasedEstimates | ReleasedTable] = []
@@ -198,7 +200,8 @@ def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
             parts.append(values)
     matrix = np.hstack(parts)
     rows = tuple(
-        (label, *(None if np.isnan(x) else int(x) for x in values)) for label, values in zip(labels, matrix, strict=True)
+        (label, *(None if np.isnan(x) else int(x) for x in values))
+        for label, values in zip(labels, matrix, strict=True)
     )
     sentence = found.audit.sentence()
     return ReleasedTable(table.title, tuple(columns), rows, (sentence,)), f"{table.title}: {sentence}"

@@ -158,9 +158,7 @@ class Released:
             kind = "estimates" if isinstance(item, ReleasedEstimates) else "table"
             content = asdict(item)
             if isinstance(item, ReleasedEstimates):
-                content["rows"] = [
-                    {**dict(row.record), "hidden": row.hidden, "note": row.note} for row in item.rows
-                ]
+                content["rows"] = [{**dict(row.record), "hidden": row.hidden, "note": row.note} for row in item.rows]
                 content["provenance"] = dict(item.provenance)
             items.append({"kind": kind, **content})
         return {"policy": self._policy, "suppressed": list(self._suppressed), "items": items}

@@ -29,7 +29,9 @@ def is_event_study(estimates: ReleasedEstimates) -> bool:
 
 def contrast_words(estimates: ReleasedEstimates) -> str:
     """Return what the horizontal axis measures."""
-    contrasts = [row["contrast"] for row in estimates.rows if row["contrast"] not in (None, "none", "standard_deviation")]
+    contrasts = [
+        row["contrast"] for row in estimates.rows if row["contrast"] not in (None, "none", "standard_deviation")
+    ]
     return str(contrasts[0]).replace("_", " ") if contrasts else "estimate"
 
 
@@ -38,7 +40,9 @@ def alternative_text(estimates: ReleasedEstimates) -> str:
     rows = [row for row in estimates.rows if has_numbers(row)]
     if not rows:
         return "No number may be shown."
-    parts = [f"{row['term']}: {row['estimate']:.3g} ({row['conf_low']:.3g} to {row['conf_high']:.3g})" for row in rows[:12]]
+    parts = [
+        f"{row['term']}: {row['estimate']:.3g} ({row['conf_low']:.3g} to {row['conf_high']:.3g})" for row in rows[:12]
+    ]
     more = f"; and {len(rows) - 12} more" if len(rows) > 12 else ""
     return f"{contrast_words(estimates)} with {100 * estimates.level:g} % intervals. " + "; ".join(parts) + more
 
@@ -81,7 +85,13 @@ def forest(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
     positions = list(range(len(rows)))[::-1]
     for position, row in zip(positions, rows, strict=True):
         if has_numbers(row):
-            ax.plot([row["conf_low"], row["conf_high"]], [position, position], color=AFTER, linewidth=2.2, solid_capstyle="butt")
+            ax.plot(
+                [row["conf_low"], row["conf_high"]],
+                [position, position],
+                color=AFTER,
+                linewidth=2.2,
+                solid_capstyle="butt",
+            )
             ax.plot([row["estimate"]], [position], marker="s", color=AFTER, markersize=6.5)
     for position, row in zip(positions, rows, strict=True):
         if not has_numbers(row):

@@ -204,7 +204,9 @@ def _estimates_part(item: ReleasedEstimates) -> tuple[dict[str, Any], str | None
         "text_columns": text_columns,
         "rows": rows,
         "notes": list(dict.fromkeys(f"{row['term']}: {row.note}." for row in item.rows if row.note))[:12],
-        "warnings": [(status, f"{name}: {message}") for name, status, message in item.checks if status in ("warn", "fail")],
+        "warnings": [
+            (status, f"{name}: {message}") for name, status, message in item.checks if status in ("warn", "fail")
+        ],
         "method": [f"Estimator: {item.estimator}.", *item.method, *_quiet_checks(item)],
     }
     return part, svg

@@ -64,7 +64,9 @@ def sentence(estimates: ReleasedEstimates) -> str:
         )
     null = 1.0 if estimates.link == "log" else 0.0
     inside = row["conf_low"] <= null <= row["conf_high"]
-    doubt = "The data are compatible with no effect as well as with every value of the interval." if inside else (
-        "The interval shows which sizes of the effect the data are compatible with."
+    doubt = (
+        "The data are compatible with no effect as well as with every value of the interval."
+        if inside
+        else ("The interval shows which sizes of the effect the data are compatible with.")
     )
     return f"Estimated effect on {row['outcome']}, {row['term']}: {contrast} {value} ({interval}). {doubt}"

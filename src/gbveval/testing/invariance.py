@@ -34,8 +34,6 @@ def _pick(column: Any, rows: np.ndarray) -> Any:
     return [column[i] for i in rows] if isinstance(column, list) else np.asarray(column)[rows]
 
 
-
-
 def check_row_order_does_not_matter(case: Case) -> None:
     """Shuffled rows give the same answer."""
     frame, _, result = case.study()

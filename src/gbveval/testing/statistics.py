@@ -124,7 +124,9 @@ def check_standard_error_is_calibrated(case: Case) -> None:
     high = 1.0 + CALIBRATION_SLACK + bias_quantile() * ratio.mcse
     if case.conservative:
         high = float("inf")
-    assert low <= ratio.value <= high, f"standard errors are {ratio.value:.3f} of the spread, expected {low:.2f}-{high:.2f}"
+    assert low <= ratio.value <= high, (
+        f"standard errors are {ratio.value:.3f} of the spread, expected {low:.2f}-{high:.2f}"
+    )
 
 
 STATISTICS = (
