@@ -28,6 +28,7 @@ _PLACES = {
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
     "Trial": "gbveval.data.trial",
+    "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "release": "gbveval.disclosure.release",
     "write_report": "gbveval.reporting.report",
 }
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
+    from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.reporting.report import Section as Section

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
-from gbveval.testing.processes import TrialFrames
+from gbveval.testing.processes import PanelFrames, TrialFrames
 
 CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=3), note="three an arm"),
@@ -16,4 +16,6 @@ CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
+    Case(gbv.CallawaySantAnna(control="never_treated"), PanelFrames(), n_draws=400, term="cohort 3, period 3", note="cells"),
+    Case(gbv.TwoWayFixedEffects(), PanelFrames(n_units=60), n_draws=120),
 )

@@ -52,6 +52,10 @@ class Case:
         Simulated studies for the statistical checks.
     exempt : mapping of str to str
         Check name to the reason why it cannot hold. An exempted check that passes is an error.
+    note : str
+        Tells cases of one estimator apart.
+    term : str, optional
+        The row whose truth the frames know; the first by default.
 
     Examples
     --------
@@ -69,6 +73,7 @@ class Case:
     n_draws: int = 1000
     exempt: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     note: str = ""
+    term: str | None = None
 
     @property
     def label(self) -> str:

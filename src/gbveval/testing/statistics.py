@@ -61,7 +61,8 @@ def _simulate(case: Case, frames: Frames) -> Simulated:
     rows = []
     for rng in generators(SEED, case.n_draws):
         frame, truth = frames.frame(rng)
-        result = case.estimator.estimate(frames.check(frame), rng=rng).with_terms([0])
+        result = case.estimator.estimate(frames.check(frame), rng=rng)
+        result = result.with_terms([0 if case.term is None else result.index(case.term)])
         low, high = result.intervals(LEVEL)
         record = result.records(LEVEL)[0]
         p_value = np.nan if record["p_value"] is None else record["p_value"]
