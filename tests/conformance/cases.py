@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
-from gbveval.testing.processes import PanelFrames, TrialFrames
+from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, TrialFrames
+
+SITE_PRIOR = gbv.SitePrior(gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2))
+SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=3), note="three an arm"),
@@ -18,4 +21,20 @@ CASES = (
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
     Case(gbv.CallawaySantAnna(control="never_treated"), PanelFrames(), n_draws=400, term="cohort 3, period 3", note="cells"),
     Case(gbv.TwoWayFixedEffects(), PanelFrames(n_units=60), n_draws=120),
+    Case(
+        gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))),
+        SiteFrames(),
+        equivariant=frozenset(),
+        n_draws=600,
+    ),
+    Case(
+        gbv.HierarchicalModel(SITE_PRIOR, gbv.SamplerSettings(draws=800, tune=800)),
+        SiteTrialFrames(),
+        equivariant=frozenset(),
+        n_draws=20,
+        exempt={
+            "check_names_do_not_matter": SAMPLED,
+            "check_row_order_does_not_matter": SAMPLED,
+        },
+    ),
 )

@@ -52,6 +52,15 @@ def inverse_link(link: str, value: Any) -> Any:
     return value
 
 
+def link_value(link: str, value: float) -> float:
+    """Return a number that people read on the link scale."""
+    if link == "log":
+        return float(np.log(value))
+    if link == "logit":
+        return float(np.log(value / (1.0 - value)))
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Term:
     """One row: a point, a bound or a test.
@@ -286,9 +295,8 @@ class Estimates:
         """Return lower and upper limits on the link scale, NaN where undefined."""
         asked = self.level if level is None else check_level(level)
         if self.posterior is not None:
-            tails = ((1.0 - asked) / 2.0, (1.0 + asked) / 2.0)
-            limits = np.array([[self.posterior.quantile(i, p) for p in tails] for i in range(len(self.terms))])
-            return limits[:, 0], limits[:, 1]
+            limits = self.posterior.quantiles([(1.0 - asked) / 2.0, (1.0 + asked) / 2.0])
+            return limits[0], limits[1]
         dfs = np.array([row.df for row in self.terms])
         answer = wald(self.values, self.std_errors, df=dfs, level=asked)
         low, high = answer.conf_low.copy(), answer.conf_high.copy()
@@ -305,6 +313,31 @@ class Estimates:
             elif row.kind == "test":
                 low[number] = high[number] = np.nan
         return low, high
+
+    def probability(self, term: str, *, above: float | None = None, below: float | None = None) -> float:
+        """Return the posterior probability that a quantity lies beyond a threshold, on the scale that is shown.
+
+        Parameters
+        ----------
+        term : str
+            Which row.
+        above, below : float
+            The threshold; give one of the two. For a ratio, give a ratio.
+
+        Raises
+        ------
+        DesignError
+            If the result has no posterior: a p-value is no such probability.
+        """
+        if self.posterior is None:
+            raise DesignError(f"{self.estimator} has no posterior, and a p-value is not the probability of an effect.")
+        if (above is None) == (below is None):
+            raise DesignError("Give either `above` or `below`.")
+        position = self.index(term)
+        threshold = above if above is not None else below
+        point = link_value(self.terms[position].estimand.link, float(threshold))  # type: ignore[arg-type]
+        share = self.posterior.cdf(position, point)
+        return 1.0 - share if above is not None else share
 
     def interval_kinds(self) -> tuple[str, ...]:
         """Return for each row what kind of interval is shown."""

@@ -21,11 +21,14 @@ class Posterior(Protocol):
     def sd(self) -> FloatArray:
         """Return posterior standard deviations, one a term."""
 
-    def cdf(self, term: int, x: float) -> float:
+    def cdf(self, term: int, x: ArrayLike) -> float:
         """Return P(term <= x)."""
 
     def quantile(self, term: int, probability: float) -> float:
         """Return a quantile of a term."""
+
+    def quantiles(self, probabilities: ArrayLike) -> FloatArray:
+        """Return quantiles of all terms, shape (probabilities, terms)."""
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """Return joint draws, shape (n, terms)."""
@@ -66,13 +69,17 @@ class DrawsPosterior:
         result: FloatArray = self._flat().std(axis=0, ddof=1)
         return result
 
-    def cdf(self, term: int, x: float) -> float:
+    def cdf(self, term: int, x: ArrayLike) -> float:
         """Return the share of draws at or below x."""
-        return float(np.mean(self._flat()[:, term] <= x))
+        return float(np.mean(self._flat()[:, term] <= np.asarray(x)))
 
     def quantile(self, term: int, probability: float) -> float:
         """Return a quantile of the draws of a term."""
         return float(np.quantile(self._flat()[:, term], probability))
+
+    def quantiles(self, probabilities: ArrayLike) -> FloatArray:
+        """Return quantiles of all terms, shape (probabilities, terms)."""
+        return np.quantile(self._flat(), np.atleast_1d(np.asarray(probabilities, dtype=float)), axis=0)
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """Return draws picked with replacement, shape (n, terms)."""
@@ -86,8 +93,3 @@ class DrawsPosterior:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
         return {"kind": "draws", "draws": self.draws.tolist()}
-
-
-def probability_above(posterior: Posterior, term: int, threshold: ArrayLike) -> float:
-    """Return P(term > threshold)."""
-    return 1.0 - posterior.cdf(term, float(np.asarray(threshold)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DataError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
+from gbveval.core.method import Cell
 from gbveval.core.provenance import digest_arrays
 from gbveval.data._frame import Reader, frozen, plural
 
@@ -54,6 +56,7 @@ class SiteEffects:
     names: tuple[str, ...]
     contrast: str
     outcome: str
+    support: tuple[tuple[Cell, ...], ...]
 
     def __init__(
         self,
@@ -90,12 +93,21 @@ class SiteEffects:
             raise DataError(str(error)) from error
         self._set(values, errors, names, contrast, estimate)
 
-    def _set(self, values: FloatArray, errors: FloatArray, names: tuple[str, ...], contrast: str, outcome: str) -> None:
+    def _set(
+        self,
+        values: FloatArray,
+        errors: FloatArray,
+        names: tuple[str, ...],
+        contrast: str,
+        outcome: str,
+        support: tuple[tuple[Cell, ...], ...] | None = None,
+    ) -> None:
         object.__setattr__(self, "estimate", frozen(values))
         object.__setattr__(self, "std_error", frozen(errors))
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "contrast", contrast)
         object.__setattr__(self, "outcome", outcome)
+        object.__setattr__(self, "support", ((),) * len(names) if support is None else support)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("SiteEffects are checked once and do not change; make new ones.")
@@ -127,7 +139,12 @@ class SiteEffects:
         sites = cls.__new__(cls)
         values = np.array([row.value for row in rows], dtype=float)
         errors = np.array([row.std_error for row in rows], dtype=float)
-        sites._set(values, errors, tuple(estimates), rows[0].estimand.contrast, rows[0].outcome)
+        width = max(2, len(str(len(rows))))
+        support = tuple(
+            tuple(replace(cell, table=f"{cell.table} in site {i:0{width}d}") for cell in row.support)
+            for i, row in enumerate(rows, 1)
+        )
+        sites._set(values, errors, tuple(estimates), rows[0].estimand.contrast, rows[0].outcome, support)
         return sites
 
     @property

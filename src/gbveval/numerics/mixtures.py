@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gbveval.numerics.hierarchy_quadrature import ORDER, Panels
+from gbveval.numerics.hierarchy_quadrature import Panels
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -190,7 +190,9 @@ class _Search:
             new = np.where(inside, step, 0.5 * (lo + hi))
             moved = np.abs(new - x[active])
             x[active] = new
-            active = active[moved > 1e-12 * spread[active] + 1e-15 * np.abs(new)]
+            # In a spike much narrower than the spread a small step is not yet a small gap.
+            near = (moved <= 1e-12 * spread[active]) & (np.abs(gap) < 1e-9)
+            active = active[~near & (moved > 1e-15 * np.abs(new))]
         return x.reshape(self.shape)
 
     def _first_guess(self) -> tuple[FloatArray, FloatArray]:
@@ -313,7 +315,8 @@ class GridDensity:
         inside = np.clip(axis, self.low[0], self.high[-1])
         panel = self._panel(np.searchsorted(self.high, inside))
         xi = self._local(inside, panel)
-        return np.clip(self.cumulative[panel] + self._partial(xi, panel), 0.0, 1.0)
+        below = np.clip(self.cumulative[panel] + self._partial(xi, panel), 0.0, 1.0)
+        return np.where(axis <= self.low[0], 0.0, below)
 
     def sf(self, x: ArrayLike) -> FloatArray:
         """Return P(quantity > x), elementwise."""
@@ -325,7 +328,7 @@ class GridDensity:
         positive = np.maximum(point, np.finfo(float).tiny)
         axis = np.log(positive) if self.log_axis else point
         panel = self._panel(np.searchsorted(self.high, axis))
-        value = self._series(self.coefficients, self._local(axis, panel), panel)
+        value = _series(self.coefficients, self._local(axis, panel), panel)
         value = value / positive if self.log_axis else value
         within = (axis >= self.low[0]) & (axis <= self.high[-1])
         return np.where(within, np.maximum(value, 0.0), 0.0)
@@ -342,19 +345,21 @@ class GridDensity:
         flat = np.atleast_1d(p)
         panel = self._panel(np.searchsorted(self.cumulative, flat) - 1)
         wanted = flat - self.cumulative[panel]
+        half = 0.5 * (self.high - self.low)[panel]
+        integral = _antiderivative(self.coefficients)[panel] * half[:, None]
+        slopes = self.coefficients[panel] * half[:, None]
         low, high = np.full(flat.shape, -1.0), np.full(flat.shape, 1.0)
         xi = np.zeros(flat.shape)
-        half = 0.5 * (self.high - self.low)[panel]
-        for _ in range(100):
-            gap = self._partial(xi, panel) - wanted
+        for _ in range(_ITERATIONS):
+            basis = np.polynomial.legendre.legvander(xi, integral.shape[1] - 1)
+            gap = np.einsum("ij,ij->i", basis, integral) - wanted
             high, low = np.where(gap > 0.0, xi, high), np.where(gap > 0.0, low, xi)
-            slope = self._series(self.coefficients, xi, panel) * half
             with np.errstate(divide="ignore", invalid="ignore"):
-                step = xi - gap / slope
-            new = np.where((step > low) & (step < high), step, 0.5 * (low + high))
-            moved = np.abs(new - xi).max()
+                step = xi - gap / np.einsum("ij,ij->i", basis[:, :-1], slopes)
+            new = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+            moved = float(np.abs(new - xi).max())
             xi = new
-            if moved < 1e-14:
+            if moved < 1e-12:
                 break
         axis = 0.5 * (self.high + self.low)[panel] + half * xi
         value = np.exp(axis) if self.log_axis else axis
@@ -369,19 +374,17 @@ class GridDensity:
 
     def _partial(self, xi: FloatArray, panel: IntArray) -> FloatArray:
         half = 0.5 * (self.high[panel] - self.low[panel])
-        return self._series(_antiderivative(self.coefficients), xi, panel) * half
+        return _series(_antiderivative(self.coefficients), xi, panel) * half
 
-    @staticmethod
-    def _series(coefficients: FloatArray, xi: FloatArray, panel: IntArray) -> FloatArray:
-        basis = np.polynomial.legendre.legvander(xi, coefficients.shape[1] - 1)
-        result: FloatArray = (basis * coefficients[panel]).sum(axis=-1)
-        return result
+
+def _series(coefficients: FloatArray, xi: FloatArray, panel: IntArray) -> FloatArray:
+    basis = np.polynomial.legendre.legvander(xi, coefficients.shape[1] - 1)
+    result: FloatArray = (basis * coefficients[panel]).sum(axis=-1)
+    # legvander makes a vector of a number.
+    return result.reshape(np.shape(xi))
 
 
 def _antiderivative(coefficients: FloatArray) -> FloatArray:
     """Return coefficients of the integral from -1, shape (panels, order + 1)."""
-    integral: FloatArray = np.polynomial.legendre.legint(coefficients, lbnd=-1, axis=1)
-    return integral
-
-
-__all__ = ["ORDER", "GridDensity", "NormalMixtures"]
+    integral = np.polynomial.legendre.legint(coefficients, lbnd=-1, axis=1)
+    return np.asarray(integral, dtype=np.float64)

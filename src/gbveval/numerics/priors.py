@@ -1,10 +1,13 @@
-"""Prior densities as frozen values: what the hierarchy engines need to know about a prior and nothing else."""
+"""Prior densities as frozen values: what the hierarchy engines need to know about a prior and nothing else.
+
+Every constructor raises ValueError when a parameter is not finite, or not above 0 where it must be.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,15 +21,12 @@ class Prior(Protocol):
     @property
     def is_proper(self) -> bool:
         """Whether the density integrates to one."""
-        ...
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity outside the support."""
-        ...
 
     def describe(self) -> str:
         """Return a short readable description."""
-        ...
 
 
 class ScalePrior(Prior, Protocol):
@@ -35,16 +35,13 @@ class ScalePrior(Prior, Protocol):
     @property
     def support_upper(self) -> float:
         """The upper end of the support; infinity when there is none."""
-        ...
 
     @property
     def tail_exponent(self) -> float:
         """The e in density ~ x^-e for large x; infinity for tails lighter than any power."""
-        ...
 
     def log_landmarks(self) -> FloatArray:
         """Return points on the log axis between which the density has its structure."""
-        ...
 
 
 def _positive(value: float, what: str) -> None:
@@ -57,9 +54,32 @@ def _finite(value: float, what: str) -> None:
         raise ValueError(f"{what} must be a finite number; it is {value}.")
 
 
+def _log(*scales: float) -> FloatArray:
+    result: FloatArray = np.log(np.array(scales))
+    return result
+
+
 def _on_half_line(x: ArrayLike, log_density: FloatArray) -> FloatArray:
     result: FloatArray = np.where(np.asarray(x, float) >= 0.0, log_density, -np.inf)
     return result
+
+
+class _HalfLine:
+    """What most priors for a standard deviation share: proper, unbounded above, a tail lighter than any power."""
+
+    __slots__ = ()
+
+    is_proper: ClassVar[bool] = True
+
+    @property
+    def support_upper(self) -> float:
+        """The upper end of the support: infinity."""
+        return math.inf
+
+    @property
+    def tail_exponent(self) -> float:
+        """The e in density ~ x^-e for large x: infinity, the tail is lighter than any power."""
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +88,9 @@ class Normal:
 
     Parameters
     ----------
-    mean : float
-        Centre, in the units of the site estimates.
-    sd : float
-        Standard deviation, above 0, in the same units.
-
-    Raises
-    ------
-    ValueError
-        If `mean` is not finite or `sd` is not a finite positive number.
-
-    Notes
-    -----
-    Not a prior for a standard deviation: use `HalfNormal` there.
+    mean, sd : float
+        Centre and standard deviation (above 0), in the units of the site estimates. For a standard deviation use
+        `HalfNormal`, which has no negative values.
 
     Examples
     --------
@@ -90,15 +100,11 @@ class Normal:
 
     mean: float = 0.0
     sd: float = 1.0
+    is_proper: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _finite(self.mean, "The mean of a normal prior")
         _positive(self.sd, "The sd of a normal prior")
-
-    @property
-    def is_proper(self) -> bool:
-        """Always true."""
-        return True
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`."""
@@ -112,7 +118,7 @@ class Normal:
 
 
 @dataclass(frozen=True, slots=True)
-class Flat:
+class Flat(_HalfLine):
     """Improper prior of constant density 1: on the real line for an average, on x >= 0 for a standard deviation.
 
     Notes
@@ -126,15 +132,7 @@ class Flat:
     False
     """
 
-    @property
-    def is_proper(self) -> bool:
-        """Always false."""
-        return False
-
-    @property
-    def support_upper(self) -> float:
-        """Infinity."""
-        return math.inf
+    is_proper: ClassVar[bool] = False
 
     @property
     def tail_exponent(self) -> float:
@@ -154,27 +152,6 @@ class Flat:
         return "flat (improper)"
 
 
-class _HalfLine:
-    """What most priors for a standard deviation share: proper, unbounded above, a tail lighter than any power."""
-
-    __slots__ = ()
-
-    @property
-    def is_proper(self) -> bool:
-        """Whether the density integrates to one: it does."""
-        return True
-
-    @property
-    def support_upper(self) -> float:
-        """The upper end of the support: infinity."""
-        return math.inf
-
-    @property
-    def tail_exponent(self) -> float:
-        """The e in density ~ x^-e for large x: infinity, the tail is lighter than any power."""
-        return math.inf
-
-
 @dataclass(frozen=True, slots=True)
 class HalfNormal(_HalfLine):
     """Half-normal prior for a standard deviation: the absolute value of a centred normal.
@@ -184,11 +161,6 @@ class HalfNormal(_HalfLine):
     sd : float
         Standard deviation of the normal that is folded, above 0, in the units of the estimates. The median is
         about 0.67 `sd`.
-
-    Raises
-    ------
-    ValueError
-        If `sd` is not a finite positive number.
 
     Examples
     --------
@@ -203,7 +175,7 @@ class HalfNormal(_HalfLine):
 
     def log_landmarks(self) -> FloatArray:
         """Return the log of the scale."""
-        return np.array([math.log(self.sd)])
+        return _log(self.sd)
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity below 0."""
@@ -225,11 +197,6 @@ class HalfStudentT(_HalfLine):
         Degrees of freedom, above 0; 1 is the half-Cauchy.
     scale : float
         Scale of the t that is folded, above 0, in the units of the estimates.
-
-    Raises
-    ------
-    ValueError
-        If either is not a finite positive number.
 
     References
     ----------
@@ -255,7 +222,7 @@ class HalfStudentT(_HalfLine):
 
     def log_landmarks(self) -> FloatArray:
         """Return the log of the scale."""
-        return np.array([math.log(self.scale)])
+        return _log(self.scale)
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity below 0."""
@@ -283,16 +250,7 @@ class HalfCauchy(_HalfLine):
     Parameters
     ----------
     scale : float
-        Scale, above 0, in the units of the estimates.
-
-    Raises
-    ------
-    ValueError
-        If `scale` is not a finite positive number.
-
-    Notes
-    -----
-    With one site the posterior of the between-site sd has an infinite variance, which the engine reports as such.
+        Scale, above 0, in the units of the estimates. With one site the posterior has an infinite variance.
 
     Examples
     --------
@@ -312,13 +270,11 @@ class HalfCauchy(_HalfLine):
 
     def log_landmarks(self) -> FloatArray:
         """Return the log of the scale."""
-        return np.array([math.log(self.scale)])
+        return _log(self.scale)
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity below 0."""
-        z = np.asarray(x, float) / self.scale
-        constant = math.log(2.0 / math.pi) - math.log(self.scale)
-        return _on_half_line(x, constant - 2.0 * np.log(np.hypot(1.0, z)))
+        return HalfStudentT(1.0, self.scale).log_density(x)
 
     def describe(self) -> str:
         """Return for example ``half-Cauchy(scale 5)``."""
@@ -333,11 +289,6 @@ class Uniform(_HalfLine):
     ----------
     upper : float
         Upper end, above 0, in the units of the estimates. The posterior cannot pass it.
-
-    Raises
-    ------
-    ValueError
-        If `upper` is not a finite positive number.
 
     Examples
     --------
@@ -357,7 +308,7 @@ class Uniform(_HalfLine):
 
     def log_landmarks(self) -> FloatArray:
         """Return the log of the upper end."""
-        return np.array([math.log(self.upper)])
+        return _log(self.upper)
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity outside the interval."""
@@ -379,11 +330,6 @@ class Exponential(_HalfLine):
     mean : float
         Mean (one over the rate), above 0, in the units of the estimates.
 
-    Raises
-    ------
-    ValueError
-        If `mean` is not a finite positive number.
-
     Examples
     --------
     >>> Exponential(2.0).describe()
@@ -397,7 +343,7 @@ class Exponential(_HalfLine):
 
     def log_landmarks(self) -> FloatArray:
         """Return the log of the mean."""
-        return np.array([math.log(self.mean)])
+        return _log(self.mean)
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity below 0."""
@@ -418,11 +364,6 @@ class LogNormal(_HalfLine):
         Mean of the logarithm.
     sd_log : float
         Standard deviation of the logarithm, above 0.
-
-    Raises
-    ------
-    ValueError
-        If `mean_log` is not finite or `sd_log` is not a finite positive number.
 
     Notes
     -----

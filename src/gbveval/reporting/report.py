@@ -17,7 +17,11 @@ from gbveval.reporting.figures import alternative_text, has_numbers, is_event_st
 from gbveval.reporting.files import slug, write
 from gbveval.reporting.words import ABSENT, NOT_SHOWN, cell_text, estimate_text, interval_text, p_text, sentence
 
-OWN_COLUMNS = ("level", "event_time", "time", "cohort", "population", "reason", "df2")
+# Columns of a method's own that a report leaves to the JSON: keys of the rows, and details for methodologists.
+OWN_COLUMNS = (
+    *("level", "event_time", "time", "cohort", "population", "reason", "df2", "cells", "treated_by_then", "shrinkage"),
+    *("i_squared", "pooling_total", "typical_within_variance", "log_marginal_likelihood"),
+)
 FOOTER = (
     "Numbers that could show a survivor are withheld, and a withheld number is not a zero. "
     "This page loads nothing from elsewhere and runs no script."

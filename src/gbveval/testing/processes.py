@@ -295,3 +295,51 @@ class SiteFrames:
     def null(self) -> SiteFrames | None:
         """Return no source: a posterior has no size."""
         return None
+
+
+@dataclass(frozen=True)
+class SiteTrialFrames:
+    """Trials in several sites with a normal outcome, whose parameters are drawn from a prior, each time anew.
+
+    Parameters
+    ----------
+    n_sites, n_per_site : int
+        Sites and people in each.
+    average_sd, control_scale, effect_scale, residual_sd : float
+        Normal prior of both means; half-normal scales of the sds between sites; sd within a site and arm.
+    """
+
+    n_sites: int = 6
+    n_per_site: int = 40
+    average_sd: float = 1.0
+    control_scale: float = 0.5
+    effect_scale: float = 0.5
+    residual_sd: float = 1.0
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        return {"outcome": "y", "arm": "arm", "site": "site"}
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the average effect behind it."""
+        average, base = self.average_sd * rng.normal(size=2)
+        control = base + abs(self.control_scale * rng.normal()) * rng.normal(size=self.n_sites)
+        effect = average + abs(self.effect_scale * rng.normal()) * rng.normal(size=self.n_sites)
+        site = np.repeat(np.arange(self.n_sites), self.n_per_site)
+        treated = np.tile(np.repeat([0, 1], self.n_per_site // 2), self.n_sites)
+        y = control[site] + effect[site] * treated + self.residual_sd * rng.normal(size=site.size)
+        frame: Frame = {
+            "y": y,
+            "arm": np.where(treated == 1, "new", "usual").tolist(),
+            "site": [f"town{s:02d}" for s in site],
+        }
+        return frame, float(average)
+
+    def check(self, frame: Frame) -> Trial:
+        """Return the frame as a Trial."""
+        return Trial(frame, outcome="y", arm="arm", control="usual", site="site")
+
+    def null(self) -> SiteTrialFrames | None:
+        """Return no source: a posterior has no size."""
+        return None

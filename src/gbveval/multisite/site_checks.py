@@ -1,0 +1,222 @@
+"""How much a pooled answer leans on one site, on the priors, and on normal site effects; and what one more site is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from gbveval.core.errors import GbvevalError, IdentificationError
+from gbveval.core.table import Table
+from gbveval.data.sites import SiteEffects
+from gbveval.multisite.normal_hierarchy import fit_sites
+from gbveval.multisite.site_prior import HierarchyPrior
+from gbveval.numerics.hierarchy_checks import leave_one_site_out as _leave_one_out
+from gbveval.numerics.hierarchy_checks import one_more_site as _one_more_site
+from gbveval.numerics.hierarchy_checks import power_scaled_hierarchy
+from gbveval.numerics.hierarchy_student import student_hierarchy
+
+T = TypeVar("T")
+
+
+def leave_one_site_out(sites: SiteEffects, prior: HierarchyPrior) -> Table:
+    """Return how well the other sites predict each site: exact log predictive densities and their sum.
+
+    Parameters
+    ----------
+    sites : SiteEffects
+        Site estimates.
+    prior : HierarchyPrior
+        As for `NormalHierarchy`.
+
+    Returns
+    -------
+    Table
+        Columns site, log_density, std_error; the last row is the sum with its standard error.
+
+    Notes
+    -----
+    The density is averaged over the posterior of the other sites with the site's own effect integrated out, and then the
+    logarithm is taken. The mean of logarithms over draws, which some software reports, is always too low.
+
+    Examples
+    --------
+    >>> from gbveval.numerics.priors import HalfNormal, Normal
+    >>> sites = SiteEffects({"y": [0.1, 0.3, 0.2], "se": [0.1, 0.2, 0.1]}, estimate="y", std_error="se")
+    >>> leave_one_site_out(sites, HierarchyPrior(Normal(0, 1), HalfNormal(0.5))).columns
+    ('site', 'log_density', 'std_error')
+    """
+    found = _guarded(
+        lambda: _leave_one_out(
+            sites.estimate, sites.std_error, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
+        )
+    )
+    rows = [(label, float(x), None) for label, x in zip(sites.labels, found.pointwise, strict=True)]
+    error = found.std_error
+    rows.append(("sum", found.elpd, error if np.isfinite(error) else None))
+    note = "Log density of each site's estimate given the other sites, its own effect integrated out."
+    return Table("Leave one site out", ("site", "log_density", "std_error"), tuple(rows), (note,))
+
+
+def prior_sensitivity(
+    sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequence[float] = (0.8, 1.25)
+) -> Table:
+    """Return how the answer moves when the priors, or the likelihood, are raised to powers near one.
+
+    Parameters
+    ----------
+    sites : SiteEffects
+        Site estimates.
+    prior : HierarchyPrior
+        As for `NormalHierarchy`.
+    powers : sequence of float
+        Powers, each above zero.
+
+    Returns
+    -------
+    Table
+        Columns scaled, power, average_effect, average_effect_sd, between_site_sd, between_site_sd_sd.
+    """
+    rows = []
+    for scaled in ("nothing", "prior", "likelihood"):
+        for power in (1.0,) if scaled == "nothing" else powers:
+            refit = partial(
+                power_scaled_hierarchy,
+                sites.estimate,
+                sites.std_error,
+                mu_prior=prior.average_effect,
+                tau_prior=prior.between_site_sd,
+                prior_power=power if scaled == "prior" else 1.0,
+                likelihood_power=power if scaled == "likelihood" else 1.0,
+            )
+            fit = _guarded(refit)
+            numbers = (float(fit.mu.mean[0]), float(fit.mu.sd[0]), fit.tau.mean, fit.tau.sd)
+            rows.append((scaled, float(power), *(x if np.isfinite(x) else None for x in numbers)))
+    columns = ("scaled", "power", "average_effect", "average_effect_sd", "between_site_sd", "between_site_sd_sd")
+    note = "Powers act on the prior densities of the average and of the between-site sd, or on each site's likelihood."
+    return Table("Sensitivity to the priors", columns, tuple(rows), (note,))
+
+
+def one_more_site(
+    sites: SiteEffects,
+    prior: HierarchyPrior,
+    *,
+    std_error: float,
+    threshold: float = 0.0,
+    direction: Literal["above", "below"] = "above",
+    probability_needed: float = 0.95,
+) -> Table:
+    """Return what one more site with a given standard error is worth for a decision on the average effect.
+
+    Parameters
+    ----------
+    sites : SiteEffects
+        Site estimates so far.
+    prior : HierarchyPrior
+        As for `NormalHierarchy`.
+    std_error : float
+        Expected standard error of the new site's estimate.
+    threshold : float
+        Practical threshold for the average effect, on the scale of the estimates.
+    direction : str
+        "above" or "below": the side that counts as success.
+    probability_needed : float
+        Probability of success at which one would go on.
+
+    Returns
+    -------
+    Table
+        Columns quantity and value: predictive mean and sd, probability now, assurance, critical estimates (there may be
+        several), and the expected value of the new estimate and of knowing the average.
+    """
+    fit = fit_sites(sites, prior)
+    found = _guarded(
+        lambda: _one_more_site(
+            fit, std_error, threshold=threshold, direction=direction, probability_needed=probability_needed
+        )
+    )
+    rows: list[tuple[str, float]] = [
+        ("predictive mean of the new estimate", found.predictive_mean),
+        ("predictive sd of the new estimate", found.predictive_sd),
+        ("probability now", found.probability_now),
+        ("assurance", found.assurance),
+        *((f"critical estimate {i}", x) for i, x in enumerate(found.critical_estimates, 1)),
+        ("expected value of the new estimate", found.evsi),
+        ("expected value of knowing the average", found.evppi),
+    ]
+    note = (
+        f"Success: the average effect lies {direction} {threshold:g} with probability {probability_needed:g} or more. An "
+        "extreme estimate also raises the between-site sd, so more extreme need not mean more certain."
+    )
+    return Table("One more site", ("quantity", "value"), tuple(rows), (note,))
+
+
+def heavy_tailed_sites(
+    sites: SiteEffects,
+    prior: HierarchyPrior,
+    *,
+    df: float = 4.0,
+    threshold: float = 0.0,
+    quantiles: Sequence[float] = (0.025, 0.5, 0.975),
+) -> Table:
+    """Return the answer when site effects follow a Student-t, so that one odd site pulls the average less.
+
+    Parameters
+    ----------
+    sites : SiteEffects
+        Site estimates.
+    prior : HierarchyPrior
+        As for `NormalHierarchy`; the second part is for the scale of the t.
+    df : float
+        Degrees of freedom of the site effects.
+    threshold : float
+        Value below which probabilities are given.
+    quantiles : sequence of float
+        Of the average effect.
+
+    Returns
+    -------
+    Table
+        Columns quantity, mean, sd, probability_below, one a quantile (of the average), and log_density: leave one out for
+        sites and their sum (whose sd is a standard error), the log marginal likelihood for the average.
+    """
+    fit = _guarded(
+        lambda: student_hierarchy(
+            sites.estimate, sites.std_error, df=df, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
+        )
+    )
+    cut = fit.mu.quantile(np.asarray(quantiles, dtype=float))
+    blank = (None,) * len(quantiles)
+    below = float(fit.mu.cdf(threshold))
+    rows: list[tuple[object, ...]] = [
+        ("average effect", fit.mu.mean, fit.mu.sd, below, *map(float, cut), fit.log_marginal_likelihood)
+    ]
+    under = fit.theta_cdf(threshold)
+    for i, label in enumerate(sites.labels):
+        score = None if fit.loo_pointwise is None else float(fit.loo_pointwise[i])
+        rows.append((f"effect in {label}", float(fit.theta_mean[i]), float(fit.theta_sd[i]), float(under[i]), *blank, score))
+    if fit.loo_pointwise is not None:
+        scores = fit.loo_pointwise
+        error = float(np.sqrt(scores.size * np.var(scores, ddof=1))) if scores.size > 1 else float("nan")
+        rows.append(("leave-one-out sum", None, error, None, *blank, float(scores.sum())))
+    rows.append(("scale of site effects", fit.tau.mean, fit.tau.sd, None, *blank, None))
+    shown = tuple(tuple(_finite(x) for x in row) for row in rows)
+    columns = ("quantity", "mean", "sd", "probability_below", *(f"quantile_{q:g}" for q in quantiles), "log_density")
+    note = f"Site effects follow a Student-t with {df:g} degrees of freedom; probabilities are of lying below {threshold:g}."
+    return Table("Heavy-tailed site effects", columns, shown, (note,))
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _guarded(compute: Callable[[], T]) -> T:
+    """Run a numeric function and turn its refusal into an error of this library."""
+    try:
+        return compute()
+    except ValueError as error:
+        if isinstance(error, GbvevalError):
+            raise
+        raise IdentificationError(str(error)) from error
