@@ -28,10 +28,10 @@ CASES = (
         n_draws=600,
     ),
     Case(
-        gbv.HierarchicalModel(SITE_PRIOR, gbv.SamplerSettings(draws=800, tune=800)),
+        gbv.HierarchicalModel(SITE_PRIOR, gbv.SamplerSettings(draws=1500, tune=800)),
         SiteTrialFrames(),
         equivariant=frozenset(),
-        n_draws=20,
+        n_draws=6,
         exempt={
             "check_names_do_not_matter": SAMPLED,
             "check_row_order_does_not_matter": SAMPLED,

@@ -138,6 +138,8 @@ def _statistics(data: Trial, prior: SitePrior) -> SiteStatistics:
             )
     seen = data.observed(0)
     y, sites = data.outcomes[seen, 0], data.site.count
+    if sites < 2:
+        raise IdentificationError("One site tells nothing about how sites differ; at least two are needed.")
     cell = data.site.codes[seen] * 2 + data.arm[seen]
     n = group_sizes(cell, 2 * sites)
     empty = int((n == 0).sum())

@@ -53,7 +53,9 @@ def leave_one_site_out(sites: SiteEffects, prior: HierarchyPrior) -> Table:
             sites.estimate, sites.std_error, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
         )
     )
-    rows = [(label, float(x), None) for label, x in zip(sites.labels, found.pointwise, strict=True)]
+    rows: list[tuple[str, float, float | None]] = [
+        (label, float(x), None) for label, x in zip(sites.labels, found.pointwise, strict=True)
+    ]
     error = found.std_error
     rows.append(("sum", found.elpd, error if np.isfinite(error) else None))
     note = "Log density of each site's estimate given the other sites, its own effect integrated out."

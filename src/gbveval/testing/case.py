@@ -12,6 +12,7 @@ import numpy as np
 from gbveval.core.estimates import Estimates
 
 Frame = dict[str, Any]
+_studies: dict[int, tuple[Case, Frame, Any, Estimates]] = {}
 
 
 class Frames(Protocol):
@@ -80,11 +81,14 @@ class Case:
         """Name for test ids."""
         return f"{self.estimator.name}{'-' + self.note if self.note else ''}"
 
-    def study(self, seed: int = 0) -> tuple[Frame, Any, Estimates]:
-        """Return one frame, its checked data and the estimates from them."""
-        frame, _ = self.frames.frame(np.random.default_rng(seed))
-        data = self.frames.check(frame)
-        return frame, data, self.run(data)
+    def study(self) -> tuple[Frame, Any, Estimates]:
+        """Return one frame, its checked data and the estimates from them, made once a case."""
+        if id(self) not in _studies:
+            frame, _ = self.frames.frame(np.random.default_rng(0))
+            data = self.frames.check(frame)
+            # The case is kept with its study, so that its identity is not given to another one.
+            _studies[id(self)] = (self, frame, data, self.run(data))
+        return _studies[id(self)][1:]
 
     def run(self, data: Any) -> Estimates:
         """Return the estimates, with a generator that is the same each time."""

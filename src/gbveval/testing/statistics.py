@@ -42,8 +42,9 @@ class Simulated:
     truth: NDArray[np.float64]
 
 
-# Cases are remembered by identity, since a Case holds a mapping and several checks share one simulation.
-_memory: dict[tuple[int, bool], Simulated] = {}
+# Cases are remembered by identity, since a Case holds a mapping and several checks share one simulation; the case is
+# kept with its draws, so that its identity is not given to another one.
+_memory: dict[tuple[int, bool], tuple[Case, Simulated]] = {}
 
 
 def simulate(case: Case, *, null: bool = False) -> Simulated | None:
@@ -53,8 +54,8 @@ def simulate(case: Case, *, null: bool = False) -> Simulated | None:
         frames = case.frames.null() if null else case.frames
         if frames is None:
             return None
-        _memory[key] = _simulate(case, frames)
-    return _memory[key]
+        _memory[key] = (case, _simulate(case, frames))
+    return _memory[key][1]
 
 
 def _simulate(case: Case, frames: Frames) -> Simulated:
