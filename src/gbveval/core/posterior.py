@@ -79,7 +79,8 @@ class DrawsPosterior:
 
     def quantiles(self, probabilities: ArrayLike) -> FloatArray:
         """Return quantiles of all terms, shape (probabilities, terms)."""
-        return np.quantile(self._flat(), np.atleast_1d(np.asarray(probabilities, dtype=float)), axis=0)
+        result: FloatArray = np.quantile(self._flat(), np.atleast_1d(np.asarray(probabilities, dtype=float)), axis=0)
+        return result
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """Return draws picked with replacement, shape (n, terms)."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gbveval.core.counts import CountTable
-from gbveval.core.errors import DisclosureError
+from gbveval.core.errors import ConvergenceError, DisclosureError
 from gbveval.core.estimates import Estimates, Term
 from gbveval.core.flow import Flow
 from gbveval.core.method import Cell
@@ -45,6 +45,13 @@ def release(
     -------
     Released
 
+    Raises
+    ------
+    ConvergenceError
+        If a check of a result failed, such as the convergence of a sampler.
+    DisclosureError
+        If two results count one group differently, or a table cannot be shown to be protected.
+
     Notes
     -----
     A row of estimates is hidden whole (estimate, error and interval) when a count behind it is hidden: from a risk
@@ -69,6 +76,7 @@ def release(
             raise DisclosureError(
                 f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow."
             )
+    _refuse_failed([item for item in items if isinstance(item, Estimates)])
     hidden, notes = _protect([item for item in items if isinstance(item, Estimates)], rules)
     names = dict(site_names or {}) if rules.identify_sites else {}
     done: list[ReleasedEstimates | ReleasedTable] = []
@@ -85,6 +93,17 @@ def release(
             done.append(ReleasedTable(item.title, item.columns, item.rows, item.notes))
     key = _released._KEY
     return Released(key, items=tuple(done), policy=rules.describe(), suppressed=tuple(notes))
+
+
+def _refuse_failed(results: Sequence[Estimates]) -> None:
+    """A result whose own diagnostics failed is not for anybody's decisions."""
+    for result in results:
+        failed = [check for check in result.checks if check.status == "fail"]
+        if failed:
+            names = ", ".join(check.name for check in failed)
+            raise ConvergenceError(
+                f"The result of {result.estimator} failed its checks ({names}) and is not released. {failed[0].message}"
+            )
 
 
 def _protect(results: Sequence[Estimates], policy: Policy) -> tuple[HiddenCells, list[str]]:
