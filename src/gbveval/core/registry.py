@@ -51,7 +51,12 @@ def discover() -> dict[str, type]:
             if not module.name.startswith("_"):
                 importlib.import_module(f"{package_name}.{module.name}")
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        point.load()
+        try:
+            point.load()
+        except ImportError as error:
+            raise DesignError(
+                f"The plug-in {point.name!r} ({point.value}) cannot be imported: {error}. Reinstall it, or uninstall it."
+            ) from error
     return {name: cls for name, cls in sorted(_registered.items()) if not name.startswith("_")}
 
 
