@@ -9,15 +9,20 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
+    "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "Check": "gbveval.core.method",
+    "ClusterDesign": "gbveval.design.cluster",
+    "Continuous": "gbveval.design.outcomes",
     "CountTable": "gbveval.core.counts",
     "DataError": "gbveval.core.errors",
     "DesignError": "gbveval.core.errors",
+    "Diagnosis": "gbveval.planning.diagnosis",
     "DifferenceInMeans": "gbveval.estimators.randomised.difference_in_means",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
     "Exponential": "gbveval.numerics.priors",
+    "Factor": "gbveval.factors.factor",
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
     "GbvevalError": "gbveval.core.errors",
@@ -26,13 +31,17 @@ _PLACES = {
     "HalfStudentT": "gbveval.numerics.priors",
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
+    "ICC": "gbveval.design.icc",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "Panel": "gbveval.data.panel",
+    "ParallelDesign": "gbveval.design.parallel",
     "Policy": "gbveval.disclosure.policy",
+    "Prevalence": "gbveval.factors.prevalence",
     "Released": "gbveval.disclosure.released",
+    "RiskFactors": "gbveval.factors.risk_factors",
     "SamplerSettings": "gbveval.multisite._sampling",
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
@@ -42,11 +51,19 @@ _PLACES = {
     "Trial": "gbveval.data.trial",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
+    "design_effect": "gbveval.design.icc",
+    "explain_power": "gbveval.planning.closed_form",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
+    "icc_convert": "gbveval.design.icc",
     "leave_one_site_out": "gbveval.multisite.site_checks",
+    "mde": "gbveval.planning.closed_form",
     "one_more_site": "gbveval.multisite.site_checks",
+    "power": "gbveval.planning.closed_form",
+    "power_curve": "gbveval.planning.closed_form",
     "prior_sensitivity": "gbveval.multisite.site_checks",
     "release": "gbveval.disclosure.release",
+    "required_size": "gbveval.planning.closed_form",
+    "simulate_power": "gbveval.planning.simulate",
     "write_report": "gbveval.reporting.report",
 }
 
@@ -64,6 +81,13 @@ if TYPE_CHECKING:
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
+    from gbveval.design.cluster import ClusterDesign as ClusterDesign
+    from gbveval.design.icc import ICC as ICC
+    from gbveval.design.icc import design_effect as design_effect
+    from gbveval.design.icc import icc_convert as icc_convert
+    from gbveval.design.outcomes import Binary as Binary
+    from gbveval.design.outcomes import Continuous as Continuous
+    from gbveval.design.parallel import ParallelDesign as ParallelDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
@@ -71,6 +95,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.factors.factor import Factor as Factor
+    from gbveval.factors.prevalence import Prevalence as Prevalence
+    from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
     from gbveval.multisite.hierarchical_model import HierarchicalModel as HierarchicalModel
     from gbveval.multisite.normal_hierarchy import NormalHierarchy as NormalHierarchy
@@ -88,6 +115,13 @@ if TYPE_CHECKING:
     from gbveval.numerics.priors import LogNormal as LogNormal
     from gbveval.numerics.priors import Normal as Normal
     from gbveval.numerics.priors import Uniform as Uniform
+    from gbveval.planning.closed_form import explain_power as explain_power
+    from gbveval.planning.closed_form import mde as mde
+    from gbveval.planning.closed_form import power as power
+    from gbveval.planning.closed_form import power_curve as power_curve
+    from gbveval.planning.closed_form import required_size as required_size
+    from gbveval.planning.diagnosis import Diagnosis as Diagnosis
+    from gbveval.planning.simulate import simulate_power as simulate_power
     from gbveval.reporting.report import Section as Section
     from gbveval.reporting.report import write_report as write_report
 

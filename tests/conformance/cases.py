@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
-from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, TrialFrames
+from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 
-SITE_PRIOR = gbv.SitePrior(gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2))
+SITE_PRIOR = gbv.SitePrior(
+    gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
+)
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=3), note="three an arm"),
-    Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=60, binary=True, effect=-0.15), equivariant=frozenset({"swap"}), note="binary"),
+    Case(
+        gbv.DifferenceInMeans(),
+        TrialFrames(n_per_arm=60, binary=True, effect=-0.15),
+        equivariant=frozenset({"swap"}),
+        note="binary",
+    ),
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=12, strata=3), note="strata"),
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=5, pairs=True), note="pairs"),
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=4, cluster_size=10, uneven=True), note="clusters"),
@@ -19,7 +26,13 @@ CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
-    Case(gbv.CallawaySantAnna(control="never_treated"), PanelFrames(), n_draws=400, term="cohort 3, period 3", note="cells"),
+    Case(
+        gbv.CallawaySantAnna(control="never_treated"),
+        PanelFrames(),
+        n_draws=400,
+        term="cohort 3, period 3",
+        note="cells",
+    ),
     Case(gbv.TwoWayFixedEffects(), PanelFrames(n_units=60), n_draws=120),
     Case(
         gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))),
@@ -36,5 +49,22 @@ CASES = (
             "check_names_do_not_matter": SAMPLED,
             "check_row_order_does_not_matter": SAMPLED,
         },
+    ),
+    Case(gbv.Prevalence(), SurveyFrames(), equivariant=frozenset()),
+    Case(gbv.Prevalence(), SurveyFrames(psu_per_stratum=3), equivariant=frozenset(), note="four degrees of freedom"),
+    Case(gbv.Prevalence(by="exposed"), SurveyFrames(psu_per_stratum=5), equivariant=frozenset(), note="domains"),
+    Case(gbv.RiskFactors(["exposed"], behaviour="experience"), SurveyFrames(target="ratio"), equivariant=frozenset()),
+    Case(
+        gbv.RiskFactors(["exposed"], behaviour="experience"),
+        SurveyFrames(target="ratio", psu_per_stratum=5),
+        equivariant=frozenset(),
+        note="few units",
+    ),
+    Case(
+        gbv.RiskFactors(["exposed"], {"exposed": ["stratum"]}, behaviour="experience"),
+        SurveyFrames(target="ratio"),
+        equivariant=frozenset(),
+        n_draws=200,
+        note="adjusted",
     ),
 )

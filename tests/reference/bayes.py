@@ -38,9 +38,7 @@ def normal_summaries(folder: Path, inputs: dict[str, Any], results: dict[str, An
     columns = inputs["columns"]
     frame = frame[list(columns.values())] / float(inputs.get("divide_columns_by", 1))
     sites = gbv.SiteEffects(frame, estimate=columns["estimate"], std_error=columns["std_error"])
-    chosen = gbv.HierarchyPrior(
-        prior(inputs["priors"]["average_effect"]), prior(inputs["priors"]["between_site_sd"])
-    )
+    chosen = gbv.HierarchyPrior(prior(inputs["priors"]["average_effect"]), prior(inputs["priors"]["between_site_sd"]))
     shape = inputs.get("site_effects")
     if shape is None or shape["name"] == "normal":
         return _normal(sites, chosen, results)
@@ -136,9 +134,7 @@ def _assurance(sites: gbv.SiteEffects, chosen: gbv.HierarchyPrior, inputs: dict[
     }
 
 
-def _student(
-    sites: gbv.SiteEffects, chosen: gbv.HierarchyPrior, df: float, results: dict[str, Any]
-) -> dict[str, Any]:
+def _student(sites: gbv.SiteEffects, chosen: gbv.HierarchyPrior, df: float, results: dict[str, Any]) -> dict[str, Any]:
     wanted = results.get("mu", {}).get("quantiles", {})
     table = gbv.heavy_tailed_sites(sites, chosen, df=df, quantiles=[float(q) for q in wanted] or [0.5])
     rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}

@@ -79,8 +79,10 @@ def callaway_santanna(folder: Path, task: dict[str, Any], results: dict[str, Any
 def _in_order(answer: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     """Return our cells in the order of the reference, matched on cohort and period."""
     place = {(g, t): i for i, (g, t) in enumerate(zip(answer["group"], answer["time"], strict=True))}
-    order = [place.get((float(g), float(t))) for g, t in zip(results["group"], results["time"], strict=True)]
-    return {name: [None if i is None else column[i] for i in order] for name, column in answer.items()}
+    cells = zip(results["group"], results["time"], strict=True)
+    # A cell that we do not have is compared with the one in its place, so that it counts as a mismatch.
+    order = [place.get((float(g), float(t)), i) for i, (g, t) in enumerate(cells)]
+    return {name: [column[i] if i < len(column) else 0.0 for i in order] for name, column in answer.items()}
 
 
 def _aggregation(effects: gbv.Estimates, kind: str, options: dict[str, Any]) -> dict[str, Any]:

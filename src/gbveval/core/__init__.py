@@ -1,0 +1,1 @@
+"""The vocabulary: estimands, estimates, protocols, the registry, errors."""

@@ -101,7 +101,9 @@ class GridPosterior:
             loadings=self.effects.loadings,
         )
         if chosen.loadings is None:
-            raise DesignError("This posterior has no joint structure given the node; draw each term from its quantiles.")
+            raise DesignError(
+                "This posterior has no joint structure given the node; draw each term from its quantiles."
+            )
         rest = np.sqrt(np.maximum(chosen.sds[node] ** 2 - chosen.loadings[node] ** 2, 0.0))
         shape = chosen.means[node].shape
         effects = chosen.means[node] + chosen.loadings[node] * rng.standard_normal((n, 1))
@@ -126,7 +128,9 @@ class GridPosterior:
                 "finite_moments": None if moments is None else moments.tolist(),
             },
             "density": {
-                **{name: getattr(self.density, name).tolist() for name in ("low", "high", "coefficients", "cumulative")},
+                **{
+                    name: getattr(self.density, name).tolist() for name in ("low", "high", "coefficients", "cumulative")
+                },
                 "mean": _finite(self.density.mean),
                 "sd": _finite(self.density.sd),
                 "log_axis": self.density.log_axis,
@@ -148,7 +152,9 @@ class GridPosterior:
             ),
             nodes=np.array(content["nodes"], dtype=float),
             density=GridDensity(
-                **{name: np.array(density[name], dtype=float) for name in ("low", "high", "coefficients", "cumulative")},
+                **{
+                    name: np.array(density[name], dtype=float) for name in ("low", "high", "coefficients", "cumulative")
+                },
                 mean=float("inf") if density["mean"] is None else float(density["mean"]),
                 sd=float("inf") if density["sd"] is None else float(density["sd"]),
                 log_axis=bool(density["log_axis"]),

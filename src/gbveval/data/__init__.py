@@ -1,0 +1,1 @@
+"""Checked data: frames in, arrays out, every problem told at once."""

@@ -1,0 +1,1 @@
+"""Planned designs and the processes they imply."""

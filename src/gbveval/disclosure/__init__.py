@@ -1,0 +1,1 @@
+"""Disclosure control: policy, suppression, audit, and the only door out."""

@@ -90,7 +90,8 @@ def release(
         elif isinstance(item, Flow):
             done.append(_flow(item, rules))
         else:
-            done.append(ReleasedTable(item.title, item.columns, item.rows, item.notes))
+            rows = tuple(tuple(_finite(value) for value in row) for row in item.rows)
+            done.append(ReleasedTable(item.title, item.columns, rows, item.notes))
     key = _released._KEY
     return Released(key, items=tuple(done), policy=rules.describe(), suppressed=tuple(notes))
 
@@ -162,12 +163,15 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str])
     for i in keep:
         term = result.terms[i]
         shut = any(cell.label in hidden.get(_table_of(cell, term), ()) for cell in term.support)
-        record = dict(records[i])
+        # JSON knows no infinity: the df of a normal reference are absent, and the method says "normal".
+        record = {key: _finite(value) for key, value in records[i].items()}
         for code, name in names.items():
             record["term"] = str(record["term"]).replace(code, name)
         note = term.reason
         if shut:
             record = {key: None if _is_number(key, value) else value for key, value in record.items()}
+            # Why a hidden number is undefined can say what it is, such as a share of 0 or 100 %.
+            record["reason"] = ""
             note = "not shown: too few respondents with or without the outcome"
         rows.append(ReleasedRow(tuple(record.items()), shut, note))
     kept = [result.terms[i] for i in keep]
@@ -188,6 +192,10 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str])
             ("versions", dict(origin.versions)),
         ),
     )
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _is_number(key: str, value: Any) -> bool:
@@ -228,7 +236,8 @@ def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
 
 def _flow(flow: Flow, policy: Policy) -> ReleasedTable:
     arms = flow.arms()
-    small = [arm for arm in arms if flow.count("randomised", arm) < policy.min_n and policy.enforce]
+    largest = {arm: max(row.n_units for row in flow.rows if row.arm == arm) for arm in arms}
+    small = [arm for arm in arms if largest[arm] < policy.min_n and policy.enforce]
     rows = []
     for row in flow.rows:
         shut = row.arm in small

@@ -1,0 +1,1 @@
+"""Prevalence, and risk and protective factors."""

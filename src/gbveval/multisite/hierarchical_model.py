@@ -144,7 +144,9 @@ def _statistics(data: Trial, prior: SitePrior) -> SiteStatistics:
     n = group_sizes(cell, 2 * sites)
     empty = int((n == 0).sum())
     if empty:
-        raise IdentificationError(f"{empty} combinations of site and arm have no observed outcome; leave those sites out.")
+        raise IdentificationError(
+            f"{empty} combinations of site and arm have no observed outcome; leave those sites out."
+        )
     mean = group_sums(cell, y, 2 * sites) / n
     squares = group_sums(cell, (y - mean[cell]) ** 2, 2 * sites)
     binary = data.is_binary(0)

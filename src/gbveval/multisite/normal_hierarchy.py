@@ -165,7 +165,9 @@ def _method(model: NormalHierarchy, data: SiteEffects) -> Method:
 def _checks(fit: NormalHierarchyFit, data: SiteEffects) -> tuple[Check, ...]:
     found = []
     if data.n < 5:
-        text = f"with {data.n} sites the prior of the between-site sd decides much of the answer; show another beside it."
+        text = (
+            f"with {data.n} sites the prior of the between-site sd decides much of the answer; show another beside it."
+        )
         found.append(Check("few sites", "warn", text))
     if not (fit.mu_prior.is_proper and fit.tau_prior.is_proper):
         found.append(Check("prior", "info", "a flat prior is improper, so there is no marginal likelihood."))

@@ -62,9 +62,7 @@ def leave_one_site_out(sites: SiteEffects, prior: HierarchyPrior) -> Table:
     return Table("Leave one site out", ("site", "log_density", "std_error"), tuple(rows), (note,))
 
 
-def prior_sensitivity(
-    sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequence[float] = (0.8, 1.25)
-) -> Table:
+def prior_sensitivity(sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequence[float] = (0.8, 1.25)) -> Table:
     """Return how the answer moves when the priors, or the likelihood, are raised to powers near one.
 
     Parameters
@@ -198,7 +196,9 @@ def heavy_tailed_sites(
     under = fit.theta_cdf(threshold)
     for i, label in enumerate(sites.labels):
         score = None if fit.loo_pointwise is None else float(fit.loo_pointwise[i])
-        rows.append((f"effect in {label}", float(fit.theta_mean[i]), float(fit.theta_sd[i]), float(under[i]), *blank, score))
+        rows.append(
+            (f"effect in {label}", float(fit.theta_mean[i]), float(fit.theta_sd[i]), float(under[i]), *blank, score)
+        )
     if fit.loo_pointwise is not None:
         scores = fit.loo_pointwise
         error = float(np.sqrt(scores.size * np.var(scores, ddof=1))) if scores.size > 1 else float("nan")

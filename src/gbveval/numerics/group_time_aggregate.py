@@ -152,9 +152,7 @@ def aggregate_group_time(
     return _by_label(fit, kind, event_time, chosen)
 
 
-def pretrend_test(
-    fit: GroupTimeFit, *, cluster: ArrayLike | None = None, include_anticipation: bool = True
-) -> PreTest:
+def pretrend_test(fit: GroupTimeFit, *, cluster: ArrayLike | None = None, include_anticipation: bool = True) -> PreTest:
     """Test that the effects in all periods before treatment are zero.
 
     Parameters

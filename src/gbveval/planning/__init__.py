@@ -1,0 +1,1 @@
+"""Power by formula and by simulation; it knows no estimator."""

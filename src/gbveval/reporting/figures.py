@@ -35,9 +35,20 @@ def contrast_words(estimates: ReleasedEstimates) -> str:
     return str(contrasts[0]).replace("_", " ") if contrasts else "estimate"
 
 
+def main_rows(estimates: ReleasedEstimates) -> list[ReleasedRow]:
+    """Return the rows that share the first row's contrast: a figure has one axis, and it means one thing."""
+    rows = [row for row in estimates.rows if row["estimand"] != "pretest"]
+    return [row for row in rows if row["contrast"] == rows[0]["contrast"]]
+
+
+def drawable(estimates: ReleasedEstimates) -> bool:
+    """Whether there is more than one number to draw; a single one is read more easily than looked at."""
+    return sum(has_numbers(row) for row in main_rows(estimates)) > 1
+
+
 def alternative_text(estimates: ReleasedEstimates) -> str:
     """Return the figure in words, for readers who cannot see it."""
-    rows = [row for row in estimates.rows if has_numbers(row)]
+    rows = [row for row in main_rows(estimates) if has_numbers(row)]
     if not rows:
         return "No number may be shown."
     parts = [
@@ -79,7 +90,7 @@ def draw(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
 
 def forest(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
     """Draw one interval a row, the first row on top; hidden rows are named and say that they are not shown."""
-    rows = [row for row in estimates.rows if row["statistic"] is None or row["estimate"] is not None][:MAXIMUM_ROWS]
+    rows = main_rows(estimates)[:MAXIMUM_ROWS]
     ax = _axes(ax, (7.2, 1.1 + 0.36 * max(len(rows), 1)))
     outcomes = {row["outcome"] for row in rows}
     positions = list(range(len(rows)))[::-1]
@@ -106,9 +117,21 @@ def forest(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
     # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
     ax.set_yticks(positions, names, parse_math=False)
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_xlabel(f"{contrast_words(estimates)}, {100 * estimates.level:g} % interval", parse_math=False)
+    unit = _percent_axis(ax, rows)
+    ax.set_xlabel(f"{contrast_words(estimates)}{unit}, {100 * estimates.level:g} % interval", parse_math=False)
     ax.tick_params(axis="y", length=0)
     return ax
+
+
+def _percent_axis(ax: Axes, rows: list[ReleasedRow]) -> str:
+    """Write risks in percent, as the tables do, and return the unit."""
+    from matplotlib.ticker import FuncFormatter
+
+    contrast = rows[0]["contrast"] if rows else ""
+    if contrast not in ("risk_difference", "prevalence_difference", "proportion"):
+        return ""
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+    return " (%)" if contrast == "proportion" else " (percentage points)"
 
 
 def _name(row: ReleasedRow, *, several: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -12,16 +11,15 @@ from typing import Any
 
 from gbveval.core.errors import DesignError, DisclosureError
 from gbveval.core.provenance import versions
-from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedTable
-from gbveval.reporting.figures import alternative_text, has_numbers, is_event_study, picture
+from gbveval.disclosure.released import Released, ReleasedEstimates
+from gbveval.reporting.figures import alternative_text, drawable, picture
 from gbveval.reporting.files import slug, write
-from gbveval.reporting.words import ABSENT, NOT_SHOWN, cell_text, estimate_text, interval_text, p_text, sentence
+from gbveval.reporting.parts import estimates_part, figure_part, side_by_side, table_part
+from gbveval.reporting.words import ABSENT, NOT_SHOWN, cell_text
 
-# Columns of a method's own that a report leaves to the JSON: keys of the rows, and details for methodologists.
-OWN_COLUMNS = (
-    *("level", "event_time", "time", "cohort", "population", "reason", "df2", "cells", "treated_by_then", "shrinkage"),
-    *("i_squared", "pooling_total", "typical_within_variance", "log_marginal_likelihood"),
-)
+
+# How the audit says that a table had nothing to hide.
+NOTHING_HIDDEN = "suppressed nothing, because no cell is small"
 FOOTER = (
     "Numbers that could show a survivor are withheld, and a withheld number is not a zero. "
     "This page loads nothing from elsewhere and runs no script."
@@ -108,16 +106,22 @@ def write_report(
     shown = []
     for number, section in enumerate(sections, 1):
         tell(f"report: {section.title}")
-        parts = []
+        parts: list[dict[str, Any]] = []
+        together = side_by_side(section.released.estimates())
+        if together is not None and drawable(together):
+            svg = _svg(together)
+            figures.append(write(folder, f"figures/{number:02d}-00-{slug(section.title)}.svg", svg))
+            parts.append(figure_part(together, svg))
         for position, item in enumerate(section.released.items, 1):
             if isinstance(item, ReleasedEstimates):
-                part, svg = _estimates_part(item)
-                if svg is not None:
+                own = _svg(item) if drawable(item) else None
+                part = estimates_part(item, own)
+                if own is not None:
                     name = f"figures/{number:02d}-{position:02d}-{slug(section.title)}.svg"
-                    figures.append(write(folder, name, svg))
+                    figures.append(write(folder, name, own))
                 parts.append(part)
             else:
-                parts.append(_table_part(item))
+                parts.append(table_part(item))
         text = (section.text,) if isinstance(section.text, str) else tuple(section.text)
         shown.append({"title": section.title, "text": [line for line in text if line], "parts": parts})
     page = write(folder, "report.html", _render(title, lead, sections, shown))
@@ -164,74 +168,15 @@ def _policies(sections: Sequence[Section]) -> list[dict[str, Any]]:
             section.released.policy, {"policy": section.released.policy, "titles": [], "notes": []}
         )
         group["titles"].append(section.title)
-        group["notes"] += [f"{section.title}: {note}." for note in section.released.suppressed]
+        quiet = [note for note in section.released.suppressed if NOTHING_HIDDEN in note]
+        group["notes"] += [
+            f"{section.title}: {note}." for note in section.released.suppressed if NOTHING_HIDDEN not in note
+        ]
+        group["quiet"] = group.get("quiet", 0) + len(quiet)
+    for group in groups.values():
+        if group["notes"] and group["quiet"]:
+            group["notes"].append(f"In {group['quiet']} other tables behind these results no cell is small.")
     return [{**group, "titles": ", ".join(group["titles"])} for group in groups.values()]
-
-
-def _estimates_part(item: ReleasedEstimates) -> tuple[dict[str, Any], str | None]:
-    own = list(
-        dict.fromkeys(
-            key
-            for row in item.rows
-            for key, value in row.record[16:]
-            if key not in OWN_COLUMNS and value not in (None, "")
-        )
-    )
-    counted = any(row["n_clusters"] is not None for row in item.rows)
-    tested = any(row["p_value"] is not None for row in item.rows)
-    percent = f"{100 * item.level:g} % interval"
-    columns = ["result", "outcome", "estimate", percent, *(["p"] if tested else []), "units"]
-    columns += ["clusters"] if counted else []
-    columns += [name.replace("_", " ") for name in own]
-    rows = []
-    for row in item.rows:
-        cells = [str(row["term"]), str(row["outcome"]), estimate_text(row, row["estimate"]), interval_text(row)]
-        cells += [p_text(row)] if tested else []
-        cells += [cell_text(row["n_units"])]
-        cells += [cell_text(row["n_clusters"])] if counted else []
-        cells += [NOT_SHOWN if row.hidden and row[name] is None else cell_text(row[name]) for name in own]
-        rows.append(cells)
-    text_columns = [0, 1] + [
-        len(columns) - len(own) + i
-        for i, name in enumerate(own)
-        if any(isinstance(row[name], str) for row in item.rows)
-    ]
-    svg = _svg(item) if any(has_numbers(row) for row in item.rows) else None
-    part = {
-        "kind": "estimates",
-        "title": item.heading[0].upper() + item.heading[1:] if item.heading else item.estimator,
-        "sentence": sentence(item),
-        "image": None if svg is None else "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
-        "alt": alternative_text(item),
-        "caption": "Event study." if is_event_study(item) else "Estimates with their intervals.",
-        "columns": columns,
-        "text_columns": text_columns,
-        "rows": rows,
-        "notes": list(dict.fromkeys(f"{row['term']}: {row.note}." for row in item.rows if row.note))[:12],
-        "warnings": [
-            (status, f"{name}: {message}") for name, status, message in item.checks if status in ("warn", "fail")
-        ],
-        "method": [f"Estimator: {item.estimator}.", *item.method, *_quiet_checks(item)],
-    }
-    return part, svg
-
-
-def _quiet_checks(item: ReleasedEstimates) -> list[str]:
-    return [f"Check {name}: {status}: {message}" for name, status, message in item.checks if status in ("ok", "info")]
-
-
-def _table_part(item: ReleasedTable) -> dict[str, Any]:
-    text_columns = [i for i in range(len(item.columns)) if any(isinstance(row[i], str) for row in item.rows)]
-    return {
-        "kind": "table",
-        "title": item.title,
-        "columns": item.columns,
-        "text_columns": text_columns,
-        "rows": [[cell_text(value) for value in row] for row in item.rows],
-        "notes": list(item.notes),
-        "warnings": [],
-        "method": [],
-    }
 
 
 def _svg(item: ReleasedEstimates) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gbveval.core._display import format_number, format_p
+from gbveval.core.estimand import EFFECTS
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
 from gbveval.reporting.figures import has_numbers
 
@@ -37,7 +38,9 @@ def cell_text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return format_number(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else format_number(value)
+    return str(value)
 
 
 def p_text(row: ReleasedRow) -> str:
@@ -45,8 +48,30 @@ def p_text(row: ReleasedRow) -> str:
     return NOT_SHOWN if row.hidden else format_p(row["p_value"])
 
 
+def heading(estimates: ReleasedEstimates) -> str:
+    """Return a short heading: what is estimated, in which contrast, by which method."""
+    first = next((row for row in estimates.rows), None)
+    if first is None:
+        return estimates.estimator.replace("_", " ")
+    what = EFFECTS[str(first["estimand"])]
+    contrast = str(first["contrast"]).replace("_", " ")
+    tail = "" if contrast == "none" else f" ({contrast})"
+    method = estimates.estimator.replace("_", " ")
+    return f"{what[0].upper()}{what[1:]}{tail}" + ("" if method in what else f": {method}")
+
+
+def test_sentence(row: ReleasedRow) -> str:
+    """Return a test in words, without a verdict."""
+    if row["p_value"] is None:
+        return f"{row['term']}: no test ({row['reason'] or 'it is undefined'})."
+    return f"Test that {row['term']}: p = {format_p(row['p_value'])}. A large p does not show that it is so."
+
+
 def sentence(estimates: ReleasedEstimates) -> str:
     """Return the first result in words: causal words for effects only, and no verdict from a p-value."""
+    tests = [row for row in estimates.rows if row["estimand"] == "pretest"]
+    if tests:
+        return test_sentence(tests[0])
     rows = [row for row in estimates.rows if has_numbers(row)]
     if not rows:
         return "No number of this result may be shown."

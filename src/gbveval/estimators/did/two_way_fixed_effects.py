@@ -121,9 +121,7 @@ def _check(treated: FloatArray, n_clusters: int) -> None:
         raise IdentificationError(f"{n_clusters} clusters; at least three are needed for a clustered standard error.")
 
 
-def _fit(
-    data: Panel, seen: NDArray[np.bool_], treated: FloatArray, cluster: NDArray[np.intp]
-) -> tuple[float, float]:
+def _fit(data: Panel, seen: NDArray[np.bool_], treated: FloatArray, cluster: NDArray[np.intp]) -> tuple[float, float]:
     """Return coefficient and clustered standard error without a small-sample factor."""
     import pandas as pd
     from linearmodels.panel import PanelOLS

@@ -1,0 +1,249 @@
+"""From linearised survey numbers to `Estimates`: rows, joint covariance by primary unit, checks and method words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.errors import DataError, DesignError, IdentificationError
+from gbveval.core.estimand import Estimand
+from gbveval.core.estimates import Estimates, Term
+from gbveval.core.method import Cell, Check, Method
+from gbveval.core.provenance import Provenance, options_of, versions
+from gbveval.data._frame import Labels, plural
+from gbveval.data.survey import Survey
+from gbveval.numerics.survey import LONELY_POLICIES, SampleDesign, sample_design, unit_influence
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+# Respondents without an answer to the factor form a group of their own, so that a total minus the groups shown does
+# not give them away. The brackets keep the label apart from the categories of a questionnaire.
+NO_ANSWER = "(no answer)"
+# More categories than this is a number or an identifier, of which every value would be somebody.
+MAXIMUM_LEVELS = 200
+# Below this many degrees of freedom a design-based standard error is itself poorly known.
+FEW_DF = 8.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SurveyRow:
+    """One number before it becomes a `Term`.
+
+    Attributes
+    ----------
+    term, outcome : str
+        Labels.
+    estimand : Estimand
+        What it estimates.
+    value : float or None
+        On the link scale.
+    row_values : ndarray, shape (n,), or None
+        Linearised values by respondent on the link scale; None when there is no standard error.
+    df : float
+        Degrees of freedom.
+    reason : str
+        Why something is undefined.
+    n_units : int
+        Respondents it rests on.
+    n_clusters : int or None
+        Primary units with one of them.
+    support : tuple of Cell
+        Counts for disclosure control.
+    extra : tuple of (str, value)
+        Columns of its own.
+    """
+
+    term: str
+    outcome: str
+    estimand: Estimand
+    value: float | None
+    row_values: FloatArray | None
+    df: float
+    reason: str
+    n_units: int
+    n_clusters: int | None
+    support: tuple[Cell, ...]
+    extra: tuple[tuple[str, float | str | None], ...]
+
+
+def check_lonely(lonely_psu: str) -> None:
+    """Raise DesignError unless the policy for strata with one primary unit is known."""
+    if lonely_psu not in LONELY_POLICIES:
+        raise DesignError(f"lonely_psu is one of {', '.join(LONELY_POLICIES)}, not {lonely_psu!r}.")
+
+
+def design_of(survey: Survey, lonely_psu: str) -> SampleDesign:
+    """Return the sample design of a survey; IdentificationError when its variance cannot be estimated."""
+    psu = None if survey.psu is None else survey.psu.codes
+    stratum = None if survey.stratum is None else survey.stratum.codes
+    try:
+        return sample_design(survey.n, psu=psu, stratum=stratum, lonely_psu=lonely_psu)
+    except ValueError as error:
+        raise IdentificationError(
+            f"{error} Merge such strata with neighbours of their kind, or set lonely_psu='adjust' (conservative) and "
+            "say so."
+        ) from error
+
+
+def is_binary(survey: Survey, outcome: int) -> bool:
+    """Return whether every observed value of an outcome is 0 or 1."""
+    y = survey.outcomes[survey.observed(outcome), outcome]
+    return bool(np.all((y == 0.0) | (y == 1.0)))
+
+
+def require_binary(survey: Survey, outcome: int, method: str) -> None:
+    """Raise DataError, by column and number of rows, when an outcome is not 0 or 1."""
+    y = survey.outcomes[survey.observed(outcome), outcome]
+    other = int(((y != 0.0) & (y != 1.0)).sum())
+    if other:
+        raise DataError(
+            f"Column {survey.outcome_names[outcome]!r} (outcome) is neither 0 nor 1 in {plural(other, 'row')}; "
+            f"{method} compares shares. Code it as 0 and 1."
+        )
+
+
+def category(survey: Survey, column: str) -> Labels:
+    """Return a category of respondents; DesignError for outcomes, numbers, identifiers and primary units."""
+    if column in survey.outcome_names:
+        raise DesignError(f"Column {column!r} is an outcome of the survey; give a column that describes respondents.")
+    found = survey.labels(column)
+    if found.count > MAXIMUM_LEVELS:
+        raise DesignError(
+            f"Column {column!r} has {found.count:,} categories in {plural(survey.n, 'row')}; that is a number or an "
+            "identifier. Cut it into a few bands first."
+        )
+    if survey.psu is not None and found.count >= survey.psu.count > 1:
+        # Each category lies in one primary unit: it is that unit, or a part of it.
+        joint = np.unique(np.column_stack([found.codes, survey.psu.codes])[found.codes >= 0], axis=0)
+        if joint.shape[0] == found.count:
+            raise DesignError(
+                f"Column {column!r} is the primary sampling unit, or a part of it, under another name: its categories "
+                "are places, not kinds of people. Use a property of the places instead."
+            )
+    return found
+
+
+def clusters_in(survey: Survey, member: BoolArray) -> int | None:
+    """Return the primary units that hold a member; None when none is declared."""
+    return None if survey.psu is None else int(np.unique(survey.psu.codes[member]).size)
+
+
+def missing_outcome_check(survey: Survey, outcome: int) -> tuple[Check, ...]:
+    """Return a check that counts missing outcomes, or nothing when there are none."""
+    absent = survey.n - int(survey.observed(outcome).sum())
+    if not absent:
+        return ()
+    status = "warn" if absent > 0.05 * survey.n else "info"
+    text = (
+        f"{survey.outcome_names[outcome]} is missing for {absent:,} of {plural(survey.n, 'respondent')} "
+        f"({absent / survey.n:.1%}); they are left out, not imputed."
+    )
+    return (Check("missing outcome", status, text),)
+
+
+def missing_answer_check(column: str, absent: int, n: int) -> tuple[Check, ...]:
+    """Return a check that counts respondents without an answer to a factor or domain."""
+    if not absent:
+        return ()
+    text = (
+        f"{column} is missing for {absent:,} of {plural(n, 'respondent')} ({absent / n:.1%}); they are counted, belong "
+        "to no group and are not imputed."
+    )
+    return (Check(f"missing {column}", "warn" if absent > 0.05 * n else "info", text),)
+
+
+def design_checks(survey: Survey, design: SampleDesign, smallest_df: float) -> tuple[Check, ...]:
+    """Return checks on weights, lonely primary units and degrees of freedom."""
+    found = []
+    if survey.weight is None:
+        found.append(Check("weights", "info", "unweighted: every respondent counts the same."))
+    if design.n_lonely:
+        shown = f"{design.n_lonely:,} of {design.n_strata:,} strata"
+        text = f"{shown} have one primary unit; it was centred at the mean over all primary units."
+        found.append(Check("lonely primary units", "warn", text))
+    if smallest_df < FEW_DF:
+        text = f"a row has {smallest_df:.0f} degrees of freedom; its standard error is itself poorly known."
+        found.append(Check("degrees of freedom", "warn", text))
+    return tuple(found)
+
+
+def survey_method(survey: Survey, *, sample: str, std_error: str, assumptions: tuple[str, ...], source: str) -> Method:
+    """Return the method in words, the design included."""
+    units = "each respondent a primary unit" if survey.psu is None else plural(survey.n_psu, "primary sampling unit")
+    strata = "one stratum" if survey.stratum is None else f"{survey.n_strata:,} strata"
+    weights = (
+        "unweighted: every respondent counts the same" if survey.weight is None else "weighted by the sampling weights"
+    )
+    return Method(
+        sample=f"{sample}; {weights}",
+        std_error=f"{std_error}; {strata}, {units}, drawn with replacement",
+        small_sample="strata of m primary units are inflated by m / (m - 1)",
+        reference="t with primary units minus strata as degrees of freedom, counting those that hold a respondent of "
+        "the group (of the smaller count, where two groups are compared)",
+        inference_for="the population that the survey was drawn from",
+        assumptions=assumptions,
+        source=source,
+    )
+
+
+def assemble(
+    estimator: Any,
+    survey: Survey,
+    design: SampleDesign,
+    rows: Sequence[SurveyRow],
+    *,
+    method: Method,
+    checks: Sequence[Check],
+) -> Estimates:
+    """Return the `Estimates` of survey rows with their joint design-based covariance."""
+    nothing = np.full(survey.n, np.nan)
+    values = np.column_stack([nothing if row.row_values is None else row.row_values for row in rows])
+    influence = unit_influence(design, values)
+    covariance = influence.T @ influence
+    terms = []
+    for number, row in enumerate(rows):
+        std_error, reason = _std_error(row, float(covariance[number, number]))
+        if std_error is None:
+            covariance[number, :] = covariance[:, number] = np.nan
+        terms.append(
+            Term(
+                term=row.term,
+                estimand=row.estimand,
+                outcome=row.outcome,
+                value=row.value,
+                std_error=std_error,
+                df=row.df,
+                n_units=row.n_units,
+                n_clusters=row.n_clusters,
+                support=row.support,
+                reason=reason,
+                extra=row.extra,
+            )
+        )
+    smallest = min((term.df for term in terms if term.std_error is not None), default=np.inf)
+    return Estimates(
+        estimator=estimator.name,
+        terms=tuple(terms),
+        covariance=covariance,
+        method=method,
+        checks=(*checks, *design_checks(survey, design, smallest)),
+        provenance=Provenance(survey.digest, tuple(options_of(estimator).items()), None, versions()),
+        influence=influence,
+    )
+
+
+def _std_error(row: SurveyRow, variance: float) -> tuple[float | None, str]:
+    """Return the standard error, or None with its reason."""
+    if row.value is None or row.row_values is None:
+        return None, row.reason
+    if row.df < 1:
+        return None, "the group is found in no more primary units than strata, so its variance is unknown"
+    # Rounding leaves about 1e-16 of the largest linearised total where nothing varies.
+    size = float(np.abs(row.row_values).sum())
+    if variance <= (1e-14 * max(size, 1e-300)) ** 2 or size == 0.0:
+        return None, "nothing varies between primary units, so there is no standard error"
+    return float(np.sqrt(variance)), ""

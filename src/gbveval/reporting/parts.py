@@ -1,0 +1,151 @@
+"""The parts of a page: from released values to headings, columns and rows of text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow, ReleasedTable
+from gbveval.reporting.factor_table import factor_columns, factor_rows, is_factor_table
+from gbveval.reporting.figures import alternative_text, is_event_study
+from gbveval.reporting.words import NOT_SHOWN, cell_text, estimate_text, heading, interval_text, p_text, sentence
+
+# Columns of a method's own that a page leaves to the JSON: keys of the rows, and details for methodologists.
+LEFT_TO_JSON = frozenset(
+    (
+        *("level", "event_time", "time", "cohort", "population", "reason", "df2", "cells", "treated_by_then"),
+        *("shrinkage", "i_squared", "pooling_total", "typical_within_variance", "log_marginal_likelihood"),
+        *("domain", "domain_level"),
+    )
+)
+# A table of one row and many columns is read down and not across.
+WIDE = 8
+
+
+def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
+    """Return what the template shows of released estimates."""
+    if is_factor_table(item):
+        columns, rows = factor_columns(), factor_rows(item)
+        text_columns = [0, 1, 2, columns.index("adjusted for")]
+    elif all(row["estimand"] == "pretest" for row in item.rows):
+        columns, rows, text_columns = _test_table(item)
+    else:
+        columns, rows, text_columns = _estimate_table(item)
+    image = None if svg is None else "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    warned = [(status, f"{name}: {message}") for name, status, message in item.checks if status in ("warn", "fail")]
+    quiet = [f"Check {name}: {status}: {message}" for name, status, message in item.checks if status in ("ok", "info")]
+    return {
+        "kind": "estimates",
+        "title": heading(item),
+        "sentence": sentence(item),
+        "image": image,
+        "alt": alternative_text(item),
+        "caption": "Event study." if is_event_study(item) else "Estimates with their intervals.",
+        "columns": columns,
+        "text_columns": text_columns,
+        "rows": rows,
+        "notes": list(dict.fromkeys(f"{row['term']}: {row.note}." for row in item.rows if row.note))[:12],
+        "warnings": warned,
+        "method": [f"Estimator: {item.estimator}.", *item.method, *quiet],
+    }
+
+
+def side_by_side(items: Sequence[ReleasedEstimates]) -> ReleasedEstimates | None:
+    """Return the single rows of several methods as one, for a figure; None unless they estimate the same."""
+    single = [item for item in items if len(item.rows) == 1]
+    alike = {
+        (item.rows[0]["outcome"], item.rows[0]["contrast"], item.rows[0]["estimand"], item.level) for item in single
+    }
+    if len(single) < 2 or len(alike) != 1:
+        return None
+    rows = []
+    for item in single:
+        record = dict(item.rows[0].record)
+        record["term"] = item.estimator.replace("_", " ")
+        rows.append(replace(item.rows[0], record=tuple(record.items())))
+    return replace(single[0], rows=tuple(rows))
+
+
+def figure_part(item: ReleasedEstimates, svg: str) -> dict[str, Any]:
+    """Return a figure alone, with its heading."""
+    outcome = item.rows[0]["outcome"]
+    return {
+        "kind": "estimates",
+        "title": f"{outcome}: the estimates side by side",
+        "sentence": "",
+        "image": "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
+        "alt": alternative_text(item),
+        "caption": "The same effect by each method of this section.",
+        "columns": [],
+        "text_columns": [],
+        "rows": [],
+        "notes": [],
+        "warnings": [],
+        "method": [],
+    }
+
+
+def _estimate_table(item: ReleasedEstimates) -> tuple[list[str], list[list[str]], list[int]]:
+    rows = item.rows
+    own = _own_columns(rows)
+    several = len({row["outcome"] for row in rows}) > 1
+    tested = any(row["p_value"] is not None for row in rows)
+    counted = [name for name in ("n_units", "n_clusters") if any(row[name] is not None for row in rows)]
+    columns = ["result", *(["outcome"] if several else []), "estimate", f"{100 * item.level:g} % interval"]
+    columns += [*(["p"] if tested else []), *(name.removeprefix("n_") for name in counted)]
+    columns += [name.replace("_", " ") for name in own]
+    lines = []
+    for row in rows:
+        cells = [str(row["term"]), *([str(row["outcome"])] if several else [])]
+        cells += [estimate_text(row, row["estimate"]), interval_text(row), *([p_text(row)] if tested else [])]
+        cells += [cell_text(row[name]) for name in counted]
+        cells += [NOT_SHOWN if row.hidden and row[name] is None else cell_text(row[name]) for name in own]
+        lines.append(cells)
+    first_own = len(columns) - len(own)
+    texts = [first_own + i for i, name in enumerate(own) if any(isinstance(row[name], str) for row in rows)]
+    return columns, lines, [0, *([1] if several else []), *texts]
+
+
+def _own_columns(rows: Sequence[ReleasedRow]) -> list[str]:
+    """Return the method's own columns that have something to say."""
+    names = dict.fromkeys(key for row in rows for key, _ in row.record[16:] if key not in LEFT_TO_JSON)
+    return [name for name in names if any(row[name] not in (None, "") for row in rows)]
+
+
+def _test_table(item: ReleasedEstimates) -> tuple[list[str], list[list[str]], list[int]]:
+    columns = ["test", "statistic", "df", "p", "units"]
+    lines = [
+        [str(row["term"]), cell_text(row["statistic"]), cell_text(row["df"]), p_text(row), cell_text(row["n_units"])]
+        for row in item.rows
+    ]
+    return columns, lines, [0]
+
+
+def table_part(item: ReleasedTable) -> dict[str, Any]:
+    """Return what the template shows of a released table; a single wide row is turned on its side."""
+    used = [i for i in range(len(item.columns)) if any(row[i] is not None for row in item.rows)]
+    columns: Sequence[str] = [item.columns[i] for i in used]
+    rows: list[tuple[Any, ...]] = [tuple(row[i] for i in used) for row in item.rows]
+    if len(rows) == 1 and len(columns) > WIDE:
+        rows = list(zip(columns, rows[0], strict=True))
+        columns = ("quantity", "value")
+    text_columns = [
+        i for i in range(len(columns)) if rows and all(isinstance(row[i], (str, type(None))) for row in rows)
+    ]
+    return {
+        "kind": "table",
+        "title": item.title,
+        "columns": [str(name).replace("_", " ") for name in columns],
+        "text_columns": text_columns,
+        "rows": [[_words(value) for value in row] for row in rows],
+        "notes": list(item.notes),
+        "warnings": [],
+        "method": [],
+    }
+
+
+def _words(value: Any) -> str:
+    text = cell_text(value)
+    return text.replace("_", " ") if isinstance(value, str) else text

@@ -1,0 +1,88 @@
+"""Numbers of other systems on data that packages ship, for clones that have no reference folder beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from scipy import stats
+
+import gbveval as gbv
+from gbveval.datasets.real import castle_doctrine, castle_doctrine_frame, village_trial
+
+REDDIT = Path(__file__).parents[2].parent / "shared" / "data" / "reddit_feminism_newcomers_rct.csv"
+
+
+def test_village_trial_against_scipy() -> None:
+    trial = village_trial()
+    seen = trial.observed(0)
+    y, arm = trial.outcomes[seen, 0], trial.arm[seen]
+    found = gbv.DifferenceInMeans().estimate(trial).records()[0]
+    test = stats.ttest_ind(y[arm == 1], y[arm == 0], equal_var=False)
+    interval = test.confidence_interval(0.95)
+    # Two implementations of one closed form.
+    assert found["statistic"] == pytest.approx(test.statistic, rel=1e-10)
+    assert found["df"] == pytest.approx(test.df, rel=1e-10)
+    assert found["p_value"] == pytest.approx(test.pvalue, rel=1e-6)
+    assert (found["conf_low"], found["conf_high"]) == pytest.approx((interval.low, interval.high), rel=1e-9)
+
+
+def test_lin_adjustment_against_statsmodels() -> None:
+    from causaldata import thornton_hiv
+
+    frame = thornton_hiv.load_pandas().data.dropna(subset=["got", "any", "age", "male"]).reset_index(drop=True)
+    trial = gbv.Trial(frame, outcome="got", arm="any", control=0, covariates=["age", "male"])
+    found = gbv.LinAdjusted().estimate(trial).records()[0]
+    centred = frame.assign(a=frame["age"] - frame["age"].mean(), m=frame["male"] - frame["male"].mean(), t=frame["any"])
+    fit = smf.ols("got ~ t * (a + m)", centred).fit(cov_type="HC2", use_t=True)
+    assert found["estimate"] == pytest.approx(fit.params["t"], rel=1e-10)
+    assert found["std_error"] == pytest.approx(fit.bse["t"], rel=1e-10)
+    assert found["p_value"] == pytest.approx(fit.pvalues["t"], rel=1e-6)
+
+
+def test_castle_panel_against_the_published_coefficient() -> None:
+    """Cheng and Hoekstra (2013): log homicide on the law with state and year effects, .08181 (classical SE .03174)."""
+    found = gbv.TwoWayFixedEffects().estimate(castle_doctrine()).records()[0]
+    assert found["estimate"] == pytest.approx(0.08181, abs=5e-6)
+    frame = castle_doctrine_frame()
+    frame["law"] = (frame["year"] >= frame["first_year"]).astype(float)
+    clustered = smf.ols("log_homicide ~ law + C(state) + C(year)", frame).fit(
+        cov_type="cluster", cov_kwds={"groups": frame["state"], "use_correction": False}
+    )
+    assert found["std_error"] == pytest.approx(clustered.bse["law"] * np.sqrt(50 / 49), rel=1e-8)
+
+
+def test_group_time_effects_on_the_castle_panel_by_hand() -> None:
+    """ATT(2006, 2007) is a difference of two mean changes: sixteen numbers that anybody can add up."""
+    frame = castle_doctrine_frame()
+    wide = frame.pivot(index="state", columns="year", values="log_homicide")
+    first = frame.groupby("state")["first_year"].first()
+    change = wide[2007] - wide[2005]
+    treated, never = change[first == 2006], change[first.isna()]
+    found = gbv.CallawaySantAnna(control="never_treated").estimate(castle_doctrine())
+    row = next(r for r in found.records() if (r["cohort"], r["time"]) == (2006, 2007))
+    assert row["estimate"] == pytest.approx(treated.mean() - never.mean(), rel=1e-12)
+    # The influence function treats group means as means of independent units: variances over n, not n - 1.
+    error = np.sqrt(treated.var(ddof=0) / treated.size + never.var(ddof=0) / never.size)
+    assert row["std_error"] == pytest.approx(error, rel=1e-10)
+
+
+@pytest.mark.skipif(not REDDIT.exists(), reason="../shared/data is absent: the r/feminism trial is not here")
+def test_newcomers_to_r_feminism() -> None:
+    """Matias, Reddan and Simko (2020): difference in comments after two weeks, and the share that got the message."""
+    frame = pd.read_csv(REDDIT)
+    trial = gbv.Trial(frame, outcome=["comments_2wk", "message_sent"], arm="treatment", control=0)
+    comments, message = gbv.DifferenceInMeans().estimate(trial).records()
+    assert comments["estimate"] == pytest.approx(0.4169231, abs=5e-8)
+    assert message["estimate"] == pytest.approx(0.9030769, abs=5e-8)
+    assert trial.flow().count("randomised") == 1300
+    assert not trial.flow().imbalances()
+    blocked = gbv.Trial(frame, outcome="comments_2wk", arm="treatment", control=0, stratum="block")
+    effects = smf.ols("comments_2wk ~ treatment + C(block)", frame).fit()
+    found = gbv.DifferenceInMeans().estimate(blocked).records()[0]
+    # Blocks of ten, five and five: the regression with block effects is the same contrast, and its error is close.
+    assert found["estimate"] == pytest.approx(effects.params["treatment"], rel=1e-10)
+    assert found["std_error"] == pytest.approx(effects.bse["treatment"], rel=0.02)

@@ -1,0 +1,159 @@
+"""gbveval against the numbers that established systems gave, and the reader's own honesty."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tests.reference.reader as reader
+from tests.reference.compare import Unsupported, compare, find, is_number, leaves
+
+HERE = Path(__file__).parent
+SHARED = HERE.parents[1].parent / "shared" / "reference"
+FOLDERS = ("rct", "did", "meta", "bayes", "risk", "power")
+READER_FILES = sorted(path for path in HERE.glob("*.py") if not path.name.startswith("test_"))
+
+needs_shared = pytest.mark.skipif(
+    not SHARED.exists(), reason="../shared/reference is absent: the numbers of other systems are not here"
+)
+
+
+def complete(case: dict[str, Any]) -> bool:
+    """Whether a case is of the kinds that gbveval answers in full."""
+    kind = reader.kind_of(case)
+    if kind == "callaway_santanna":
+        return not case["task"]["roles"].get("covariates")
+    return kind in ("difference_in_means", "lin_adjusted", "normal_summaries")
+
+
+@needs_shared
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_case_is_mismatched(folder: str) -> None:
+    compared = reader.run_folder(SHARED / folder)
+    wrong = [(item.case, item.reason, item.mismatches[:3]) for item in compared if item.status == "mismatched"]
+    assert not wrong
+    assert all(item.reason for item in compared if item.status == "unsupported"), "an unsupported case needs its reason"
+
+
+@needs_shared
+@pytest.mark.parametrize("folder", ["rct", "did", "bayes"])
+def test_every_case_of_the_kinds_answered_is_matched(folder: str) -> None:
+    cases = [case for case in reader.read_cases(SHARED / folder) if complete(case)]
+    assert cases, "the folder holds no such case"
+    status = {case["id"]: reader.run_case(SHARED / folder, case) for case in cases}
+    assert {name: item.reason for name, item in status.items() if item.status != "matched"} == {}
+
+
+def changed_digit(value: float) -> float:
+    """Return the number with its first significant digit changed."""
+    if value == 0:
+        return 0.1
+    size = 10.0 ** math.floor(math.log10(abs(value)))
+    first = math.floor(abs(value) / size)
+    return value + math.copysign(size, value) * (1 if first < 9 else -1)
+
+
+def put(results: Any, path: tuple[str, ...], value: float) -> None:
+    around = find(results, path[:-1])
+    around[int(path[-1]) if isinstance(around, list) else path[-1]] = value
+
+
+@needs_shared
+@pytest.mark.parametrize("folder", ["rct", "did", "bayes"])
+def test_one_changed_digit_is_a_mismatch(folder: str) -> None:
+    for case in reader.read_cases(SHARED / folder):
+        if not complete(case):
+            continue
+        kind = reader.kind_of(case)
+        answer = reader.TASKS[kind](SHARED / folder, case)
+        paths = [path for path, value in leaves(case["results"]) if is_number(value) and not reader.ignored(path)]
+        for path in random.Random(1).sample(paths, min(len(paths), 60)):
+            spoiled = copy.deepcopy(case)
+            put(spoiled["results"], path, changed_digit(find(case["results"], path)))
+            bayes = kind == "normal_summaries"
+            tolerance = reader.bayes_tolerance(spoiled) if bayes else reader.relative_tolerance(spoiled)
+            found = compare("x", spoiled["results"], answer, tolerance, reader.ignored)
+            assert found.status == "mismatched", (kind, path)
+
+
+@needs_shared
+def test_the_command_reads_any_folder_and_fails_on_a_mismatch(tmp_path: Path) -> None:
+    case = next(c for c in reader.read_cases(SHARED / "rct") if complete(c))
+    (tmp_path / case["task"]["data"]["file"]).write_bytes((SHARED / "rct" / case["task"]["data"]["file"]).read_bytes())
+    other = copy.deepcopy(case)
+    other["results"]["estimate"] = changed_digit(other["results"]["estimate"])
+    unknown = {
+        "id": "u",
+        "task": {"kind": "something_new"},
+        "results": {"estimate": 1.0},
+        "tolerance": {"relative": 1e-8},
+    }
+    for cases, status, line in (
+        ([{**case, "id": "renamed"}, unknown], 0, "matched: 1, mismatched: 0, unsupported: 1"),
+        ([case, other], 1, "matched: 1, mismatched: 1, unsupported: 0"),
+    ):
+        (tmp_path / "cases.json").write_text(json.dumps(cases))
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.reference", str(tmp_path), "--json", str(tmp_path / "out.json")],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=HERE.parents[1],
+        )
+        assert done.returncode == status, done.stderr
+        assert done.stdout.strip().splitlines()[-1] == line
+        assert done.stdout.strip().splitlines()[-2].startswith("numbers compared: ")
+        assert json.loads((tmp_path / "out.json").read_text())["mismatched"] == status
+
+
+@needs_shared
+def test_the_answer_does_not_depend_on_the_id() -> None:
+    for case in reader.read_cases(SHARED / "rct")[:40]:
+        first = reader.run_case(SHARED / "rct", case)
+        second = reader.run_case(SHARED / "rct", {**case, "id": "another"})
+        assert (first.status, first.compared) == (second.status, second.compared)
+
+
+@pytest.mark.parametrize("path", READER_FILES, ids=lambda path: path.name)
+def test_the_reader_only_translates(path: Path) -> None:
+    """It imports the standard library, numpy, pandas and the public gbveval, and nothing that computes a statistic."""
+    allowed = {*sys.stdlib_module_names, "numpy", "pandas", "gbveval", "tests"}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                assert alias.name.split(".")[0] in allowed, alias.name
+                assert not alias.name.startswith("gbveval."), "only the public names of gbveval"
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] in allowed, node.module
+            assert node.module != "gbveval"
+            assert not (node.module or "").startswith("gbveval."), "only the public names of gbveval"
+            if (node.module or "").startswith("tests"):
+                assert node.module.startswith("tests.reference")
+        elif isinstance(node, ast.Attribute):
+            assert node.attr not in {"std", "var", "cov", "corr", "lstsq", "inv", "linalg", "quantile_", "mean_"}
+
+
+def test_a_case_without_a_counterpart_is_unsupported_and_says_why() -> None:
+    found = compare("x", {"estimate": 1.0, "std_error": 2.0}, {"estimate": 1.0}, lambda *_: 0.1, lambda _: False)
+    assert (found.status, found.compared) == ("unsupported", 1)
+    assert "std_error" in found.reason
+
+
+def test_a_case_mostly_ignored_does_not_match() -> None:
+    results = {"estimate": 1.0, "r_squared": 0.5}
+    found = compare("x", results, {"estimate": 1.0}, lambda *_: 0.1, lambda path: path[-1] == "r_squared")
+    assert found.status == "unsupported"
+
+
+def test_tolerance_must_be_stated() -> None:
+    with pytest.raises(Unsupported):
+        reader.relative_tolerance({"tolerance": {}, "results": {}})
