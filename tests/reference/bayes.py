@@ -179,8 +179,9 @@ def bayes_tolerance(case: dict[str, Any]) -> Tolerance:
     return tolerance
 
 
-# The reference reads these off a grid by linear interpolation: refitted with a site at its values, the probability misses
-# the needed one by 8e-8, at ours by 1e-16. They can be compared to this share of the predictive sd and no closer.
+# The reference reads these off a grid by linear interpolation: refitted with a site at its values, the probability
+# misses the needed one by 8e-8, at ours by 1e-16. They can be compared to this share of the predictive sd and no
+# closer.
 INTERPOLATED = {"critical_new_estimates": 1e-5}
 
 

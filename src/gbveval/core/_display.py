@@ -1,4 +1,4 @@
-"""How an `Estimates` looks: a tidy frame, a card in text and HTML, a forest plot (the one room of `core` with pandas)."""
+"""How an `Estimates` looks: tidy frame, card, forest plot (the one file of `core` with pandas and matplotlib)."""
 
 from __future__ import annotations
 

@@ -169,8 +169,8 @@ def make_band(estimates: Estimates, *, n_draws: int, seed: int, multiplier: str,
     elif multiplier in ("rademacher", "mammen"):
         if estimates.influence is None:
             raise DesignError(
-                "A multiplier bootstrap needs the influence functions, which are in no file. Use multiplier='gaussian', or "
-                "make the band before saving."
+                "A multiplier bootstrap needs the influence functions, which are in no file. Use "
+                "multiplier='gaussian', or make the band before saving."
             )
         scores = estimates.influence[:, chosen]
         kind = "rademacher" if multiplier == "rademacher" else "mammen"
@@ -551,8 +551,8 @@ class Estimates:
         """
         if self.aggregator is None:
             raise DesignError(
-                f"The rows of {self.estimator} cannot be averaged: either the method has no averages, or the result was "
-                "read back from a file or has been selected from. Aggregate the result that `estimate` returned."
+                f"The rows of {self.estimator} cannot be averaged: either the method has no averages, or the result "
+                "was read back from a file or has been selected from. Aggregate the result that `estimate` returned."
             )
         return self.aggregator.aggregate(self, by, options)
 

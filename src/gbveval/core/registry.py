@@ -55,7 +55,8 @@ def discover() -> dict[str, type]:
             point.load()
         except ImportError as error:
             raise DesignError(
-                f"The plug-in {point.name!r} ({point.value}) cannot be imported: {error}. Reinstall it, or uninstall it."
+                f"The plug-in {point.name!r} ({point.value}) cannot be imported: {error}. Reinstall it, or uninstall "
+                "it."
             ) from error
     return {name: cls for name, cls in sorted(_registered.items()) if not name.startswith("_")}
 

@@ -149,9 +149,7 @@ class Reader:
         if not self.take(column, role):
             return nothing
         series = self._frame[column]
-        if series.dtype == nw.Boolean:
-            values = self._floats(series.cast(nw.Float64))
-        elif series.dtype.is_numeric():
+        if series.dtype == nw.Boolean or series.dtype.is_numeric():
             values = self._floats(series.cast(nw.Float64))
         elif series.dtype == nw.Object or series.null_count() == self.n:
             converted = self._objects(series)
@@ -161,8 +159,8 @@ class Reader:
             values = converted
         else:
             self.problem(
-                f"Column {column!r} ({role}) holds {str(series.dtype).lower()} in {plural(self.n, 'row')}; numbers were expected. "
-                "Convert it, or code the categories as 0 and 1."
+                f"Column {column!r} ({role}) holds {str(series.dtype).lower()} in {plural(self.n, 'row')}; numbers "
+                "were expected. Convert it, or code the categories as 0 and 1."
             )
             return nothing
         infinite = int(np.isinf(values).sum())

@@ -202,8 +202,9 @@ def _cohorts(reader: Reader, column: str, times: FloatArray) -> FloatArray:
     zero = int((values == 0).sum())
     if zero and np.nanmin(times) > 0:
         reader.problem(
-            f"Column {column!r} (cohort) is 0 in {plural(zero, 'row')} and no period is 0; if that means never treated, "
-            "set it to missing, and if it means treated before the panel, set it to the period before the first."
+            f"Column {column!r} (cohort) is 0 in {plural(zero, 'row')} and no period is 0; if that means never "
+            "treated, set it to missing, and if it means treated before the panel, set it to the period before the "
+            "first."
         )
     if np.any(np.isneginf(values)):
         reader.problem(f"Column {column!r} (cohort) is minus infinity in some rows; give the first treated period.")
@@ -227,12 +228,12 @@ def _check_units(
     repeated = int(counts[counts > 1].sum())
     if repeated:
         reader.problem(
-            f"Column {columns['unit']!r} (unit): {plural(repeated, 'row')} share a unit and period with another row; one row "
-            "a unit and period was expected. Aggregate them, or leave unit out for repeated cross-sections."
+            f"Column {columns['unit']!r} (unit): {plural(repeated, 'row')} share a unit and period with another row; "
+            "one row a unit and period was expected. Aggregate them, or leave unit out for repeated cross-sections."
         )
     changing = _changes(units, cohort)
     if changing:
         reader.problem(
-            f"Column {columns['cohort']!r} (cohort) changes within {plural(changing, 'unit')}; the first treated period is a "
-            "fact about a unit. Mend it, or, if treatment ended, use the period in which it began."
+            f"Column {columns['cohort']!r} (cohort) changes within {plural(changing, 'unit')}; the first treated "
+            "period is a fact about a unit. Mend it, or, if treatment ended, use the period in which it began."
         )

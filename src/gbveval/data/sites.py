@@ -82,8 +82,8 @@ class SiteEffects:
             repeated = reader.n - found.count
             if repeated and not reader.problems:
                 reader.problem(
-                    f"Column {site!r} (site) repeats a site in {plural(repeated, 'row')}; one row a site was expected. Pool "
-                    "the rows of a site first."
+                    f"Column {site!r} (site) repeats a site in {plural(repeated, 'row')}; one row a site was "
+                    "expected. Pool the rows of a site first."
                 )
             names = tuple(found.levels[code] for code in found.codes)
         reader.raise_problems()
@@ -133,8 +133,8 @@ class SiteEffects:
         undefined = sum(row.value is None or row.std_error is None for row in rows)
         if undefined:
             raise DataError(
-                f"{plural(undefined, 'site')} of {len(rows)} have no estimate or no standard error; leave them out by name and "
-                "say so, or use a model on their counts."
+                f"{plural(undefined, 'site')} of {len(rows)} have no estimate or no standard error; leave them out "
+                "by name and say so, or use a model on their counts."
             )
         sites = cls.__new__(cls)
         values = np.array([row.value for row in rows], dtype=float)

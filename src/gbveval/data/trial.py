@@ -63,7 +63,7 @@ class Trial:
     <Trial: 4 units, arms 'usual' (2), 'new' (2); outcome y (1 missing)>
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
         frame: Any,
         *,
@@ -296,8 +296,8 @@ def _check_pairs(reader: Reader, trial: Trial, columns: dict[str, str | None]) -
     wrong = int(((size != 2) | (treated != 1)).sum())
     if wrong:
         reader.problem(
-            f"Column {columns['pair']!r} (pair): {plural(wrong, 'pair')} of {trial.pair.count:,} do not hold two {what}, "
-            "one in each arm. Use stratum for larger groups, or leave incomplete pairs out and say so."
+            f"Column {columns['pair']!r} (pair): {plural(wrong, 'pair')} of {trial.pair.count:,} do not hold two "
+            f"{what}, one in each arm. Use stratum for larger groups, or leave incomplete pairs out and say so."
         )
 
 

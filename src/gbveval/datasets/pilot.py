@@ -2,9 +2,9 @@
 
 Nobody in these data exists. Their sizes follow published facts; the identifiers in brackets are rows of the planning
 table in the documentation: past-year cybervictimisation of women aged 18 to 29, .32 [BR05], of young people who are
-LGBTQ2, .49, or have a disability, .39, against .25 of all [BR04, BR06, BR07]; ICCs of violence between schools, .002 with
-upper limits below .007 [IC01]; follow-up of .89 [RE02]; a rate ratio of .94 for a prompt to reconsider [EF10]; a risk
-difference of -.056 in a programme of the field [EF18].
+LGBTQ2, .49, or have a disability, .39, against .25 of all [BR04, BR06, BR07]; ICCs of violence between schools, .002
+with upper limits below .007 [IC01]; follow-up of .89 [RE02]; a rate ratio of .94 for a prompt to reconsider [EF10];
+a risk difference of -.056 in a programme of the field [EF18].
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ class PilotRollout:
         noise = np.empty((n, months))
         noise[:, 0] = rng.normal(size=n)
         innovation = np.sqrt(1.0 - self.persistence**2)
-        for month in range(1, months):
-            noise[:, month] = self.persistence * noise[:, month - 1] + innovation * rng.normal(size=n)
+        for later in range(1, months):
+            noise[:, later] = self.persistence * noise[:, later - 1] + innovation * rng.normal(size=n)
         month = np.arange(1, months + 1)
         base = self.level + 6.0 * rng.normal(size=(n, 1)) + 1.5 * np.sin(month / 2.0)[None, :]
         since = month[None, :] - cohort[:, None]

@@ -97,7 +97,7 @@ def release(
 
 
 def _refuse_failed(results: Sequence[Estimates]) -> None:
-    """A result whose own diagnostics failed is not for anybody's decisions."""
+    """Refuse results whose own diagnostics failed: they are not for anybody's decisions."""
     for result in results:
         failed = [check for check in result.checks if check.status == "fail"]
         if failed:
@@ -172,7 +172,7 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str])
             record = {key: None if _is_number(key, value) else value for key, value in record.items()}
             # Why a hidden number is undefined can say what it is, such as a share of 0 or 100 %.
             record["reason"] = ""
-            note = "not shown: too few respondents with or without the outcome"
+            note = "not shown, to protect a small group"
         rows.append(ReleasedRow(tuple(record.items()), shut, note))
     kept = [result.terms[i] for i in keep]
     origin = result.provenance

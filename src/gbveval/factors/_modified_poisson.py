@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import ConvergenceError, IdentificationError
-from gbveval.numerics.least_squares import make_basis
 from gbveval.factors._log_poisson import fit_log_poisson
+from gbveval.numerics.least_squares import make_basis
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,9 +43,9 @@ class HierarchicalModel:
 
     Notes
     -----
-    **Identifies** the effect of assignment in each site, on average over sites, and in a new site like them. For a binary
-    outcome these are odds ratios conditional on the site; the last row is the average risk difference over the people
-    of these sites, which is marginal.
+    **Identifies** the effect of assignment in each site, on average over sites, and in a new site like them. For a
+    binary outcome these are odds ratios conditional on the site; the last row is the average risk difference over
+    the people of these sites, which is marginal.
 
     **Valid when** people were assigned one by one within sites. **Do not use when** clusters were assigned (people of a
     cluster would count as independent) or there are very few sites and no informative prior of `between_site_sd`.
@@ -56,8 +56,8 @@ class HierarchicalModel:
 
     References
     ----------
-    Gelman and Hill (2007), Data Analysis Using Regression and Multilevel/Hierarchical Models. Vehtari and others (2021),
-    Bayesian Analysis 16.
+    Gelman and Hill (2007), Data Analysis Using Regression and Multilevel/Hierarchical Models. Vehtari and others
+    (2021), Bayesian Analysis 16.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class HierarchicalModel:
     """
 
     prior: SitePrior
-    settings: SamplerSettings = SamplerSettings()
+    settings: SamplerSettings = field(default_factory=SamplerSettings)
     name: ClassVar[str] = "hierarchical_model"
 
     def estimate(self, data: Trial, *, rng: np.random.Generator | None = None) -> Estimates:
@@ -161,8 +161,8 @@ def _statistics(data: Trial, prior: SitePrior) -> SiteStatistics:
 def _prefers_centred(statistics: SiteStatistics, prior: SitePrior) -> bool:
     """Return whether sites tell more about their own effect than the prior of the between-site sd does.
 
-    Centred sampling is efficient when a site's standard error is small beside the spread between sites, non-centred when
-    it is large; the wrong one is many times slower or misses the tails.
+    Centred sampling is efficient when a site's standard error is small beside the spread between sites, non-centred
+    when it is large; the wrong one is many times slower or misses the tails.
     """
     scale = getattr(prior.between_site_sd, "sd", getattr(prior.between_site_sd, "scale", 1.0))
     return bool(np.median(statistics.effect_errors()) < 0.5 * float(scale))

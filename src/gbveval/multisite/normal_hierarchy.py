@@ -28,9 +28,9 @@ AVERAGE, NEW_SITE, SPREAD = "average effect", "effect in a new site", "between-s
 class NormalHierarchy:
     """Exact Bayesian hierarchy over site estimates with known standard errors.
 
-    Each site's estimate is normal about the site's effect, and the effects are normal over sites. Given the between-site
-    sd everything is normal in closed form; the sd itself is integrated by quadrature. Milliseconds, and no Monte Carlo
-    error.
+    Each site's estimate is normal about the site's effect, and the effects are normal over sites. Given the
+    between-site sd everything is normal in closed form; the sd itself is integrated by quadrature. Milliseconds, and
+    no Monte Carlo error.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ class NormalHierarchy:
 
     Notes
     -----
-    **Identifies** the average effect over a population of sites, each site's own effect partially pooled, and the effect
-    in a new site: three different numbers, of which the last is the widest.
+    **Identifies** the average effect over a population of sites, each site's own effect partially pooled, and the
+    effect in a new site: three different numbers, of which the last is the widest.
 
-    **Valid when** the site estimates are independent and close to normal. **Do not use when** outcomes are rare (use the
-    counts) or the same people are in several rows. With two to five sites the prior of the between-site sd decides
+    **Valid when** the site estimates are independent and close to normal. **Do not use when** outcomes are rare (use
+    the counts) or the same people are in several rows. With two to five sites the prior of the between-site sd decides
     much of the answer: look at `prior_sensitivity`.
 
     `Estimates.probability` gives the probability that an effect lies beyond a threshold.

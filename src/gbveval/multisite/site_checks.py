@@ -1,4 +1,4 @@
-"""How much a pooled answer leans on one site, on the priors, and on normal site effects; and what one more site is worth."""
+"""How a pooled answer leans on one site, on priors and on normal effects; and what one more site is worth."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def leave_one_site_out(sites: SiteEffects, prior: HierarchyPrior) -> Table:
 
     Notes
     -----
-    The density is averaged over the posterior of the other sites with the site's own effect integrated out, and then the
-    logarithm is taken. The mean of logarithms over draws, which some software reports, is always too low.
+    The density is averaged over the posterior of the other sites with the site's own effect integrated out, and then
+    the logarithm is taken. The mean of logarithms over draws, which some software reports, is always too low.
 
     Examples
     --------
@@ -147,8 +147,8 @@ def one_more_site(
         ("expected value of knowing the average", found.evppi),
     ]
     note = (
-        f"Success: the average effect lies {direction} {threshold:g} with probability {probability_needed:g} or more. An "
-        "extreme estimate also raises the between-site sd, so more extreme need not mean more certain."
+        f"Success: the average effect lies {direction} {threshold:g} with probability {probability_needed:g} or "
+        "more. An extreme estimate also raises the between-site sd, so more extreme need not mean more certain."
     )
     return Table("One more site", ("quantity", "value"), tuple(rows), (note,))
 
@@ -179,8 +179,8 @@ def heavy_tailed_sites(
     Returns
     -------
     Table
-        Columns quantity, mean, sd, probability_below, one a quantile (of the average), and log_density: leave one out for
-        sites and their sum (whose sd is a standard error), the log marginal likelihood for the average.
+        Columns quantity, mean, sd, probability_below, one a quantile (of the average), and log_density: leave one
+        out for sites and their sum (whose sd is a standard error), the log marginal likelihood for the average.
     """
     fit = _guarded(
         lambda: student_hierarchy(
@@ -206,7 +206,7 @@ def heavy_tailed_sites(
     rows.append(("scale of site effects", fit.tau.mean, fit.tau.sd, None, *blank, None))
     shown = tuple(tuple(_finite(x) for x in row) for row in rows)
     columns = ("quantity", "mean", "sd", "probability_below", *(f"quantile_{q:g}" for q in quantiles), "log_density")
-    note = f"Site effects follow a Student-t with {df:g} degrees of freedom; probabilities are of lying below {threshold:g}."
+    note = f"Site effects follow a Student-t with {df:g} df; probabilities are of lying below {threshold:g}."
     return Table("Heavy-tailed site effects", columns, shown, (note,))
 
 

@@ -26,7 +26,7 @@ BASE_PERIOD = "base period"
 
 
 def group_time_panel(
-    Y: ArrayLike,  # noqa: N803 - the paper's letter
+    Y: ArrayLike,
     cohort: ArrayLike,
     *,
     periods: ArrayLike,

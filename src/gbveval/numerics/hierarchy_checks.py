@@ -119,7 +119,7 @@ def power_scaled_hierarchy(
     prior_power: float = 1.0,
     likelihood_power: float = 1.0,
 ) -> NormalHierarchyFit:
-    """Fit with the prior densities or the likelihood raised to a power: how much does the answer lean on either?
+    """Fit with the prior densities or the likelihood raised to a power, to see what the answer leans on.
 
     Parameters
     ----------

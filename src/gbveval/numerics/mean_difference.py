@@ -1,4 +1,4 @@
-"""Differences in means under the ways units are assigned, each with influence values whose squares sum to the variance."""
+"""Differences in means by how units were assigned, with influence values whose squares sum to the variance."""
 
 from __future__ import annotations
 

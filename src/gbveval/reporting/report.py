@@ -17,7 +17,6 @@ from gbveval.reporting.files import slug, write
 from gbveval.reporting.parts import estimates_part, figure_part, side_by_side, table_part
 from gbveval.reporting.words import ABSENT, NOT_SHOWN, cell_text
 
-
 # How the audit says that a table had nothing to hide.
 NOTHING_HIDDEN = "suppressed nothing, because no cell is small"
 FOOTER = (

@@ -18,7 +18,7 @@ def check_estimator_is_a_frozen_value(case: Case) -> None:
     assert is_dataclass(estimator), "an estimator is a dataclass"
     assert hash(estimator) == hash(copy.copy(estimator)), "an estimator can be hashed into a protocol"
     # The pickle is of the estimator's options, made here; nothing from outside is ever unpickled.
-    assert pickle.loads(pickle.dumps(estimator)) == estimator, "an estimator can be sent to a worker"  # noqa: S301
+    assert pickle.loads(pickle.dumps(estimator)) == estimator, "an estimator can be sent to a worker"
     first = next(iter(getattr(type(estimator), "__dataclass_fields__", {})), None)
     if first is not None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import pickle
@@ -75,7 +76,7 @@ def check_saved_results_rebuild_nobody(case: Case) -> None:
         return  # The "units" are published site estimates, which are the question, not somebody's secret.
     targets = list(_targets(case, frame))
     # An attacker opens what was saved: this pickle was made one line above.
-    opened = pickle.loads(pickle.dumps(result))  # noqa: S301
+    opened = pickle.loads(pickle.dumps(result))
     for source in (_walk(opened), _walk(json.loads(result.to_json()))):
         for vector in source:
             for target in targets:
@@ -117,10 +118,8 @@ def _walk(thing: Any, depth: int = 0) -> Iterator[FloatArray]:
         if thing and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in thing):
             yield np.array(thing, dtype=float)
         elif thing and all(isinstance(x, list) for x in thing):
-            try:
+            with contextlib.suppress(TypeError, ValueError):
                 yield from _vectors(np.array(thing, dtype=float))
-            except (TypeError, ValueError):
-                pass
         for value in thing:
             yield from _walk(value, depth + 1)
     elif hasattr(thing, "__dict__"):
@@ -162,7 +161,7 @@ def _rebuilds(vector: FloatArray, target: FloatArray) -> bool:
 def check_influence_stays_in_memory(case: Case) -> None:
     """Influence functions are in neither JSON nor pickle."""
     _, _, result = case.study()
-    opened: Estimates = pickle.loads(pickle.dumps(result))  # noqa: S301
+    opened: Estimates = pickle.loads(pickle.dumps(result))
     assert opened.influence is None
     assert "influence" not in json.loads(result.to_json())
 

@@ -60,17 +60,14 @@ class TrialFrames:
     @property
     def roles(self) -> Mapping[str, str]:
         """Role to column."""
-        chosen = {"outcome": "y", "arm": "arm"}
-        for role, present in (
+        optional = (
             ("cluster", self.cluster_size),
             ("stratum", self.strata),
             ("pair", self.pairs),
             ("weight", self.weighted),
             ("covariates", self.covariate),
-        ):
-            if present:
-                chosen[role] = role
-        return chosen
+        )
+        return {"outcome": "y", "arm": "arm", **{role: role for role, present in optional if present}}
 
     def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
         """Return a frame and the true effect."""

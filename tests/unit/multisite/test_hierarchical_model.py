@@ -29,7 +29,9 @@ def test_agrees_with_long_runs_of_another_system() -> None:
     if not SHARED.exists():
         pytest.skip("../shared is absent: the reference runs are not here")
     cases = json.loads((SHARED / "cases.json").read_text())["cases"]
-    chosen = [c for c in cases if c["inputs"]["kind"] == "individual_correlated" and c["inputs"]["family"] == "binomial"]
+    chosen = [
+        c for c in cases if c["inputs"]["kind"] == "individual_correlated" and c["inputs"]["family"] == "binomial"
+    ]
     assert chosen, "the folder holds no such case"
     for case in chosen:
         frame = people(pd.read_csv(SHARED / case["inputs"]["file"]))
@@ -56,7 +58,8 @@ def test_agrees_with_long_runs_of_another_system() -> None:
 
 @pytest.mark.sampling
 def test_agrees_with_the_exact_engine_where_both_apply() -> None:
-    """With control means unpooled, a known residual sd and no correlation the model is a normal hierarchy of differences."""
+    """With control means unpooled, a known residual sd and no correlation the model is a normal hierarchy of "
+    "differences."""
     rng = np.random.default_rng(5)
     sites, n = 8, 400
     site = np.repeat(np.arange(sites), n)
@@ -77,7 +80,8 @@ def test_agrees_with_the_exact_engine_where_both_apply() -> None:
         gbv.SiteEffects(table, estimate="effect", std_error="se")
     )
     for term in ("average effect", "effect in site 03", "between-site sd"):
-        # 8,000 draws at an efficiency above one in eight; the plugged-in residual sd adds well under a hundredth of an sd.
+        # 8,000 draws at an efficiency above one in eight; the plugged-in residual sd adds well under a hundredth of
+        # an sd.
         assert abs(sampled[term].value - exact[term].value) < 0.15 * exact[term].std_error, term
         assert sampled[term].std_error == pytest.approx(exact[term].std_error, rel=0.1), term
 
@@ -99,7 +103,13 @@ def test_exact_hierarchy_agrees_with_a_long_run_of_pymc() -> None:
             theta = pm.Deterministic("theta", mu + tau * z)
             pm.Normal("y", theta, se, observed=y)
         native = nutpie.sample(
-            nutpie.compile_pymc_model(model), draws=10_000, tune=2000, chains=4, seed=3, progress_bar=False, target_accept=0.95
+            nutpie.compile_pymc_model(model),
+            draws=10_000,
+            tune=2000,
+            chains=4,
+            seed=3,
+            progress_bar=False,
+            target_accept=0.95,
         )
     sites = gbv.SiteEffects({"y": y, "se": se}, estimate="y", std_error="se")
     exact = gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 5), gbv.HalfCauchy(5))).estimate(sites)
@@ -130,7 +140,12 @@ def test_divergences_block_a_release() -> None:
     ],
 )
 def test_refuses_what_it_does_not_model(change: dict[str, str | None], words: str) -> None:
-    frame = {"y": [0, 1] * 10, "arm": [0, 0, 1, 1] * 5, "site": list("aabb") * 5, "school": [f"s{i // 2}" for i in range(20)]}
+    frame = {
+        "y": [0, 1] * 10,
+        "arm": [0, 0, 1, 1] * 5,
+        "site": list("aabb") * 5,
+        "school": [f"s{i // 2}" for i in range(20)],
+    }
     frame["arm"] = [i // 2 % 2 for i in range(20)]
     roles = {"site": "site", **change}
     trial = gbv.Trial(frame, outcome="y", arm="arm", control=0, **{k: v for k, v in roles.items() if v})

@@ -15,7 +15,9 @@ PRIOR = gbv.HierarchyPrior(gbv.Normal(0, 5), gbv.HalfCauchy(5))
 
 
 def schools() -> gbv.SiteEffects:
-    return gbv.SiteEffects({**SCHOOLS, "site": [f"Town{i}" for i in range(8)]}, estimate="y", std_error="se", site="site")
+    return gbv.SiteEffects(
+        {**SCHOOLS, "site": [f"Town{i}" for i in range(8)]}, estimate="y", std_error="se", site="site"
+    )
 
 
 def test_rows_and_codes() -> None:
@@ -58,7 +60,9 @@ def test_average_effect_against_brute_force(rows: list[tuple[float, float]], pri
         return density, mean
 
     total = integrate.quad(lambda t: moments(t)[0], 0, 12 * scale, limit=200, epsabs=0, epsrel=1e-10)[0]
-    first = integrate.quad(lambda t: moments(t)[0] * moments(t)[1], 0, 12 * scale, limit=200, epsabs=1e-14, epsrel=1e-10)[0]
+    first = integrate.quad(
+        lambda t: moments(t)[0] * moments(t)[1], 0, 12 * scale, limit=200, epsabs=1e-14, epsrel=1e-10
+    )[0]
     # Adaptive quadrature to 1e-10, and twelve scales of a half-normal leave 1e-32 outside.
     assert answer["average effect"].value == pytest.approx(first / total, abs=1e-7)
 

@@ -54,13 +54,13 @@ class CallawaySantAnna:
     **Identifies** the average effect on the treated of each cohort in each period, if untreated outcomes of treated and
     comparison units would have changed in parallel, and treatment is not anticipated (beyond `anticipation`).
 
-    **Valid when** there are many units (clusters) in each cohort: standard errors come from influence functions, without
-    a small-sample factor. **Do not use when** one or a few units are treated.
+    **Valid when** there are many units (clusters) in each cohort: standard errors come from influence functions,
+    without a small-sample factor. **Do not use when** one or a few units are treated.
 
-    `aggregate("simple" | "event_time" | "cohort" | "calendar")` averages the cells with cohort shares, whose estimation is
-    part of the standard error; the row "overall" comes first. `aggregate("pretest")` is the Wald test that all effects before
-    treatment are zero. `with_band()` then gives a uniform band. "Post-treatment" is period >= cohort, also with
-    anticipation.
+    `aggregate("simple" | "event_time" | "cohort" | "calendar")` averages the cells with cohort shares, whose
+    estimation is part of the standard error; the row "overall" comes first. `aggregate("pretest")` is the Wald test
+    that all effects before treatment are zero. `with_band()` then gives a uniform band. "Post-treatment" is period
+    >= cohort, also with anticipation.
 
     References
     ----------
@@ -176,8 +176,8 @@ def _panel_arrays(data: Panel, unbalanced: str) -> _Arrays:
     lost = int((~complete).sum())
     if lost and unbalanced == "error":
         raise DesignError(
-            f"{lost:,} of {data.n_units:,} units have no outcome in some period. Say unbalanced='drop' to leave them out "
-            "(they are then counted), or complete the panel."
+            f"{lost:,} of {data.n_units:,} units have no outcome in some period. Say unbalanced='drop' to leave them "
+            "out (they are then counted), or complete the panel."
         )
     if lost == data.n_units:
         raise IdentificationError(
@@ -211,8 +211,8 @@ def _unit_value(data: Panel, values: FloatArray) -> FloatArray:
     varying = int(np.unique(data.unit.codes[values != first[data.unit.codes]]).size)
     if varying:
         raise DesignError(
-            f"The weight varies within {varying:,} units; group-time effects need one weight a unit. Use the weight of the "
-            "first period in all periods."
+            f"The weight varies within {varying:,} units; group-time effects need one weight a unit. Use the weight "
+            "of the first period in all periods."
         )
     return first
 
@@ -428,7 +428,8 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: _Arrays, fit: GroupT
         reference="normal",
         inference_for="a superpopulation of units",
         assumptions=(
-            f"untreated outcomes of treated and {estimator.control.replace('_', ' ')} units would have changed in parallel",
+            f"untreated outcomes of treated and {estimator.control.replace('_', ' ')} units would have changed in "
+            "parallel",
             f"treatment does not act before it begins{ahead}",
             f"before treatment, changes are from {base}",
             "one unit's treatment does not change another's outcome",
@@ -442,12 +443,12 @@ def _checks(data: Panel, used: _Arrays, fit: GroupTimeFit, clusters: IntArray | 
     if used.n_left_out:
         found.append(Check("balance", "warn", f"{used.n_left_out:,} units or rows were left out for missing outcomes."))
     if fit.n_already_treated:
-        text = f"{fit.n_already_treated:,} units were treated from the first period on and tell nothing; they were left out."
+        text = f"{fit.n_already_treated:,} units were treated from the first period on; they were left out."
         found.append(Check("already treated", "info", text))
     if np.isfinite(fit.last_cohort):
         text = (
-            f"nobody is never treated: the cohort of {fit.last_cohort:g} serves as control until it is treated, and later "
-            "periods are not used."
+            f"nobody is never treated: the cohort of {fit.last_cohort:g} serves as control until it is treated, and "
+            "later periods are not used."
         )
         found.append(Check("never treated", "info", text))
     sizes = _cohort_sizes(fit)
@@ -462,8 +463,8 @@ def _checks(data: Panel, used: _Arrays, fit: GroupTimeFit, clusters: IntArray | 
     before = pretrend_test(fit, cluster=clusters)
     if np.isfinite(before.p_value):
         text = (
-            f"Wald test that all effects before treatment are zero: chi-square {before.statistic:.2f} on {before.df} df, "
-            f"p = {before.p_value:.3f}. Passing it does not show parallel trends."
+            f"Wald test that all effects before treatment are zero: chi-square {before.statistic:.2f} on {before.df} "
+            f"df, p = {before.p_value:.3f}. Passing it does not show parallel trends."
         )
         found.append(Check("pre-trends", "warn" if before.p_value < 0.05 else "info", text))
     else:

@@ -34,8 +34,8 @@ class TwoWayFixedEffects:
     **Use it** to reproduce published results, or with a single cohort and a constant effect; otherwise use
     `CallawaySantAnna` and show both.
 
-    Standard errors are clustered by the panel's cluster (by unit if there is none), times G / (G - 1), with a t reference
-    on clusters minus one degrees of freedom. The regression itself is linearmodels' `PanelOLS`.
+    Standard errors are clustered by the panel's cluster (by unit if there is none), times G / (G - 1), with a t
+    reference on clusters minus one degrees of freedom. The regression itself is linearmodels' `PanelOLS`.
 
     References
     ----------
@@ -169,8 +169,8 @@ def _checks(data: Panel, seen: NDArray[np.bool_]) -> tuple[Check, ...]:
     found = []
     if cohorts > 1:
         text = (
-            f"{cohorts} cohorts: units treated earlier serve as controls for later ones, which is wrong unless the effect is "
-            "constant. Compare with CallawaySantAnna."
+            f"{cohorts} cohorts: units treated earlier serve as controls for later ones, which is wrong unless the "
+            "effect is constant. Compare with CallawaySantAnna."
         )
         found.append(Check("staggered adoption", "warn", text))
     if not seen.all():

@@ -71,7 +71,8 @@ class DifferenceInMeans:
     References
     ----------
     Neyman (1923, translated 1990), Statistical Science 5. Bell and McCaffrey (2002), Survey Methodology 28.
-    Imai, King and Nall (2009), Statistical Science 24. Imbens and Kolesar (2016), Review of Economics and Statistics 98.
+    Imai, King and Nall (2009), Statistical Science 24. Imbens and Kolesar (2016), Review of Economics and Statistics
+    98.
 
     Examples
     --------

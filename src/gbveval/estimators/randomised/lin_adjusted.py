@@ -208,7 +208,7 @@ def _variance(
         robust = bias_reduced(fit, sums)
         notes = []
         if robust.singular_clusters:
-            text = f"{robust.singular_clusters} clusters fit some coefficient exactly; the pseudo-inverse was taken for them."
+            text = f"{robust.singular_clusters} clusters fit a coefficient exactly; the pseudo-inverse was taken."
             notes.append(Check("singular clusters", "info", text))
         if robust.df[1] < 4:
             text = f"only {robust.df[1]:.1f} degrees of freedom are left for the effect; a randomisation test is safer."
