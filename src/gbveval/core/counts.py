@@ -21,6 +21,8 @@ class CountTable:
         Respondents, one tuple a row.
     events : tuple of tuple of int, or None
         Respondents with the outcome; None for a plain frequency table.
+    left_out : int
+        Respondents without an answer, who are in no cell.
     """
 
     title: str
@@ -28,6 +30,7 @@ class CountTable:
     columns: tuple[str, ...]
     n: tuple[tuple[int, ...], ...]
     events: tuple[tuple[int, ...], ...] | None = None
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         width = max(len(self.columns), 1)

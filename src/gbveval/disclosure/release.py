@@ -231,7 +231,12 @@ def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
         for label, values in zip(labels, matrix, strict=True)
     )
     sentence = found.audit.sentence()
-    return ReleasedTable(table.title, tuple(columns), rows, (sentence,)), f"{table.title}: {sentence}"
+    found_notes = [sentence]
+    if table.left_out:
+        enough = table.left_out >= policy.min_n or not policy.enforce
+        many = f"{table.left_out:,}" if enough else f"fewer than {policy.min_n}"
+        found_notes.append(f"{many} respondents without an answer are in no cell")
+    return ReleasedTable(table.title, tuple(columns), rows, tuple(found_notes)), f"{table.title}: {sentence}"
 
 
 def _flow(flow: Flow, policy: Policy) -> ReleasedTable:
