@@ -22,8 +22,10 @@ def _load(name: str) -> pd.DataFrame:
         raise MissingExtraError(
             "This data set ships with the package causaldata, which is absent. Install it with: pip install causaldata"
         ) from error
+    # Stata stored some columns in single precision; sums are taken in double.
     frame: pd.DataFrame = module.load_pandas().data
-    return frame
+    single = frame.select_dtypes("float32").columns
+    return frame.astype(dict.fromkeys(single, "float64"))
 
 
 def castle_doctrine_frame() -> pd.DataFrame:

@@ -137,7 +137,9 @@ def _fit(data: Panel, seen: NDArray[np.bool_], treated: FloatArray, cluster: NDA
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model: Any = PanelOLS(y, x, entity_effects=True, time_effects=True, singletons=True)
-            fitted = model.fit(cov_type="clustered", clusters=groups, debiased=False, group_debias=False)
+            # linearmodels would count the absorbed effects in a factor of its own; the one factor is said in `Method`.
+            plain = {"debiased": False, "auto_df": False, "count_effects": False, "group_debias": False}
+            fitted = model.fit(cov_type="clustered", clusters=groups, **plain)
     except (AbsorbingEffectError, ValueError, ZeroDivisionError) as error:
         raise IdentificationError(
             "Unit and period effects explain treatment completely, so its coefficient is not identified. Check that "
