@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import DataError
 
+# A column with more categories than this is a name or an identifier, not a covariate.
+MAXIMUM_CATEGORIES = 200
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
@@ -31,6 +34,9 @@ class Labels:
     codes: IntArray
     levels: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        self.codes.flags.writeable = False
+
     @property
     def count(self) -> int:
         """Number of levels."""
@@ -48,11 +54,33 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
-def as_names(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return one name or several as a tuple."""
+def as_names(value: str | Sequence[str] | None, role: str = "a role") -> tuple[str, ...]:
+    """Return one name or several as a tuple; anything but text is refused."""
     if value is None:
         return ()
-    return (value,) if isinstance(value, str) else tuple(value)
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in names):
+        raise DataError(
+            f"The {role} must be the name of a column, as text, or a list of names. Rename other columns first."
+        )
+    return tuple(names)
+
+
+class Checked:
+    """Checked data: set once, and read-only ever after, also when it comes back from another process."""
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, frozen(value) if isinstance(value, np.ndarray) else value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"A {type(self).__name__} is checked once and does not change; make a new one.")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._set(**state)
+        for value in state.values():
+            if isinstance(value, Labels):
+                frozen(value.codes)
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -76,9 +104,7 @@ class Reader:
         self.kind = kind
         self.problems: list[str] = []
         self._taken: dict[str, str] = {}
-        names = getattr(frame, "columns", None)
-        listed = [str(name) for name in names] if names is not None and not isinstance(frame, dict) else []
-        twice = [name for name, count in Counter(listed).items() if count > 1]
+        twice = [name for name, count in Counter(_listed_columns(frame)).items() if count > 1]
         if twice:
             shown = ", ".join(repr(name) for name in twice)
             raise DataError(f"{plural(len(twice), 'column name')} occur more than once: {shown}. Rename them first.")
@@ -92,18 +118,24 @@ class Reader:
     def _open(frame: Any) -> Any:
         import narwhals as nw
 
-        if isinstance(frame, dict):
-            import pandas as pd
-
-            frame = pd.DataFrame(frame)
+        kind = type(frame).__name__
         try:
+            if isinstance(frame, dict):
+                import pandas as pd
+
+                frame = pd.DataFrame(frame)
             native = nw.from_native(frame)
-        except TypeError as error:
+            opened = native.collect() if isinstance(native, nw.LazyFrame) else native
+            columns, shape = opened.columns, opened.shape
+        except Exception as error:
+            # Whatever a library says of a frame that it cannot read may quote the frame; the cause is not shown.
             raise DataError(
-                f"A frame of type {type(frame).__name__} cannot be read; give a pandas, polars or pyarrow frame, "
-                "or a dictionary of columns."
-            ) from error
-        return native.collect() if isinstance(native, nw.LazyFrame) else native
+                f"A frame of type {kind} cannot be read; give a pandas, polars or pyarrow frame, or a dictionary of "
+                "columns of one length, with one level of column names."
+            ) from _quiet(error)
+        if not all(isinstance(name, (str, int)) for name in columns) or len(shape) != 2:
+            raise DataError("The columns need plain names, one level of text. Rename them first.")
+        return opened
 
     def problem(self, text: str) -> None:
         """Note a problem; it is raised with the others at the end."""
@@ -116,6 +148,9 @@ class Reader:
 
     def take(self, column: str, role: str) -> bool:
         """Note that a column plays a role; return whether it is there."""
+        if not isinstance(column, str):
+            self.problem(f"The {role} must be the name of a column, as text.")
+            return False
         if column not in self.columns:
             import difflib
 
@@ -129,9 +164,13 @@ class Reader:
         self._taken.setdefault(column, role)
         return True
 
+    def series(self, column: str) -> Any:
+        """Return a column that is there, whatever its name was before it became text."""
+        return self._frame[:, self.columns.index(column)]
+
     def dtype(self, column: str) -> Any:
         """Return the type of a column that is there."""
-        return self._frame[column].dtype
+        return self.series(column).dtype
 
     def numbers(self, column: str, role: str, *, missing: bool = False) -> FloatArray:
         """Return a numeric (or true/false) column as floats, NaN where missing.
@@ -148,7 +187,7 @@ class Reader:
         nothing = np.full(self.n, np.nan)
         if not self.take(column, role):
             return nothing
-        series = self._frame[column]
+        series = self.series(column)
         if series.dtype == nw.Boolean or series.dtype.is_numeric():
             values = self._floats(series.cast(nw.Float64))
         elif series.dtype == nw.Object or series.null_count() == self.n:
@@ -177,6 +216,18 @@ class Reader:
             )
         return values
 
+    def weights(self, column: str) -> FloatArray:
+        """Return weights: complete, zero or more, not all zero."""
+        values = self.numbers(column, "weight")
+        negative = int((values < 0).sum())
+        if negative:
+            self.problem(
+                f"Column {column!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more."
+            )
+        elif np.isfinite(values).all() and values.sum() == 0:
+            self.problem(f"Column {column!r} (weight) is zero in every row; at least one positive weight was expected.")
+        return values
+
     @staticmethod
     def _floats(series: Any) -> FloatArray:
         filled = series.fill_null(float("nan")) if series.null_count() else series
@@ -187,10 +238,15 @@ class Reader:
         """Numbers and booleans kept as objects (a pandas column with None in it) are numbers all the same."""
         out = np.empty(len(series))
         for i, value in enumerate(series.to_list()):
-            if value is None:
+            if is_missing(value):
                 out[i] = np.nan
-            elif isinstance(value, (bool, int, float, np.number, np.bool_)):
-                out[i] = float(value)
+            elif isinstance(value, (bool, int, float, np.number, np.bool_)) and not isinstance(
+                value, np.complexfloating
+            ):
+                try:
+                    out[i] = float(value)
+                except OverflowError:
+                    return None
             else:
                 return None
         return out
@@ -207,7 +263,7 @@ class Reader:
         """
         if not self.take(column, role):
             return Labels(np.zeros(self.n, dtype=np.intp), ("",))
-        codes, levels = self._codes(self._frame[column])
+        codes, levels = self._codes(self.series(column))
         absent = int((codes < 0).sum())
         if absent and not missing:
             self.problem(
@@ -222,16 +278,22 @@ class Reader:
     def _codes(self, series: Any) -> tuple[IntArray, tuple[str, ...]]:
         import narwhals as nw
 
-        if series.dtype.is_numeric():
+        if series.dtype in (nw.Float32, nw.Float64):
             values = self._floats(series.cast(nw.Float64))
             present = ~np.isnan(values)
             unique, inverse = np.unique(values[present], return_inverse=True)
             names = tuple(f"{x:.0f}" if float(x).is_integer() and abs(x) < 1e15 else repr(float(x)) for x in unique)
         else:
-            text = np.array([_as_text(value) for value in series.to_list()], dtype=object)
-            present = text != ""
-            unique, inverse = np.unique(text[present].astype(str), return_inverse=True)
-            names = tuple(str(x) for x in unique)
+            # Whole numbers stay whole: account numbers of nineteen digits would merge as floats.
+            whole = series.dtype.is_integer()
+            labels = [
+                None if is_missing(value) else (int(value) if whole else _as_text(value)) for value in series.to_list()
+            ]
+            present = np.array([label is not None for label in labels], dtype=bool)
+            levels = sorted({label for label in labels if label is not None})
+            place = {label: i for i, label in enumerate(levels)}
+            inverse = np.array([place[label] for label in labels if label is not None], dtype=np.intp)
+            names = tuple(str(label) for label in levels)
         codes = np.full(self.n, -1, dtype=np.intp)
         codes[present] = inverse
         return codes, names
@@ -244,9 +306,16 @@ class Reader:
         names: list[str] = []
         for column in columns:
             if column in self.columns:
-                dtype = self._frame[column].dtype
+                dtype = self.dtype(column)
                 if not (dtype.is_numeric() or dtype in (nw.Boolean, nw.Object)):
                     found = self.labels(column, "covariate")
+                    if found.count > MAXIMUM_CATEGORIES:
+                        rows = plural(self.n, "row")
+                        self.problem(
+                            f"Column {column!r} (covariate) has {found.count:,} categories in {rows}, which looks like "
+                            f"a name or an identifier; at most {MAXIMUM_CATEGORIES} were expected. Group them."
+                        )
+                        continue
                     parts += [(found.codes == level).astype(float) for level in range(1, found.count)]
                     names += [f"{column}[{level}]" for level in found.levels[1:]]
                     continue
@@ -256,11 +325,31 @@ class Reader:
         return matrix, tuple(names)
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell is missing, in the spelling of any library: None, NaN, NA, NaT."""
+    if value is None:
+        return True
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isnan(value))
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
 def _as_text(value: Any) -> str:
-    """Return a label as text; missing values (None, NaN, NA, NaT) become the empty text."""
-    if value is None or value != value:
-        return ""
+    """Return a label as text; whole numbers without a decimal point."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return f"{value:.0f}"
-    text = str(value)
-    return "" if text in ("<NA>", "NaT") else text
+    return str(value)
+
+
+def _listed_columns(frame: Any) -> list[str]:
+    """Return the names of a frame's columns, repeated ones too, in the frame's own way of listing them."""
+    if type(frame).__module__.startswith("pyarrow"):
+        return [str(name) for name in getattr(frame, "column_names", [])]
+    if type(frame).__module__.startswith("pandas"):
+        return [str(name) for name in getattr(frame, "columns", [])]
+    return []
+
+
+def _quiet(error: Exception) -> Exception | None:
+    """Return an error only if it cannot quote a value: its type, without its words."""
+    return type(error)() if type(error) in (TypeError, ValueError) else None

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
-from gbveval.data._frame import Labels, Reader, frozen, plural
+from gbveval.data._frame import Checked, Labels, Reader, plural
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 
-class Panel:
+class Panel(Checked):
     """Outcomes over time with staggered treatment, its columns given roles and checked as a whole.
 
     Every problem is told at once in one `DataError`, by column and number of rows, never by value.
@@ -78,11 +78,7 @@ class Panel:
         units = None if unit is None else reader.labels(unit, "unit")
         # Without clusters above it a unit is its own cluster, so the same column may play both roles.
         clusters = None if cluster is None or cluster == unit else reader.labels(cluster, "cluster")
-        weights = None if weight is None else reader.numbers(weight, "weight")
-        if weights is not None and (negative := int((weights < 0).sum())):
-            reader.problem(
-                f"Column {weight!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more."
-            )
+        weights = None if weight is None else reader.weights(weight)
         reader.raise_problems()
         periods, codes = np.unique(times, return_inverse=True)
         if periods.size < 2:
@@ -107,13 +103,6 @@ class Panel:
             cluster_name=cluster or unit or "row",
             weight=weights,
         )
-
-    def _set(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, frozen(value) if isinstance(value, np.ndarray) else value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("A Panel is checked once and does not change; make a new one.")
 
     @property
     def n_rows(self) -> int:
@@ -200,14 +189,16 @@ def _cohorts(reader: Reader, column: str, times: FloatArray) -> FloatArray:
     reader.problems[before:] = [text for text in reader.problems[before:] if "is infinite in" not in text]
     values = np.where(np.isnan(values), np.inf, values)
     zero = int((values == 0).sum())
-    if zero and np.nanmin(times) > 0:
+    if zero and not np.isnan(times).all() and np.nanmin(times) > 0:
         reader.problem(
             f"Column {column!r} (cohort) is 0 in {plural(zero, 'row')} and no period is 0; if that means never "
             "treated, set it to missing, and if it means treated before the panel, set it to the period before the "
             "first."
         )
-    if np.any(np.isneginf(values)):
-        reader.problem(f"Column {column!r} (cohort) is minus infinity in some rows; give the first treated period.")
+    if minus := int(np.isneginf(values).sum()):
+        reader.problem(
+            f"Column {column!r} (cohort) is minus infinity in {plural(minus, 'row')}; give the first treated period."
+        )
     return values
 
 

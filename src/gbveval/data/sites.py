@@ -15,12 +15,12 @@ from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell
 from gbveval.core.provenance import digest_arrays
-from gbveval.data._frame import Reader, frozen, plural
+from gbveval.data._frame import Checked, Reader, plural
 
 FloatArray = NDArray[np.float64]
 
 
-class SiteEffects:
+class SiteEffects(Checked):
     """Estimates of the same effect in several sites.
 
     Sites are shown under codes ("site 01", in the order of the rows), so that no place is named by accident; `codes`
@@ -91,9 +91,9 @@ class SiteEffects:
             Estimand("site_effect", contrast, "sites")
         except ValueError as error:
             raise DataError(str(error)) from error
-        self._set(values, errors, names, contrast, estimate)
+        self._fill(values, errors, names, contrast, estimate)
 
-    def _set(
+    def _fill(
         self,
         values: FloatArray,
         errors: FloatArray,
@@ -102,15 +102,14 @@ class SiteEffects:
         outcome: str,
         support: tuple[tuple[Cell, ...], ...] | None = None,
     ) -> None:
-        object.__setattr__(self, "estimate", frozen(values))
-        object.__setattr__(self, "std_error", frozen(errors))
-        object.__setattr__(self, "names", names)
-        object.__setattr__(self, "contrast", contrast)
-        object.__setattr__(self, "outcome", outcome)
-        object.__setattr__(self, "support", ((),) * len(names) if support is None else support)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("SiteEffects are checked once and do not change; make new ones.")
+        self._set(
+            estimate=values,
+            std_error=errors,
+            names=names,
+            contrast=contrast,
+            outcome=outcome,
+            support=((),) * len(names) if support is None else support,
+        )
 
     @classmethod
     def from_estimates(cls, estimates: Mapping[str, Estimates], *, term: str | None = None) -> SiteEffects:
@@ -144,7 +143,7 @@ class SiteEffects:
             tuple(replace(cell, table=f"{cell.table} in site {i:0{width}d}") for cell in row.support)
             for i, row in enumerate(rows, 1)
         )
-        sites._set(values, errors, tuple(estimates), rows[0].estimand.contrast, rows[0].outcome, support)
+        sites._fill(values, errors, tuple(estimates), rows[0].estimand.contrast, rows[0].outcome, support)
         return sites
 
     @property

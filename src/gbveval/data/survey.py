@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import DataError
 from gbveval.core.provenance import digest_arrays
-from gbveval.data._frame import Labels, Reader, as_names, frozen, plural
+from gbveval.data._frame import Checked, Labels, Reader, as_names, frozen, plural
 
 FloatArray = NDArray[np.float64]
 
 
-class Survey:
+class Survey(Checked):
     """A survey with its columns given roles, checked as a whole.
 
     Parameters
@@ -62,36 +62,27 @@ class Survey:
         psu: str | None = None,
     ) -> None:
         reader = Reader(frame, "Survey")
-        names = as_names(outcome)
+        names = as_names(outcome, "outcome")
         if not names:
             raise DataError("A Survey needs at least one outcome column.")
         outcomes = np.column_stack([reader.numbers(name, "outcome", missing=True) for name in names])
         strata = None if stratum is None else reader.labels(stratum, "stratum")
         units = None if psu is None else reader.labels(psu, "psu")
-        weights = None if weight is None else reader.numbers(weight, "weight")
-        if weights is not None and (negative := int((weights < 0).sum())):
-            reader.problem(
-                f"Column {weight!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more."
-            )
+        weights = None if weight is None else reader.weights(weight)
         for number, name in enumerate(names):
             if np.all(np.isnan(outcomes[:, number])) and name in reader.columns:
                 reader.problem(f"Column {name!r} (outcome) is missing in every row.")
         reader.raise_problems()
         if units is not None and strata is not None:
             units = _nested(units, strata)
-        values = {
-            "outcome_names": names,
-            "outcomes": frozen(outcomes),
-            "weight": None if weights is None else frozen(weights),
-            "stratum": strata,
-            "psu": units,
-            "_reader": reader,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("A Survey is checked once and does not change; make a new one.")
+        self._set(
+            outcome_names=names,
+            outcomes=outcomes,
+            weight=weights,
+            stratum=strata,
+            psu=units,
+            _reader=reader,
+        )
 
     @property
     def n(self) -> int:

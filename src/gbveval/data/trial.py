@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DataError
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
-from gbveval.data._frame import Labels, Reader, as_names, frozen, plural
+from gbveval.data._frame import Checked, Labels, Reader, as_names, frozen, plural
 
+# More labels than this in the arm's column are names of units and not arms.
+MAXIMUM_ARMS = 8
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 
-class Trial:
+class Trial(Checked):
     """A randomised trial with its columns given roles, checked as a whole.
 
     Every problem is told at once in one `DataError`, by column and number of rows, never by value.
@@ -78,7 +80,7 @@ class Trial:
         weight: str | None = None,
     ) -> None:
         reader = Reader(frame, "Trial")
-        names = as_names(outcome)
+        names = as_names(outcome, "outcome")
         if not names:
             raise DataError("A Trial needs at least one outcome column.")
         outcomes = np.column_stack([reader.numbers(name, "outcome", missing=True) for name in names])
@@ -90,8 +92,8 @@ class Trial:
         }
         if pair is not None and stratum is not None:
             reader.problem("Give stratum or pair, not both: a pair is the stratum of two.")
-        matrix, covariate_names = reader.covariates(as_names(covariates))
-        weights = None if weight is None else _weights(reader, weight)
+        matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
+        weights = None if weight is None else reader.weights(weight)
         reader.raise_problems()
         randomised = arms.codes >= 0
         n_assessed = reader.n
@@ -111,13 +113,6 @@ class Trial:
         )
         _check_design(reader, self, {"arm": arm, "cluster": cluster, "stratum": stratum, "pair": pair})
         reader.raise_problems()
-
-    def _set(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, frozen(value) if isinstance(value, np.ndarray) else value)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("A Trial is checked once and does not change; make a new one.")
 
     # What the constructor sets, for readers and type checkers.
     n_assessed: int
@@ -195,6 +190,8 @@ class Trial:
         outcome : str, optional
             Name of the outcome; the first by default.
         """
+        if outcome is not None and outcome not in self.outcome_names:
+            raise DataError(f"{outcome!r} is not an outcome of the trial; there are: {', '.join(self.outcome_names)}.")
         number = 0 if outcome is None else self.outcome_names.index(outcome)
         observed = self.observed(number)
         rows = [FlowRow("assessed", "all", self.n_assessed)]
@@ -221,15 +218,16 @@ def _control_first(reader: Reader, arms: Labels, column: str, control: str) -> L
         return arms
     if control not in arms.levels and control in ("True", "False"):
         control = {"True": "1", "False": "0"}[control]
-    shown = ", ".join(repr(level) for level in arms.levels[:10])
+    if arms.count > MAXIMUM_ARMS:
+        # That many labels are names, and names are not shown.
+        reader.problem(f"Column {column!r} (arm) holds {arms.count:,} different labels; arms were expected.")
+        return arms
+    shown = ", ".join(repr(level) for level in arms.levels)
     if control not in arms.levels:
         reader.problem(f"The control arm {control!r} is not among the labels of column {column!r}: {shown}.")
         return arms
     if arms.count == 1:
         reader.problem(f"Column {column!r} (arm) holds a single arm, {shown}; at least two were expected.")
-        return arms
-    if arms.count > 20:
-        reader.problem(f"Column {column!r} (arm) holds {arms.count} different labels; arms were expected.")
         return arms
     order = [control, *(level for level in arms.levels if level != control)]
     position = np.array([order.index(level) for level in arms.levels] + [-1], dtype=np.intp)
@@ -241,18 +239,6 @@ def _recode(labels: Labels, keep: BoolArray) -> Labels:
     codes = labels.codes[keep]
     used, inverse = np.unique(codes, return_inverse=True)
     return Labels(frozen(inverse.astype(np.intp)), tuple(labels.levels[i] for i in used))
-
-
-def _weights(reader: Reader, column: str) -> FloatArray:
-    values = reader.numbers(column, "weight")
-    negative = int((values < 0).sum())
-    if negative:
-        reader.problem(
-            f"Column {column!r} (weight) is negative in {plural(negative, 'row')}; weights are zero or more."
-        )
-    elif np.isfinite(values).all() and values.sum() == 0:
-        reader.problem(f"Column {column!r} (weight) is zero in every row; at least one positive weight was expected.")
-    return values
 
 
 def _check_design(reader: Reader, trial: Trial, columns: dict[str, str | None]) -> None:
