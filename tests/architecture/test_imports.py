@@ -6,7 +6,18 @@ import json
 import subprocess
 import sys
 
-HEAVY = ("pandas", "scipy", "matplotlib", "statsmodels", "linearmodels", "pymc", "arviz", "narwhals", "jinja2", "nutpie")
+HEAVY = (
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "statsmodels",
+    "linearmodels",
+    "pymc",
+    "arviz",
+    "narwhals",
+    "jinja2",
+    "nutpie",
+)
 # Above what an empty interpreter takes: the issue asks for the whole of `python -c "import gbveval"`.
 ALLOWED_CPU = 0.25
 

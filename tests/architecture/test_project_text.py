@@ -10,16 +10,37 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("src", "docs", "examples", "notebooks", "benchmarks", "tests", ".ci")
-SUFFIXES = {".py", ".md", ".rst", ".toml", ".cfg", ".ini", ".txt", ".html", ".ipynb", ".yml", ".yaml", ".sh", ".json", ""}
+SUFFIXES = {
+    ".py",
+    ".md",
+    ".rst",
+    ".toml",
+    ".cfg",
+    ".ini",
+    ".txt",
+    ".html",
+    ".ipynb",
+    ".yml",
+    ".yaml",
+    ".sh",
+    ".json",
+    "",
+}
 # Absolute paths of a machine; a documented /tmp or /path/to is a reader's own.
 PATHS = re.compile(r"(?<![\w./-])/(root|work|home|Users|mnt|opt|var/folders)/[\w.-]+|[A-Z]:\\\\?Users")
-HOSTS = re.compile(r"https?://[^\s)\"'>]*(artifactory|nexus|devpi|jfrog|internal|localhost|127\.0\.0\.1|10\.\d+\.\d+\.\d+)", re.I)
+HOSTS = re.compile(
+    r"https?://[^\s)\"'>]*(artifactory|nexus|devpi|jfrog|internal|localhost|127\.0\.0\.1|10\.\d+\.\d+\.\d+)", re.I
+)
 REGISTRIES = re.compile(r"\b(pypi\.org/simple|files\.pythonhosted\.org)\b")
 SKIPPED = {"_build", "__pycache__", "node_modules", "out"}
 
 
 def _files() -> list[Path]:
-    top = [path for path in ROOT.iterdir() if path.is_file() and path.suffix in SUFFIXES and path.name != "requirements.lock"]
+    top = [
+        path
+        for path in ROOT.iterdir()
+        if path.is_file() and path.suffix in SUFFIXES and path.name != "requirements.lock"
+    ]
     for folder in FOLDERS:
         if (ROOT / folder).is_dir():
             top += [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in SUFFIXES]
@@ -43,7 +64,9 @@ def test_there_is_something_to_read() -> None:
 
 
 def test_no_secret_was_committed() -> None:
-    pattern = re.compile(r"(?i)(api[_-]?key|secret[_-]?key|passw(or)?d|token)\s*[=:]\s*['\"][A-Za-z0-9/+_-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY")
+    pattern = re.compile(
+        r"(?i)(api[_-]?key|secret[_-]?key|passw(or)?d|token)\s*[=:]\s*['\"][A-Za-z0-9/+_-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY"
+    )
     found = [path.name for path in _files() if pattern.search(path.read_text(encoding="utf-8", errors="replace"))]
     assert not found
 

@@ -18,7 +18,14 @@ LONGEST_FILE, LONGEST_FUNCTION = 500, 60
 TAILS = {"stdtr", "stdtrit", "ndtri", "fdtrc", "fdtri", "chdtrc", "chdtri"}
 TAIL_FILES = {"numerics/inference.py"}
 # Special functions of distributions that are no inference: priors, mixtures, power of a test, simulation bands.
-EXEMPT_ROOMS = ("numerics/priors.py", "numerics/mixtures.py", "numerics/hierarchy", "numerics/student_sites.py", "planning/", "design/")
+EXEMPT_ROOMS = (
+    "numerics/priors.py",
+    "numerics/mixtures.py",
+    "numerics/hierarchy",
+    "numerics/student_sites.py",
+    "planning/",
+    "design/",
+)
 
 
 def _id(path: Path) -> str:

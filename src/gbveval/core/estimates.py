@@ -45,19 +45,23 @@ TIDY_COLUMNS = (
 
 def inverse_link(link: str, value: Any) -> Any:
     """Return `value` on the scale that people read: exp for log, the proportion for logit."""
-    if link == "log":
-        return np.exp(value)
-    if link == "logit":
-        return 1.0 / (1.0 + np.exp(-np.asarray(value)))
+    # An interval of a ratio may reach beyond what a float holds; it is then infinite, or zero.
+    with np.errstate(over="ignore", under="ignore"):
+        if link == "log":
+            return np.exp(value)
+        if link == "logit":
+            return 1.0 / (1.0 + np.exp(-np.asarray(value)))
     return value
 
 
 def link_value(link: str, value: float) -> float:
     """Return a number that people read on the link scale."""
-    if link == "log":
-        return float(np.log(value))
-    if link == "logit":
-        return float(np.log(value / (1.0 - value)))
+    with np.errstate(divide="ignore"):
+        if link == "log":
+            return float(np.log(max(value, 0.0)))
+        if link == "logit":
+            share = min(max(value, 0.0), 1.0)
+            return float(np.log(share) - np.log1p(-share))
     return value
 
 
@@ -80,7 +84,9 @@ class Term:
     kind : str
         "point", "bound" or "test".
     interval : tuple of (float, float) or None
-        Limits on the link scale where they are not value +- quantile x std_error; they hold at one level only.
+        Limits on the link scale where they are not value +- quantile x std_error.
+    interval_level : float or None
+        The level at which `interval` holds; 0.95 when it is not said. At another level there is no interval.
     statistic, df2, p_value : float or None
         Only for tests, which have no estimate.
     n_units, n_clusters : int or None
@@ -101,6 +107,7 @@ class Term:
     df: float = float("inf")
     kind: str = "point"
     interval: tuple[float, float] | None = None
+    interval_level: float | None = None
     statistic: float | None = None
     df2: float | None = None
     p_value: float | None = None
@@ -251,6 +258,13 @@ class Estimates:
             raise ValueError(f"The covariance must be {count} by {count}, as there are {count} rows.")
         if self.influence is not None and self.influence.shape[1] != count:
             raise ValueError("The influence functions must have one column a row of the estimates.")
+        size = None if self.posterior is None else self.posterior.mean().size
+        if size is not None and size != count:
+            raise ValueError(f"The posterior has {size} quantities for {count} rows.")
+        if self.band is not None and (
+            len(self.band.members) != len(self.band.scale) or not set(self.band.members) <= set(range(count))
+        ):
+            raise ValueError("The band must name rows that are there, with one scale each.")
         for array in (self.covariance, self.influence):
             if array is not None:
                 array.flags.writeable = False
@@ -309,7 +323,8 @@ class Estimates:
             low[chosen], high[chosen] = self.values[chosen] - half, self.values[chosen] + half
         for number, row in enumerate(self.terms):
             if row.interval is not None:
-                low[number], high[number] = row.interval if asked == self.level else (np.nan, np.nan)
+                known = 0.95 if row.interval_level is None else row.interval_level
+                low[number], high[number] = row.interval if asked == known else (np.nan, np.nan)
             elif row.kind == "test":
                 low[number] = high[number] = np.nan
         return low, high
@@ -335,7 +350,9 @@ class Estimates:
             raise DesignError("Give either `above` or `below`.")
         position = self.index(term)
         threshold = above if above is not None else below
-        point = link_value(self.terms[position].estimand.link, float(threshold))  # type: ignore[arg-type]
+        if threshold is None or not np.isfinite(threshold):
+            raise DesignError("The threshold must be a finite number.")
+        point = link_value(self.terms[position].estimand.link, float(threshold))
         share = self.posterior.cdf(position, point)
         return 1.0 - share if above is not None else share
 
@@ -515,6 +532,11 @@ class Estimates:
         w = np.zeros(len(self.terms))
         w[chosen] = list(weights.values())
         used = np.asarray(chosen)
+        if links == {"logit"}:
+            raise DesignError(
+                "A sum of log odds is not a proportion. Compare proportions by an estimator that gives their "
+                "difference or ratio."
+            )
         value = float(w[used] @ self.values[used])
         variance = float(w[used] @ self.covariance[np.ix_(used, used)] @ w[used])
         defined = np.isfinite(value) and np.isfinite(variance) and variance > 0
@@ -526,7 +548,8 @@ class Estimates:
             std_error=float(np.sqrt(variance)) if defined else None,
             df=min(self.terms[i].df for i in chosen),
             reason="" if defined else "a row of the contrast is undefined, or the contrast has no variance",
-            support=tuple(cell for i in chosen for cell in self.terms[i].support),
+            support=tuple(dict.fromkeys(cell for i in chosen for cell in self.terms[i].support)),
+            interval=None,
             extra=(),
         )
         influence = None if self.influence is None else (self.influence[:, used] @ w[used])[:, None]
@@ -560,6 +583,8 @@ class Estimates:
         """Return a Wald test that all rows with a standard error are zero."""
         from gbveval.numerics.inference import wald_joint
 
+        if self.posterior is not None:
+            raise DesignError("A posterior has no Wald test; ask for the probability beyond a threshold.")
         used = np.array([i for i, row in enumerate(self.terms) if row.std_error], dtype=int)
         if used.size == 0:
             raise DesignError("No row has a standard error, so there is nothing to test jointly.")
@@ -580,6 +605,7 @@ class Estimates:
             p_value=f_upper(statistic / rank, rank, float(df2)),
             n_units=first.n_units,
             n_clusters=first.n_clusters,
+            support=tuple(dict.fromkeys(cell for i in used for cell in self.terms[i].support)),
         )
         return replace(
             self,
@@ -602,6 +628,7 @@ class Estimates:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             object.__setattr__(self, name, value)
+        self.covariance.flags.writeable = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Estimates:
         return self

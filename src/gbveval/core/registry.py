@@ -33,8 +33,9 @@ def register(name: str) -> Callable[[T], T]:
 
     def add(cls: T) -> T:
         present = _registered.get(name)
-        if present is not None and present.__qualname__ != cls.__qualname__:
-            raise DesignError(f"Two estimators are called {name!r}: {present.__qualname__} and {cls.__qualname__}.")
+        if present is not None and (present.__module__, present.__qualname__) != (cls.__module__, cls.__qualname__):
+            both = " and ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in (present, cls))
+            raise DesignError(f"Two estimators are called {name!r}: {both}.")
         _registered[name] = cls
         return cls
 

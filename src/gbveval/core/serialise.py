@@ -21,11 +21,37 @@ SCHEMA = "gbveval.estimates/1"
 MAXIMUM_CHARACTERS = 200_000_000
 
 
-def _number(value: float | None) -> float | str | None:
-    """JSON knows no infinity and no NaN: the one is a word, the other null."""
+def _number(value: float | None) -> Any:
+    """JSON knows no infinity and no NaN: the one is a marked word, the other null."""
     if value is None or np.isnan(value):
         return None
-    return float(value) if np.isfinite(value) else ("inf" if value > 0 else "-inf")
+    return float(value) if np.isfinite(value) else {"number": "inf" if value > 0 else "-inf"}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: numpy's numbers as Python's, infinity marked."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return _number(float(value))
+    return value
+
+
+def _unmarked(value: Any) -> Any:
+    """Return a value with the marks of infinity taken away."""
+    if isinstance(value, dict):
+        if set(value) == {"number"}:
+            return float(value["number"])
+        return {key: _unmarked(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_unmarked(entry) for entry in value]
+    return value
 
 
 def _real(value: float | str | None) -> float:
@@ -34,13 +60,14 @@ def _real(value: float | str | None) -> float:
 
 def _term(row: Term) -> dict[str, Any]:
     record = {
-        name: getattr(row, name) for name in ("term", "outcome", "kind", "n_units", "n_clusters", "reason", "interval")
+        name: getattr(row, name)
+        for name in ("term", "outcome", "kind", "n_units", "n_clusters", "reason", "interval", "interval_level")
     }
     record.update({name: _number(getattr(row, name)) for name in ("value", "std_error", "statistic", "p_value", "df2")})
     record["df"] = _number(row.df)
     record["estimand"] = asdict(row.estimand)
     record["support"] = [asdict(cell) for cell in row.support]
-    record["extra"] = [[key, _number(value) if isinstance(value, float) else value] for key, value in row.extra]
+    record["extra"] = [[key, value] for key, value in row.extra]
     return record
 
 
@@ -59,7 +86,7 @@ def to_json(estimates: Estimates) -> str:
         "posterior": None if estimates.posterior is None else estimates.posterior.to_dict(),
         "band": None if estimates.band is None else asdict(estimates.band),
     }
-    return json.dumps(content, allow_nan=False)
+    return json.dumps(_plain(content), allow_nan=False)
 
 
 def posterior_from_dict(content: dict[str, Any]) -> Posterior:
@@ -87,6 +114,7 @@ def _read_term(record: dict[str, Any]) -> Term:
         df=_real(record["df"]),
         kind=record["kind"],
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        interval_level=record["interval_level"],
         statistic=optional("statistic"),
         df2=optional("df2"),
         p_value=optional("p_value"),
@@ -106,10 +134,12 @@ def from_json(text: str) -> Estimates:
     DataError
         If the text is too large, is not JSON or does not follow the schema.
     """
+    if not isinstance(text, str):
+        raise DataError(f"A result is read from JSON text, not from {type(text).__name__}.")
     if len(text) > MAXIMUM_CHARACTERS:
         raise DataError(f"The text is larger than {MAXIMUM_CHARACTERS} characters; it is not a result of gbveval.")
     try:
-        content = json.loads(text)
+        content = _unmarked(json.loads(text))
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise DataError(f"The text is not a result of gbveval: its schema must be {SCHEMA!r}.")
         method = dict(content["method"])
@@ -133,7 +163,7 @@ def from_json(text: str) -> Estimates:
             if band is None
             else Band(**{**band, "members": tuple(band["members"]), "scale": tuple(band["scale"])}),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError("The text is not a complete result of gbveval; write it anew with `to_json`.") from error

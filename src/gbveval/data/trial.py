@@ -169,7 +169,12 @@ class Trial(Checked):
         """SHA-256 of the checked data; it identifies them and holds none of them."""
         groups = [
             (role, value.codes if isinstance(value, Labels) else None)
-            for role, value in (("cluster", self.cluster), ("stratum", self.stratum), ("pair", self.pair))
+            for role, value in (
+                ("cluster", self.cluster),
+                ("stratum", self.stratum),
+                ("pair", self.pair),
+                ("site", self.site),
+            )
         ]
         return digest_arrays(
             [
@@ -222,6 +227,8 @@ def _control_first(reader: Reader, arms: Labels, column: str, control: str) -> L
         # That many labels are names, and names are not shown.
         reader.problem(f"Column {column!r} (arm) holds {arms.count:,} different labels; arms were expected.")
         return arms
+    if "all" in arms.levels:
+        reader.problem(f"An arm of column {column!r} is called 'all', the word for all arms together; rename it.")
     shown = ", ".join(repr(level) for level in arms.levels)
     if control not in arms.levels:
         reader.problem(f"The control arm {control!r} is not among the labels of column {column!r}: {shown}.")

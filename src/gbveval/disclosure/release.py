@@ -143,8 +143,13 @@ def _require_protection(table: SuppressedTable, policy: Policy) -> None:
 
 def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str], str]:
     counts = np.array([cell.n for cell in cells])
-    with_events = all(cell.events is not None for cell in cells)
-    if with_events:
+    counted = [cell.events is not None for cell in cells]
+    if any(counted) and not all(counted):
+        raise DisclosureError(
+            "Some groups of one table come with counts of the outcome and some without; they cannot be protected "
+            "together. Release them in tables of their own."
+        )
+    if all(counted):
         events = np.array([cell.events for cell in cells])
         table = suppress_table(events, policy, totals=counts)
         mask = np.isnan(table.events[:-1]) | np.isnan(table.respondents[:-1])
@@ -195,12 +200,19 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str])
 
 
 def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    """Return a value that JSON can hold: Python's own numbers, and no infinity."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value
 
 
 def _is_number(key: str, value: Any) -> bool:
     """Whether a column of a hidden row must be blanked: its numbers, and any number of the method's own."""
-    return key in NUMBERS or (isinstance(value, float) and key not in ("level", "event_time", "cohort", "time"))
+    return key in NUMBERS or (isinstance(value, (int, float)) and key not in ("level", "event_time", "cohort", "time"))
 
 
 def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
@@ -241,11 +253,15 @@ def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
 
 def _flow(flow: Flow, policy: Policy) -> ReleasedTable:
     arms = flow.arms()
+    # With a small arm hidden, the total less the others would be that arm: then the total and the smallest other go
+    # too.
     largest = {arm: max(row.n_units for row in flow.rows if row.arm == arm) for arm in arms}
     small = [arm for arm in arms if largest[arm] < policy.min_n and policy.enforce]
+    if small and len(small) < len(arms):
+        small.append(min((arm for arm in arms if arm not in small), key=lambda arm: largest[arm]))
     rows = []
     for row in flow.rows:
-        shut = row.arm in small
+        shut = row.arm in small or (bool(small) and row.arm == "all")
         rows.append((row.stage, row.arm, None if shut else row.n_units, None if shut else row.n_clusters))
     notes = ("Counts of allocation and follow-up, not of answers.",)
     return ReleasedTable("Participant flow", ("stage", "arm", "units", "clusters"), tuple(rows), notes)

@@ -113,8 +113,12 @@ def wald_joint(value: FloatArray, covariance: FloatArray, *, df2: float = np.inf
 
     The pseudo-inverse is used when the covariance is singular; the rank is then below the number of terms.
     """
-    vector = np.asarray(value, float)
-    roots, axes = np.linalg.eigh((covariance + covariance.T) / 2.0)
+    # On the scale of each row's own standard error, so that rows in small units count like the others.
+    scale = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    scale = np.where(scale > 0, scale, 1.0)
+    vector = np.asarray(value, float) / scale
+    correlation = covariance / np.outer(scale, scale)
+    roots, axes = np.linalg.eigh((correlation + correlation.T) / 2.0)
     largest = roots[-1] if roots.size else 0.0
     keep = roots > max(largest, 0.0) * len(vector) * np.finfo(float).eps * 100.0
     projected = axes[:, keep].T @ vector
@@ -144,6 +148,7 @@ def logit_interval(
     answer = wald(centre, se / (safe * (1 - safe)), df=df, level=level)
 
     def back(x: FloatArray) -> FloatArray:
-        return np.where(inside, 1.0 / (1.0 + np.exp(-x)), np.nan)
+        with np.errstate(over="ignore"):
+            return np.where(inside, 1.0 / (1.0 + np.exp(-x)), np.nan)
 
     return back(answer.conf_low), back(answer.conf_high)

@@ -21,6 +21,11 @@ def has_numbers(row: ReleasedRow) -> bool:
     return row["estimate"] is not None and row["conf_low"] is not None
 
 
+def printable(text: str) -> str:
+    """Return a label without the control characters that no picture format may hold."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def is_event_study(estimates: ReleasedEstimates) -> bool:
     """Whether the rows lie along the time since the intervention began."""
     timed = [row for row in estimates.rows if row["event_time"] is not None]
@@ -55,7 +60,9 @@ def alternative_text(estimates: ReleasedEstimates) -> str:
         f"{row['term']}: {row['estimate']:.3g} ({row['conf_low']:.3g} to {row['conf_high']:.3g})" for row in rows[:12]
     ]
     more = f"; and {len(rows) - 12} more" if len(rows) > 12 else ""
-    return f"{contrast_words(estimates)} with {100 * estimates.level:g} % intervals. " + "; ".join(parts) + more
+    return printable(
+        f"{contrast_words(estimates)} with {100 * estimates.level:g} % intervals. " + "; ".join(parts) + more
+    )
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -136,7 +143,7 @@ def _percent_axis(ax: Axes, rows: list[ReleasedRow]) -> str:
 
 def _name(row: ReleasedRow, *, several: bool) -> str:
     term = str(row["term"])
-    text = f"{row['outcome']}: {term}" if several else term
+    text = printable(f"{row['outcome']}: {term}" if several else term)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -30,9 +30,11 @@ def slug(text: str, *, default: str = "figure") -> str:
 
 def below(folder: Path, name: str) -> Path:
     """Return a path inside `folder`; raise if the name would leave it."""
+    if "\0" in name:
+        raise DesignError("A file name of the output holds a NUL character; use letters, digits and hyphens.")
     root = folder.resolve()
     path = (root / name).resolve()
-    if "\0" in name or not path.is_relative_to(root) or path == root:
+    if not path.is_relative_to(root) or path == root:
         raise DesignError("A file name of the output must stay inside the output folder.")
     return path
 

@@ -183,7 +183,9 @@ def test_contrast_of_outcomes_equals_the_analysis_of_their_difference() -> None:
     answer = trial_result()
     # Two outcomes on the same people: the rows share a term, so pick them by a renamed copy.
     rows = [Term(**{**{f: getattr(r, f) for f in r.__dataclass_fields__}, "term": r.outcome}) for r in answer.terms]
-    named = Estimates(answer.estimator, tuple(rows), answer.covariance.copy(), answer.method, influence=answer.influence)
+    named = Estimates(
+        answer.estimator, tuple(rows), answer.covariance.copy(), answer.method, influence=answer.influence
+    )
     made = named.contrast({"y": 1.0, "z": -1.0}, name="y minus z")
     rng = np.random.default_rng(4)
     y, z = rng.normal(size=40), rng.normal(size=40)
@@ -567,7 +569,7 @@ def test_json_with_one_part_replaced_is_read_or_refused(data: st.DataObject) -> 
 def test_pickle_holds_neither_influence_nor_aggregator() -> None:
     answer = trial_result()
     assert answer.influence is not None
-    opened = pickle.loads(pickle.dumps(answer))  # noqa: S301
+    opened = pickle.loads(pickle.dumps(answer))
     assert opened.influence is None
     assert opened.aggregator is None
     same(answer, opened)
@@ -587,7 +589,7 @@ def test_aggregation_after_pickle_says_why_it_cannot() -> None:
     panel = gbv.Panel(frame, outcome="y", unit="u", time="t", cohort="g")
     answer = gbv.CallawaySantAnna(control="never_treated").estimate(panel)
     assert len(answer.aggregate("event_time")) > 1
-    opened = pickle.loads(pickle.dumps(answer))  # noqa: S301
+    opened = pickle.loads(pickle.dumps(answer))
     with pytest.raises(DesignError, match="cannot be averaged"):
         opened.aggregate("event_time")
 
@@ -596,7 +598,7 @@ def test_aggregation_after_pickle_says_why_it_cannot() -> None:
 def test_arrays_cannot_be_changed(how: str) -> None:
     answer = trial_result()
     if how == "pickled":
-        answer = pickle.loads(pickle.dumps(answer))  # noqa: S301
+        answer = pickle.loads(pickle.dumps(answer))
     elif how == "json":
         answer = Estimates.from_json(answer.to_json())
     elif how == "selected":

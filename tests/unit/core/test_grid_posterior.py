@@ -33,7 +33,9 @@ def grid(answer: Estimates) -> GridPosterior:
 def _log_weight(tau: float) -> float:
     """Log density of the between-site sd: the sites are jointly normal given it."""
     covariance = np.diag(ERROR**2 + tau**2) + AVERAGE_SD**2
-    return float(stats.multivariate_normal(np.zeros(5), covariance).logpdf(EFFECT) + stats.halfnorm.logpdf(tau, scale=BETWEEN))
+    return float(
+        stats.multivariate_normal(np.zeros(5), covariance).logpdf(EFFECT) + stats.halfnorm.logpdf(tau, scale=BETWEEN)
+    )
 
 
 def _average_given(tau: float) -> tuple[float, float]:

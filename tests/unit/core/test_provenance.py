@@ -40,9 +40,7 @@ def _trial(**change: Any) -> gbv.Trial:
         "x": list(range(8)),
     }
     frame.update(change)
-    return gbv.Trial(
-        frame, outcome="y", arm="arm", control="u", site="site", stratum="stratum", covariates=["x"]
-    )
+    return gbv.Trial(frame, outcome="y", arm="arm", control="u", site="site", stratum="stratum", covariates=["x"])
 
 
 def test_the_digest_of_a_trial_sees_every_role() -> None:

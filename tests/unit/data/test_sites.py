@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.data.test_trial import PLACE, SECRET, hostile_frames
 
 import gbveval as gbv
 from gbveval.core.errors import DataError, GbvevalError
-from tests.unit.data.test_trial import PLACE, SECRET, hostile_frames
 
 
 def make(**change: Any) -> dict[str, Any]:
@@ -39,7 +39,10 @@ def test_sites_are_shown_under_codes_in_their_order() -> None:
     assert len(set(many.labels)) == 120
 
 
-@pytest.mark.parametrize(("value", "word"), [(0.0, "zero or negative"), (-SECRET, "zero or negative"), (None, "missing"), (np.inf, "infinite")])
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [(0.0, "zero or negative"), (-SECRET, "zero or negative"), (None, "missing"), (np.inf, "infinite")],
+)
 def test_standard_errors_are_above_zero(value: Any, word: str) -> None:
     (found,) = problems(make(se=[0.1, value, 0.3]))
     assert word in found
@@ -107,7 +110,11 @@ def test_sites_cannot_be_changed() -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(hostile_frames(("y", "arm", "se")), st.sampled_from([None, "arm", "nope"]), st.sampled_from(["risk_ratio", "none", "x"]))
+@given(
+    hostile_frames(("y", "arm", "se")),
+    st.sampled_from([None, "arm", "nope"]),
+    st.sampled_from(["risk_ratio", "none", "x"]),
+)
 def test_sites_are_made_or_an_error_of_ours_is_raised(frame: pd.DataFrame, site: str | None, contrast: str) -> None:
     try:
         sites = gbv.SiteEffects(frame, estimate="y", std_error="se", site=site, contrast=contrast)

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.data.test_trial import PLACE, SECRET, hostile_frames
 
 import gbveval as gbv
 from gbveval.core.errors import DataError, GbvevalError
-from tests.unit.data.test_trial import PLACE, SECRET, hostile_frames
 
 
 def make(**change: Any) -> dict[str, Any]:

@@ -243,7 +243,19 @@ def test_the_display_shows_counts_and_roles_only() -> None:
         assert "4 clusters" in text
 
 
-HOSTILE = ["<script>", "$\\frac{1}$", "=HYPERLINK(", "\u202eاسم", "🙂", "a\nb", "{{7*7}}", "%s", "x" * 500, "; DROP", " "]
+HOSTILE = [
+    "<script>",
+    "$\\frac{1}$",
+    "=HYPERLINK(",
+    "\u202eاسم",
+    "🙂",
+    "a\nb",
+    "{{7*7}}",
+    "%s",
+    "x" * 500,
+    "; DROP",
+    " ",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -265,7 +277,7 @@ def test_checked_data_cannot_be_changed(pickled: bool) -> None:
     towns = ["a", "a", "b", "b", "c", "c", "d", "d"]
     trial = check(make(arm=["u", "u", "n", "n"] * 2, town=towns), cluster="town", covariates=["x"], weight="w")
     if pickled:
-        trial = pickle.loads(pickle.dumps(trial))  # noqa: S301
+        trial = pickle.loads(pickle.dumps(trial))
     assert trial.cluster is not None
     assert trial.weight is not None
     for array in (trial.outcomes, trial.arm, trial.covariates, trial.weight, trial.cluster.codes):
@@ -287,7 +299,9 @@ _scalars = st.one_of(
     st.just(pd.NaT),
     st.sampled_from([pd.Timestamp("2020-01-01"), pd.Timedelta(1), b"u", 1j, np.float64(2.0), np.bool_(True)]),
 )
-_dtypes = st.sampled_from([None, object, "float64", "Int64", "Float64", "boolean", "string", "string[pyarrow]", "category"])
+_dtypes = st.sampled_from(
+    [None, object, "float64", "Int64", "Float64", "boolean", "string", "string[pyarrow]", "category"]
+)
 
 
 @st.composite
@@ -325,7 +339,9 @@ _roles = st.fixed_dictionaries(
 
 @settings(max_examples=120, deadline=None)
 @given(hostile_frames(_NAMES), _roles, st.sampled_from(["u", "n", 0, 1, True, "🙂"]))
-def test_a_trial_is_made_or_an_error_of_ours_is_raised(frame: pd.DataFrame, roles: dict[str, Any], control: Any) -> None:
+def test_a_trial_is_made_or_an_error_of_ours_is_raised(
+    frame: pd.DataFrame, roles: dict[str, Any], control: Any
+) -> None:
     try:
         trial = check(frame, control=control, **roles)
     except GbvevalError as error:

@@ -61,9 +61,7 @@ def only(released: Released) -> ReleasedEstimates:
         ((50, 60), (50, 60), False),
     ],
 )
-def test_small_cells_and_complements_hide_the_row(
-    control: tuple[int, int], new: tuple[int, int], hidden: bool
-) -> None:
+def test_small_cells_and_complements_hide_the_row(control: tuple[int, int], new: tuple[int, int], hidden: bool) -> None:
     released = gbv.release(gbv.DifferenceInMeans().estimate(trial(control, new)))
     (shown,) = only(released).rows
     assert shown.hidden is hidden
@@ -207,7 +205,9 @@ def _shown(released: Released) -> dict[tuple[str, str], int | None]:
 
 
 def test_a_small_arm_is_hidden_in_every_stage() -> None:
-    rows = [FlowRow(stage, arm, n) for stage in ("randomised", "analysed") for arm, n in (("a", 5), ("b", 80), ("c", 90))]
+    rows = [
+        FlowRow(stage, arm, n) for stage in ("randomised", "analysed") for arm, n in (("a", 5), ("b", 80), ("c", 90))
+    ]
     shown = _shown(gbv.release(Flow((FlowRow("assessed", "all", 200), *rows))))
     assert shown["randomised", "a"] is None
     assert shown["analysed", "a"] is None
@@ -305,7 +305,9 @@ def test_tables_with_odd_values_can_be_written(value: Any) -> None:
 
 
 def test_site_names_appear_only_when_the_policy_says_so() -> None:
-    sites = gbv.SiteEffects({"e": [0.1, 0.2], "s": [0.1, 0.1], "n": ["SecretHaven", "b"]}, estimate="e", std_error="s", site="n")
+    sites = gbv.SiteEffects(
+        {"e": [0.1, 0.2], "s": [0.1, 0.1], "n": ["SecretHaven", "b"]}, estimate="e", std_error="s", site="n"
+    )
     prior = gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))
     answer = gbv.NormalHierarchy(prior).estimate(sites)
     assert "SecretHaven" not in gbv.release(answer, site_names=sites.codes).to_json()

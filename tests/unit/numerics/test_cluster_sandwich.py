@@ -63,7 +63,9 @@ def made(seed: int, sizes: list[int], k: int = 3) -> tuple[FloatArray, FloatArra
     return design, y, cluster
 
 
-@pytest.mark.parametrize("sizes", [[5] * 10, [1] * 30, [1, 2, 3, 40, 5, 6, 1, 1], [30, 30, 2, 2, 2, 2], [8, 1, 8, 1, 8]])
+@pytest.mark.parametrize(
+    "sizes", [[5] * 10, [1] * 30, [1, 2, 3, 40, 5, 6, 1, 1], [30, 30, 2, 2, 2, 2], [8, 1, 8, 1, 8]]
+)
 def test_cr2_and_df_are_those_of_dense_matrices(sizes: list[int]) -> None:
     agrees(*made(1, sizes))
 

@@ -98,9 +98,7 @@ def test_coefficients_and_residuals_are_those_of_statsmodels() -> None:
             model = sm.WLS(outcomes[:, j], sm.add_constant(design), weights=1.0 if w is None else w).fit()
             np.testing.assert_allclose(fit.beta[:, j], model.params, rtol=1e-9, atol=1e-12)
             np.testing.assert_allclose(fit.residuals(design, outcomes)[:, j], model.resid, atol=1e-10)
-        gram = np.linalg.inv(
-            sm.add_constant(design).T @ (sm.add_constant(design) * (1.0 if w is None else w[:, None]))
-        )
+        gram = np.linalg.inv(sm.add_constant(design).T @ (sm.add_constant(design) * (1.0 if w is None else w[:, None])))
         lift = fit.basis.to_original
         np.testing.assert_allclose(lift @ fit.basis.gram_inverse @ lift.T, gram, rtol=1e-8, atol=1e-14)
 

@@ -24,7 +24,7 @@ HOSTILE = [
     "$\\frac{1}$",
     "$",
     "$\\undefined{",
-    "=HYPERLINK(\"x\")",
+    '=HYPERLINK("x")',
     "\u202e عربي",
     "🙂 emoji",
     "中文 हिन्दी",

@@ -23,7 +23,7 @@ METHOD = Method("all", "Neyman", "none", "normal", "this sample")
 XSS = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
-    "\"><svg onload=alert(1)>",
+    '"><svg onload=alert(1)>',
     "'\" onmouseover='alert(1)",
     "</style><script>alert(1)</script>",
     "</title><script>alert(1)</script>",
@@ -31,7 +31,7 @@ XSS = [
     "{{ 7*7 }}{% for x in y %}",
     "&lt;script&gt;",
     "\u202e<b>عربي",
-    "=HYPERLINK(\"http://evil.example\")",
+    '=HYPERLINK("http://evil.example")',
     "$\\frac{1}$",
     "<!--",
     "]]><![CDATA[",
@@ -111,9 +111,7 @@ def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", XSS, ids=range(len(XSS)))
 def test_hostile_texts_are_text(text: str, tmp_path: Path) -> None:
     answer = gbv.DifferenceInMeans().estimate(trial(text, text))
-    noted = Estimates(
-        text, answer.terms, answer.covariance.copy(), METHOD, checks=(Check(text, "warn", text),)
-    )
+    noted = Estimates(text, answer.terms, answer.covariance.copy(), METHOD, checks=(Check(text, "warn", text),))
     table = gbv.Table(text, (text, "b"), ((text, 1),), (text,))
     section = gbv.Section(text, gbv.release([noted, table, trial(text, text).flow()]), (text, text))
     files = gbv.write_report([section], out=tmp_path, title=text, lead=text)
@@ -170,7 +168,14 @@ def test_the_json_is_strict_and_repeats_the_release(tmp_path: Path) -> None:
 def test_the_page_says_policy_digest_seed_versions_and_method(tmp_path: Path) -> None:
     answer = gbv.DifferenceInMeans().estimate(trial())
     page, _, _, _ = report(tmp_path, answer, title="Pilot", lead="What ten sites learned.")
-    for text in ("Pilot", "What ten sites learned.", "Read this.", answer.provenance.data_digest, "numpy", "10 respondents"):
+    for text in (
+        "Pilot",
+        "What ten sites learned.",
+        "Read this.",
+        answer.provenance.data_digest,
+        "numpy",
+        "10 respondents",
+    ):
         assert text in page.text
     assert "Neyman" in page.text
 
@@ -198,7 +203,9 @@ def test_reports_need_sections() -> None:
 
 # -- words ----------------------------------------------------------------------------------------------------------
 
-CAUSAL = re.compile(r"\b(effect of|effect on|reduces?|increases?|causes?|caused|leads? to|impact|prevents?)\b", re.IGNORECASE)
+CAUSAL = re.compile(
+    r"\b(effect of|effect on|reduces?|increases?|causes?|caused|leads? to|impact|prevents?)\b", re.IGNORECASE
+)
 
 
 @pytest.mark.parametrize("contrast", ["prevalence_ratio", "odds_ratio", "prevalence_difference", "risk_ratio"])

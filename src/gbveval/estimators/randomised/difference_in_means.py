@@ -146,56 +146,12 @@ class DifferenceInMeans:
 def _choose(data: Trial) -> tuple[Fit, Method, Callable[[Trial, BoolArray, int], None]]:
     """Return the numeric function, the method in words and the size check that fit the trial's roles."""
     roles = tuple(role for role in ("cluster", "pair", "stratum", "weight") if getattr(data, role) is not None)
-    table: dict[tuple[str, ...], tuple[Fit, str, str, str, str]] = {
-        (): (
-            _simple,
-            "Neyman, separate variances in each arm",
-            "none",
-            "t with Welch's degrees of freedom",
-            "Neyman 1923",
-        ),
-        ("weight",): (
-            _weighted,
-            "HC2 of the weighted regression on the arm",
-            "HC2",
-            "t with rows minus 2 degrees of freedom",
-            "MacKinnon and White 1985",
-        ),
-        ("stratum",): (
-            _stratified,
-            "Neyman within strata, strata weighted by size",
-            "none",
-            "t with units minus twice the strata degrees of freedom",
-            "Neyman 1923; Imbens and Rubin 2015",
-        ),
-        ("pair",): (
-            _paired,
-            "from the within-pair differences",
-            "none",
-            "t with pairs minus one degrees of freedom",
-            "Imai 2008",
-        ),
-        ("cluster",): (
-            _clustered,
-            "CR2, clustered by the unit of assignment",
-            "CR2 (bias-reduced linearisation, identity working model)",
-            "t with Satterthwaite degrees of freedom",
-            "Bell and McCaffrey 2002; Imbens and Kolesar 2016",
-        ),
-        ("cluster", "pair"): (
-            _paired_clusters,
-            "from the size-weighted pair differences",
-            "pairs over pairs minus one",
-            "t with pairs minus one degrees of freedom",
-            "Imai, King and Nall 2009",
-        ),
-    }
-    if roles not in table:
+    if roles not in _DESIGNS:
         raise DesignError(
             f"DifferenceInMeans does not cover a trial with {' and '.join(roles)} together. "
             "LinAdjusted takes strata as covariates within clusters; docs/roadmap.md says what is planned."
         )
-    fit, std_error, small, reference, source = table[roles]
+    fit, std_error, small, reference, source = _DESIGNS[roles]
     method = Method(
         sample=all_samples(data),
         std_error=std_error,
@@ -349,4 +305,50 @@ _SIZE_CHECKS: dict[tuple[str, ...], Callable[[Trial, BoolArray, int], None]] = {
     ("pair",): _need_pairs,
     ("cluster",): _need_clusters,
     ("cluster", "pair"): _need_pairs,
+}
+
+# Numeric function, standard error, small-sample correction, reference and source for each combination of roles.
+_DESIGNS: dict[tuple[str, ...], tuple[Fit, str, str, str, str]] = {
+    (): (
+        _simple,
+        "Neyman, separate variances in each arm",
+        "none",
+        "t with Welch's degrees of freedom",
+        "Neyman 1923",
+    ),
+    ("weight",): (
+        _weighted,
+        "HC2 of the weighted regression on the arm",
+        "HC2",
+        "t with rows minus 2 degrees of freedom",
+        "MacKinnon and White 1985",
+    ),
+    ("stratum",): (
+        _stratified,
+        "Neyman within strata, strata weighted by size",
+        "none",
+        "t with units minus twice the strata degrees of freedom",
+        "Neyman 1923; Imbens and Rubin 2015",
+    ),
+    ("pair",): (
+        _paired,
+        "from the within-pair differences",
+        "none",
+        "t with pairs minus one degrees of freedom",
+        "Imai 2008",
+    ),
+    ("cluster",): (
+        _clustered,
+        "CR2, clustered by the unit of assignment",
+        "CR2 (bias-reduced linearisation, identity working model)",
+        "t with Satterthwaite degrees of freedom",
+        "Bell and McCaffrey 2002; Imbens and Kolesar 2016",
+    ),
+    ("cluster", "pair"): (
+        _paired_clusters,
+        "from the size-weighted pair differences",
+        "pairs over pairs minus one",
+        "t with pairs minus one degrees of freedom",
+        "Imai, King and Nall 2009",
+    ),
 }
