@@ -33,10 +33,14 @@ def test_village_trial_against_scipy() -> None:
 def test_lin_adjustment_against_statsmodels() -> None:
     from causaldata import thornton_hiv
 
-    frame = thornton_hiv.load_pandas().data[["got", "any", "age", "distvct"]].dropna().reset_index(drop=True).astype(float)
+    frame = (
+        thornton_hiv.load_pandas().data[["got", "any", "age", "distvct"]].dropna().reset_index(drop=True).astype(float)
+    )
     trial = gbv.Trial(frame, outcome="got", arm="any", control=0, covariates=["age", "distvct"])
     found = gbv.LinAdjusted().estimate(trial).records()[0]
-    centred = frame.assign(a=frame["age"] - frame["age"].mean(), m=frame["distvct"] - frame["distvct"].mean(), t=frame["any"])
+    centred = frame.assign(
+        a=frame["age"] - frame["age"].mean(), m=frame["distvct"] - frame["distvct"].mean(), t=frame["any"]
+    )
     fit = smf.ols("got ~ t * (a + m)", centred).fit(cov_type="HC2", use_t=True)
     assert found["estimate"] == pytest.approx(fit.params["t"], rel=1e-10)
     assert found["std_error"] == pytest.approx(fit.bse["t"], rel=1e-10)

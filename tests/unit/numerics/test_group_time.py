@@ -36,9 +36,7 @@ def test_weights_equal_copies_of_units() -> None:
     repeated = group_time_panel(many, their_cohort, periods=PERIODS, control_group="not_yet")
     np.testing.assert_allclose(weighted.att, repeated.att, atol=1e-12)
     # Copies of a unit are one cluster of the repeated data.
-    np.testing.assert_allclose(
-        weighted.covariance(), repeated.covariance(np.repeat(np.arange(40), copies)), atol=1e-13
-    )
+    np.testing.assert_allclose(weighted.covariance(), repeated.covariance(np.repeat(np.arange(40), copies)), atol=1e-13)
 
 
 def test_base_periods_and_controls_follow_the_conventions() -> None:

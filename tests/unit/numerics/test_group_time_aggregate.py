@@ -73,9 +73,7 @@ def fit_case(task: dict[str, Any]) -> tuple[GroupTimeFit, Any]:
     if options["no_never_treated"] == "last_cohort_is_control" and options["control_group"] == "never":
         units, times = last_cohort_as_control(units, times, anticipation=options["anticipation"])
         outcome = outcome[:, : len(times)]
-    fit = group_time_panel(
-        outcome, units, periods=times, weights=unit[weight].to_numpy() if weight else None, **common
-    )
+    fit = group_time_panel(outcome, units, periods=times, weights=unit[weight].to_numpy() if weight else None, **common)
     return fit, unit[cluster_column].to_numpy() if cluster_column else None
 
 
@@ -83,9 +81,7 @@ def as_array(values: list[float | None]) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], dtype=float)
 
 
-def assert_matches(
-    value: np.ndarray, std_error: np.ndarray, want: np.ndarray, want_se: np.ndarray, rel: float
-) -> None:
+def assert_matches(value: np.ndarray, std_error: np.ndarray, want: np.ndarray, want_se: np.ndarray, rel: float) -> None:
     """Relative tolerance for standard errors and for estimates above 0.01 of theirs; smaller ones on that scale."""
     np.testing.assert_array_equal(np.isnan(value), np.isnan(want))
     np.testing.assert_array_equal(np.isnan(std_error), np.isnan(want_se))

@@ -66,7 +66,10 @@ class CappedDifference:
             small_sample="none",
             reference="t with Welch's degrees of freedom",
             inference_for="the participants of the trial (conservative)",
-            assumptions=("arms were assigned at random", f"the cap of {self.cap:g} was fixed before the data were seen"),
+            assumptions=(
+                "arms were assigned at random",
+                f"the cap of {self.cap:g} was fixed before the data were seen",
+            ),
             source="Neyman 1923",
         )
         return Estimates(
