@@ -1,4 +1,4 @@
-"""The facade: every public name works, twice, whatever was imported before, and the type checker sees the same names."""
+"""The facade: every public name works, twice, whatever was imported before; the type checker sees the same names."""
 
 from __future__ import annotations
 

@@ -165,14 +165,17 @@ def make_band(estimates: Estimates, *, n_draws: int, seed: int, multiplier: str,
     """Return the uniform band of all rows with a standard error that are not called "overall"."""
     from gbveval.numerics.uniform_band import multiplier_critical, sup_t_critical
 
-    members = tuple(i for i, row in enumerate(estimates.terms) if row.std_error and row.term != "overall")
+    if estimates.posterior is not None:
+        raise DesignError("A posterior has no uniform band; draw jointly with `posterior.sample` for joint statements.")
+    members = tuple(i for i in estimates.main_rows() if estimates.terms[i].term != "overall")
     if not members:
         raise DesignError("No row has a standard error, so there is nothing to put a band around.")
     chosen = np.asarray(members)
     rng = np.random.default_rng(seed)
     if multiplier == "gaussian":
         block = estimates.covariance[np.ix_(chosen, chosen)]
-        found = sup_t_critical(block, rng=rng, level=level, n_draws=n_draws)
+        df = min(estimates.terms[i].df for i in members)
+        found = sup_t_critical(block, rng=rng, level=level, n_draws=n_draws, df=df)
     elif multiplier in ("rademacher", "mammen"):
         if estimates.influence is None:
             raise DesignError(
@@ -227,6 +230,8 @@ class Estimates:
         It gives outcomes away up to shift and scale, so it lives in memory only: it is in no JSON and no pickle.
     aggregator : Aggregator or None
         What `aggregate` needs; in memory only, as it holds influence functions.
+    blocks : ndarray of int or None
+        Shape (independent units,): which variance each belongs to, such as its arm; in memory only.
 
     Examples
     --------
@@ -250,6 +255,7 @@ class Estimates:
     band: Band | None = None
     influence: FloatArray | None = field(default=None, repr=False)
     aggregator: Aggregator | None = field(default=None, repr=False)
+    blocks: NDArray[np.intp] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_level(self.level)
@@ -274,14 +280,17 @@ class Estimates:
     def __len__(self) -> int:
         return len(self.terms)
 
-    def __getitem__(self, key: str | int) -> Term:
+    def __getitem__(self, key: str | tuple[str, str] | int) -> Term:
         if isinstance(key, int):
             return self.terms[key]
         return self.terms[self.index(key)]
 
-    def index(self, term: str) -> int:
-        """Return the position of a row by its term; raises if it is absent or not unique."""
-        found = [number for number, row in enumerate(self.terms) if row.term == term]
+    def index(self, term: str | tuple[str, str]) -> int:
+        """Return the position of a row by its term, or by (outcome, term) where several outcomes share a term."""
+        if isinstance(term, tuple):
+            found = [i for i, row in enumerate(self.terms) if (row.outcome, row.term) == term]
+        else:
+            found = [number for number, row in enumerate(self.terms) if row.term == term]
         if len(found) != 1:
             known = ", ".join(dict.fromkeys(row.term for row in self.terms))
             raise DesignError(f"{len(found)} rows are called {term!r}; the terms are: {known}.")
@@ -296,6 +305,10 @@ class Estimates:
     def std_errors(self) -> FloatArray:
         """Standard errors (posterior standard deviations) on the link scale, NaN where undefined."""
         return np.array([np.nan if row.std_error is None else row.std_error for row in self.terms])
+
+    def main_rows(self) -> tuple[int, ...]:
+        """Return the positions of the rows with a standard error that are not coefficients of a working model."""
+        return tuple(i for i, row in enumerate(self.terms) if row.std_error and row.estimand.effect != "nuisance")
 
     def check(self, name: str) -> Check:
         """Return a check by name."""
@@ -497,8 +510,8 @@ class Estimates:
         seed : int or None
             By default derived from the data and the options.
         multiplier : str
-            "gaussian": exact for normal estimates, from their covariance. "rademacher" or "mammen": a multiplier
-            bootstrap of the influence functions, for few units or clusters.
+            "gaussian": from the joint covariance, with a t of the smallest df of the rows. "rademacher" or "mammen":
+            a multiplier bootstrap of the influence functions, for few units or clusters.
         scale : str
             For a multiplier bootstrap: "std_error", or "interquartile" (the interquartile range of the draws, as in
             R's did).
@@ -509,19 +522,21 @@ class Estimates:
         band = make_band(self, n_draws=n_draws, seed=used, multiplier=multiplier, scale=scale, level=self.level)
         return replace(self, band=band)
 
-    def contrast(self, weights: Mapping[str, float], *, name: str) -> Estimates:
+    def contrast(self, weights: Mapping[str | tuple[str, str], float] | Mapping[str, float], *, name: str) -> Estimates:
         """Return a weighted sum of rows as a new single row, on the link scale.
 
         Parameters
         ----------
-        weights : mapping of str to float
+        weights : mapping of str (or of outcome and term) to float
             Weight of each term; terms not named have weight zero.
         name : str
             Name of the new row.
 
         Notes
         -----
-        The degrees of freedom are the smallest of the rows used, which is conservative.
+        Where the method keeps the variance blocks of its independent units (arms, strata by arm) in memory, the degrees
+        of freedom are Satterthwaite's for the contrast itself. Otherwise they are the smallest of the rows used, an
+        approximation that can be too large when what the rows share cancels.
         """
         chosen = [self.index(term) for term in weights]
         links = {self.terms[i].estimand.link for i in chosen}
@@ -546,7 +561,7 @@ class Estimates:
             term=name,
             value=value if np.isfinite(value) else None,
             std_error=float(np.sqrt(variance)) if defined else None,
-            df=min(self.terms[i].df for i in chosen),
+            df=self._contrast_df(used, w[used]),
             reason="" if defined else "a row of the contrast is undefined, or the contrast has no variance",
             support=tuple(dict.fromkeys(cell for i in chosen for cell in self.terms[i].support)),
             interval=None,
@@ -555,6 +570,18 @@ class Estimates:
         influence = None if self.influence is None else (self.influence[:, used] @ w[used])[:, None]
         covariance = np.array([[variance if defined else np.nan]])
         return replace(self, terms=(row,), covariance=covariance, influence=influence, band=None, aggregator=None)
+
+    def _contrast_df(self, used: Any, weights: FloatArray) -> float:
+        """Return degrees of freedom of a weighted sum of rows."""
+        smallest = min(self.terms[int(i)].df for i in used)
+        if self.influence is None or self.blocks is None:
+            return smallest
+        scores = self.influence[:, used] @ weights
+        _, code, size = np.unique(self.blocks, return_inverse=True, return_counts=True)
+        parts = np.bincount(code, weights=scores**2)
+        # A block whose units cancel in the contrast takes no part in it.
+        bottom = float(np.sum(parts[size > 1] ** 2 / (size[size > 1] - 1.0)))
+        return float(parts.sum() ** 2 / bottom) if bottom > 0 else smallest
 
     def aggregate(self, by: str, **options: Any) -> Estimates:
         """Return averages of the rows, such as an event study of group-time effects.
@@ -580,17 +607,23 @@ class Estimates:
         return self.aggregator.aggregate(self, by, options)
 
     def joint_test(self, *, name: str = "all zero") -> Estimates:
-        """Return a Wald test that all rows with a standard error are zero."""
+        """Return a Wald test that all effects with a standard error are zero (Hotelling's T squared with finite df)."""
         from gbveval.numerics.inference import wald_joint
 
         if self.posterior is not None:
             raise DesignError("A posterior has no Wald test; ask for the probability beyond a threshold.")
-        used = np.array([i for i, row in enumerate(self.terms) if row.std_error], dtype=int)
+        used = np.array(self.main_rows(), dtype=int)
         if used.size == 0:
             raise DesignError("No row has a standard error, so there is nothing to test jointly.")
-        df2 = min(self.terms[i].df for i in used)
+        if any(self.terms[i].estimand.link == "logit" for i in used):
+            raise DesignError("That all proportions are a half is nobody's hypothesis; test differences or ratios.")
+        smallest = min(self.terms[i].df for i in used)
         statistic, rank, _ = wald_joint(self.values[used], self.covariance[np.ix_(used, used)])
-        finite = np.isfinite(df2)
+        finite = np.isfinite(smallest)
+        # Hotelling's T squared: with few degrees of freedom the plain F rejects far too often.
+        df2 = smallest - rank + 1.0 if finite else np.inf
+        scale = df2 / (smallest * rank) if finite else 1.0 / rank
+        possible = rank > 0 and df2 > 0
         first = self.terms[used[0]]
         row = Term(
             term=name,
@@ -600,9 +633,10 @@ class Estimates:
             std_error=None,
             df=float(rank),
             kind="test",
-            statistic=statistic / rank if finite else statistic,
-            df2=float(df2) if finite else None,
-            p_value=f_upper(statistic / rank, rank, float(df2)),
+            statistic=(statistic * scale if finite else statistic) if possible else None,
+            df2=float(df2) if finite and possible else None,
+            p_value=f_upper(statistic * scale, rank, float(df2)) if possible else None,
+            reason="" if possible else "there are more rows than degrees of freedom, so they cannot be tested together",
             n_units=first.n_units,
             n_clusters=first.n_clusters,
             support=tuple(dict.fromkeys(cell for i in used for cell in self.terms[i].support)),
@@ -622,7 +656,7 @@ class Estimates:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the influence functions, which would give outcomes away."""
         state = {f.name: getattr(self, f.name) for f in fields(self)}
-        state["influence"] = state["aggregator"] = None
+        state["influence"] = state["aggregator"] = state["blocks"] = None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

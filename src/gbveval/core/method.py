@@ -62,11 +62,14 @@ class Check:
         "ok", "info", "warn" or "fail".
     message : str
         What was found, in words; never a respondent's value.
+    public : str
+        What leaves in its place, where the message counts few people; the message itself by default.
     """
 
     name: str
     status: str
     message: str
+    public: str = ""
 
     def __post_init__(self) -> None:
         if self.status not in ("ok", "info", "warn", "fail"):

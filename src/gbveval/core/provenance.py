@@ -81,9 +81,13 @@ class Provenance:
         Seed of the random part, if there is one.
     versions : tuple of (str, str)
         Packages and their versions.
+    seed_derived : bool
+        Whether the seed was derived from the data. Such a seed, like the digest, lets a reader confirm a guess of the
+        whole data, so it does not leave.
     """
 
     data_digest: str = ""
     options: tuple[tuple[str, Any], ...] = ()
     seed: int | None = None
     versions: tuple[tuple[str, str], ...] = ()
+    seed_derived: bool = False

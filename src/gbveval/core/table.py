@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from gbveval.core.method import Cell
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,6 +26,8 @@ class Table:
         Values; numbers, texts or None.
     notes : tuple of str
         What a reader must know.
+    support : tuple of tuple of Cell
+        For each row the counts behind it, where it rests on respondents; empty for tables that rest on none.
 
     Examples
     --------
@@ -36,8 +40,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     notes: tuple[str, ...] = ()
+    support: tuple[tuple[Cell, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.support and len(self.support) != len(self.rows):
+            raise ValueError(f"{self.title!r} needs support for every row or for none.")
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"Every row of {self.title!r} needs {len(self.columns)} values.")

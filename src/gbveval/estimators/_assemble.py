@@ -57,16 +57,33 @@ def mean_contrast(trial: Trial, outcome: int) -> str:
     return "risk_difference" if trial.is_binary(outcome) else "mean_difference"
 
 
-def arm_support(trial: Trial, outcome: int, arms: Sequence[int]) -> tuple[Cell, ...]:
-    """Return the counts (and events, for a binary outcome) behind a comparison of arms."""
-    observed = trial.observed(outcome)
-    binary = trial.is_binary(outcome)
+def arm_support(trial: Trial, outcome: int, used: BoolArray, arms: Sequence[int]) -> tuple[Cell, ...]:
+    """Return the counts behind a comparison of arms, over the units that were used."""
+    happened = events_of(trial.outcomes[:, outcome])
     cells = []
     for code in arms:
-        member = observed & (trial.arm == code)
-        events = int(trial.outcomes[member, outcome].sum()) if binary else None
+        member = used & (trial.arm == code)
+        events = None if happened is None else int(happened[member].sum())
         cells.append(Cell(trial.arms[code], int(member.sum()), events, f"{trial.outcome_names[outcome]} by arm"))
     return tuple(cells)
+
+
+def events_of(values: FloatArray) -> BoolArray | None:
+    """Return who has the outcome, where a mean of it counts people: however it is coded.
+
+    Two values, whatever they are, are an event and its absence. Whole numbers that are mostly zero are counts of which
+    the few that are not zero are the people at risk. Anything else has no events.
+    """
+    observed = values[~np.isnan(values)]
+    distinct = np.unique(observed)
+    if distinct.size == 2:
+        return np.asarray(values == distinct[1], dtype=bool)
+    whole = observed.size > 0 and bool(np.all(observed == np.round(observed)) and observed.min() == 0)
+    if whole and float(np.mean(observed != 0)) < 0.5:
+        return np.asarray(values > 0, dtype=bool)
+    if distinct.size == 1 and distinct[0] in (0.0, 1.0):
+        return np.asarray(values == 1, dtype=bool)
+    return None
 
 
 def sample_words(trial: Trial, outcome: int) -> str:
@@ -104,7 +121,13 @@ def missing_check(trial: Trial) -> tuple[Check, ...]:
 
 
 def assemble(
-    estimator: Any, trial: Trial, rows: Sequence[Row], *, method: Method, checks: Sequence[Check] = ()
+    estimator: Any,
+    trial: Trial,
+    rows: Sequence[Row],
+    *,
+    method: Method,
+    checks: Sequence[Check] = (),
+    blocks: NDArray[np.intp] | None = None,
 ) -> Estimates:
     """Return the `Estimates` of a randomised comparison.
 
@@ -120,6 +143,8 @@ def assemble(
         In words.
     checks : sequence of Check
         What was looked at.
+    blocks : ndarray of int, optional
+        Which variance each independent unit belongs to.
     """
     influence = np.column_stack([row.influence for row in rows])
     covariance = influence.T @ influence
@@ -140,7 +165,7 @@ def assemble(
                 n_units=row.n_units,
                 n_clusters=row.n_clusters,
                 support=row.support,
-                reason="" if defined else "the outcome does not vary, so there is no standard error",
+                reason="" if defined else "nothing is left to vary around the fit, so there is no standard error",
             )
         )
         if not defined:
@@ -154,6 +179,7 @@ def assemble(
         provenance=Provenance(trial.digest, tuple(options_of(estimator).items()), None, versions()),
         flow=trial.flow(),
         influence=influence,
+        blocks=blocks,
     )
 
 

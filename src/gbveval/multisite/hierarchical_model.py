@@ -102,7 +102,7 @@ class HierarchicalModel:
         if any(check.status == "fail" for check in checks):
             words = " ".join(check.message for check in checks if check.status == "fail")
             warnings.warn(GbvevalWarning(f"GBV101: the sampler did not converge. {words}"), stacklevel=2)
-        return _answer(self, data, statistics, drawn, seed=seed, checks=checks)
+        return _answer(self, data, statistics, drawn, seed=seed, derived=rng is None, checks=checks)
 
 
 def native_draws(model: HierarchicalModel, data: Trial, *, seed: int) -> Any:
@@ -130,7 +130,7 @@ def _statistics(data: Trial, prior: SitePrior) -> SiteStatistics:
         raise DesignError(f"HierarchicalModel compares two arms; the trial has {len(data.arms)}.")
     if len(data.outcome_names) != 1:
         raise DesignError(f"HierarchicalModel takes one outcome; the trial has {len(data.outcome_names)}.")
-    for role in ("cluster", "weight", "pair"):
+    for role in ("cluster", "weight", "pair", "stratum"):
         if getattr(data, role) is not None:
             raise DesignError(
                 f"HierarchicalModel treats people as independent within sites and arms; the trial declares {role!r}. "
@@ -199,6 +199,7 @@ def _answer(
     drawn: Sampled,
     *,
     seed: int,
+    derived: bool,
     checks: tuple[Check, ...],
 ) -> Estimates:
     draws = drawn.draws
@@ -245,7 +246,7 @@ def _answer(
         covariance=np.atleast_2d(np.cov(flat, rowvar=False)),
         method=_method(model, data, statistics),
         checks=checks,
-        provenance=Provenance(data.digest, tuple(options_of(model).items()), seed, versions()),
+        provenance=Provenance(data.digest, tuple(options_of(model).items()), seed, versions(), derived),
         flow=data.flow(),
         posterior=DrawsPosterior(stacked),
     )

@@ -88,6 +88,7 @@ class NormalHierarchy:
         mean, sd = posterior.mean(), posterior.sd()
         labels = (AVERAGE, *(f"effect in {label}" for label in data.labels), NEW_SITE, SPREAD)
         kinds = ("average_effect", *["site_effect"] * sites, "new_site_effect", "between_site_sd")
+        everybody = tuple(cell for cells in data.support for cell in cells)
         terms = []
         for i, (label, kind) in enumerate(zip(labels, kinds, strict=True)):
             contrast = "standard_deviation" if kind == "between_site_sd" else data.contrast
@@ -102,7 +103,7 @@ class NormalHierarchy:
                     std_error=float(sd[i]) if defined else None,
                     n_units=None,
                     reason="" if defined else "this posterior has no finite variance; read its quantiles",
-                    support=() if site is None else data.support[site],
+                    support=everybody if site is None else data.support[site],
                     extra=_extra(fit, site, kind),
                 )
             )

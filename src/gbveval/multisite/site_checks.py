@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from gbveval.core.errors import GbvevalError, IdentificationError
+from gbveval.core.method import Cell
 from gbveval.core.table import Table
 from gbveval.data.sites import SiteEffects
 from gbveval.multisite.normal_hierarchy import fit_sites
@@ -59,7 +60,8 @@ def leave_one_site_out(sites: SiteEffects, prior: HierarchyPrior) -> Table:
     error = found.std_error
     rows.append(("sum", found.elpd, error if np.isfinite(error) else None))
     note = "Log density of each site's estimate given the other sites, its own effect integrated out."
-    return Table("Leave one site out", ("site", "log_density", "std_error"), tuple(rows), (note,))
+    support = (*sites.support, _all_sites(sites))
+    return Table("Leave one site out", ("site", "log_density", "std_error"), tuple(rows), (note,), support)
 
 
 def prior_sensitivity(sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequence[float] = (0.8, 1.25)) -> Table:
@@ -96,7 +98,7 @@ def prior_sensitivity(sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequ
             rows.append((scaled, float(power), *(x if np.isfinite(x) else None for x in numbers)))
     columns = ("scaled", "power", "average_effect", "average_effect_sd", "between_site_sd", "between_site_sd_sd")
     note = "Powers act on the prior densities of the average and of the between-site sd, or on each site's likelihood."
-    return Table("Sensitivity to the priors", columns, tuple(rows), (note,))
+    return Table("Sensitivity to the priors", columns, tuple(rows), (note,), (_all_sites(sites),) * len(rows))
 
 
 def one_more_site(
@@ -150,7 +152,7 @@ def one_more_site(
         f"Success: the average effect lies {direction} {threshold:g} with probability {probability_needed:g} or "
         "more. An extreme estimate also raises the between-site sd, so more extreme need not mean more certain."
     )
-    return Table("One more site", ("quantity", "value"), tuple(rows), (note,))
+    return Table("One more site", ("quantity", "value"), tuple(rows), (note,), (_all_sites(sites),) * len(rows))
 
 
 def heavy_tailed_sites(
@@ -207,7 +209,14 @@ def heavy_tailed_sites(
     shown = tuple(tuple(_finite(x) for x in row) for row in rows)
     columns = ("quantity", "mean", "sd", "probability_below", *(f"quantile_{q:g}" for q in quantiles), "log_density")
     note = f"Site effects follow a Student-t with {df:g} df; probabilities are of lying below {threshold:g}."
-    return Table("Heavy-tailed site effects", columns, shown, (note,))
+    whole = _all_sites(sites)
+    support = (whole, *sites.support, *((whole,) * (len(shown) - 1 - sites.n)))
+    return Table("Heavy-tailed site effects", columns, shown, (note,), support)
+
+
+def _all_sites(sites: SiteEffects) -> tuple[Cell, ...]:
+    """Return the counts behind all sites: what they give away together."""
+    return tuple(cell for cells in sites.support for cell in cells)
 
 
 def _finite(value: object) -> object:

@@ -53,17 +53,22 @@ def neyman(y: FloatArray, treated: BoolArray) -> MeanDifference:
     return MeanDifference(means[0] - means[1], influence, df)
 
 
-def stratified(y: FloatArray, treated: BoolArray, stratum: IntArray) -> MeanDifference:
+def stratified(
+    y: FloatArray, treated: BoolArray, stratum: IntArray, *, sizes: FloatArray | None = None
+) -> MeanDifference:
     """Return the size-weighted mean of the differences within strata, Neyman variance in each.
 
+    `sizes` gives the weight of each stratum by its code; by default the units given here count.
     df are units minus twice the strata. Each arm needs two units in every stratum.
     """
     influence = np.zeros_like(y)
     value = 0.0
     codes = np.unique(stratum)
+    weight = np.bincount(stratum).astype(float) if sizes is None else sizes
+    total = weight[codes].sum()
     for code in codes:
         member = stratum == code
-        share = member.sum() / y.shape[0]
+        share = weight[code] / total
         part = neyman(y[member], treated[member])
         value += share * part.value
         influence[member] = share * part.influence

@@ -46,7 +46,12 @@ class CriticalValue:
 
 
 def sup_t_critical(
-    covariance: ArrayLike, *, rng: np.random.Generator, level: float = 0.95, n_draws: int = 25_000
+    covariance: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    n_draws: int = 25_000,
+    df: float = np.inf,
 ) -> CriticalValue:
     """Return the critical value of a band that covers all terms at once, from their joint covariance.
 
@@ -59,6 +64,9 @@ def sup_t_critical(
         Simultaneous coverage.
     n_draws : int
         Gaussian draws. Given the data, a Gaussian multiplier bootstrap of the influence functions is exactly this.
+    df : float
+        Degrees of freedom of the standard errors; with finite ones the draws are of a multivariate t with one common
+        scale, so that the band of a single term is its t interval.
 
     Returns
     -------
@@ -99,6 +107,8 @@ def sup_t_critical(
         size = min(step, n_draws - begin)
         draw = rng.standard_normal((size, root.shape[1])) @ root.T
         largest[begin : begin + size] = np.abs(draw, out=draw).max(axis=1)
+    if np.isfinite(df):
+        largest /= np.sqrt(rng.chisquare(df, size=n_draws) / df)
     return _critical(largest, level, std_error, exact=False)
 
 

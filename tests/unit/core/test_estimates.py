@@ -255,13 +255,14 @@ def test_joint_test_is_chi_square_without_finite_df() -> None:
     assert row.p_value == pytest.approx(stats.chi2.sf(statistic, 2), rel=1e-10)
 
 
-def test_joint_test_is_f_with_the_smallest_df() -> None:
+def test_joint_test_is_hotellings_with_the_smallest_df() -> None:
     answer = correlated()
     row = answer.joint_test()[0]
-    statistic = float(answer.values @ np.linalg.inv(answer.covariance) @ answer.values) / 3
+    # T squared on 7.5 df is F on (3, 7.5 - 3 + 1) after this factor (Hotelling 1931).
+    statistic = float(answer.values @ np.linalg.inv(answer.covariance) @ answer.values) * 5.5 / (7.5 * 3)
     assert row.statistic == pytest.approx(statistic, rel=1e-9)
-    assert (row.df, row.df2) == (3.0, 7.5)
-    assert row.p_value == pytest.approx(stats.f.sf(statistic, 3, 7.5), rel=1e-9)
+    assert (row.df, row.df2) == (3.0, 5.5)
+    assert row.p_value == pytest.approx(stats.f.sf(statistic, 3, 5.5), rel=1e-9)
 
 
 def test_joint_test_of_a_redundant_row_counts_it_once() -> None:
@@ -315,7 +316,7 @@ def test_band_holds_between_pointwise_and_bonferroni_and_nests() -> None:
     low, high = answer.intervals()
     wide_low, wide_high = banded.intervals(0.99)
     band_low, band_high = banded.intervals()
-    z, bonferroni = stats.norm.ppf(0.975), stats.norm.ppf(1 - 0.025 / 3)
+    z, bonferroni = stats.t.ppf(0.975, 7.5), stats.t.ppf(1 - 0.025 / 3, 7.5)
     assert banded.band is not None
     assert z < banded.band.critical < bonferroni + 0.03  # Monte Carlo error of 20,000 draws is about 0.01.
     assert np.all(wide_low < band_low)

@@ -45,7 +45,8 @@ def test_an_arm_called_all_is_an_arm_like_others_or_is_refused() -> None:
     try:
         trial = gbv.Trial(frame, outcome="y", arm="arm", control="b")
     except DataError as error:
-        assert "'all'" in str(error)
+        told = str(error)
+        assert "'all'" in told
         return
     flow = trial.flow()
     assert flow.arms() == ("b", "all")

@@ -234,7 +234,7 @@ def test_types_that_are_not_numbers_are_named_with_their_rows() -> None:
     day = pd.Timestamp("2020-01-01")
     for values in ([day] * 4, ["1"] * 4, [1j] * 4, [pd.Timedelta(1)] * 4, pd.Categorical(["a"] * 4)):
         frame = pd.DataFrame({"told": values, "arm": ["u", "u", "n", "n"]})
-        with pytest.raises(DataError, match="'told'.*4 rows"):
+        with pytest.raises(DataError, match=r"'told'.*4 rows"):
             gbv.Trial(frame, outcome="told", arm="arm", control="u")
 
 

@@ -167,7 +167,8 @@ def test_a_panel_is_made_or_an_error_of_ours_is_raised(frame: pd.DataFrame, role
     try:
         panel = gbv.Panel(frame, outcome="y", time="t", cohort="g", **roles)
     except GbvevalError as error:
-        assert PLACE not in str(error)
+        told = str(error)
+        assert PLACE not in told
         return
     repr(panel)
     assert panel.flow().count("in the panel") == panel.n_units

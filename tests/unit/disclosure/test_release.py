@@ -232,6 +232,25 @@ def test_the_size_of_a_small_arm_does_not_follow_from_the_row_and_the_flow() -> 
         assert flow["assessed", "all"] is None
 
 
+def test_the_size_of_a_small_arm_does_not_follow_from_a_rate_in_a_check() -> None:
+    # One of 175 is missing, and 20 % of the small arm: it has five people.
+    y = [None, *(float(i % 2) for i in range(174))]
+    frame = {"y": y, "arm": ["a"] * 5 + ["b"] * 80 + ["c"] * 90}
+    data = gbv.Trial(frame, outcome="y", arm="arm", control="b")
+    released = gbv.release([gbv.DifferenceInMeans().estimate(data), data.flow()])
+    assert any(r.hidden for r in only(released).rows)
+    assert "20.0%" not in released.to_json()
+
+
+def test_the_digest_of_a_small_study_is_not_a_key_to_its_answers() -> None:
+    # Fourteen answers of yes or no are 16,384 studies: who knows the allocation tries them all in seconds.
+    answers = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+    data = gbv.Trial({"y": answers, "arm": ["u", "n"] * 7}, outcome="y", arm="arm", control="u")
+    released = gbv.release(gbv.DifferenceInMeans().estimate(data))
+    assert only(released).rows[0].hidden
+    assert data.digest not in released.to_json()
+
+
 def test_an_arm_called_all_is_protected_like_others() -> None:
     frame = {"y": np.arange(35.0), "arm": ["all"] * 5 + ["b"] * 30}
     try:

@@ -275,7 +275,7 @@ def _cell_terms(data: Panel, fit: GroupTimeFit, clusters: IntArray | None) -> tu
                 (float(fit.att[i]), float(errors[i])),
                 fit.reason[i],
                 n_units=int(fit.n_treated[i] + fit.n_control[i]),
-                n_clusters=None if clusters is None else int(np.unique(clusters).size),
+                n_clusters=None if clusters is None else _clusters_used(fit, clusters),
                 support=sizes,
                 extra=(
                     ("cohort", float(fit.group[i])),
@@ -285,6 +285,11 @@ def _cell_terms(data: Panel, fit: GroupTimeFit, clusters: IntArray | None) -> tu
             )
         )
     return tuple(rows)
+
+
+def _clusters_used(fit: GroupTimeFit, clusters: IntArray) -> int:
+    """Return the clusters of the units that take part; those always treated do not."""
+    return int(np.unique(clusters[fit.linear.row]).size)
 
 
 def _cohort_sizes(fit: GroupTimeFit) -> dict[float, int]:
@@ -456,7 +461,7 @@ def _checks(data: Panel, used: _Arrays, fit: GroupTimeFit, clusters: IntArray | 
     if small and data.unit is not None:
         text = f"cohorts with few units (size): {', '.join(small)}; their own standard errors are not to be relied on."
         found.append(Check("small cohorts", "warn", text))
-    n_independent = fit.n_units if clusters is None else int(np.unique(clusters).size)
+    n_independent = fit.n_units if clusters is None else _clusters_used(fit, clusters)
     if n_independent < 40:
         text = f"{n_independent} independent units or clusters; influence-function standard errors need more."
         found.append(Check("few clusters", "warn", text))

@@ -54,7 +54,7 @@ class DifferenceInMeans:
     ======================  =============================================  ==========================
 
     With several arms each is compared with control; with several outcomes each is a row. The joint covariance covers
-    all rows, so any contrast of arms or outcomes can be had with `Estimates.contrast`.
+    all rows, so any contrast of arms or outcomes can be had with `Estimates.contrast` (by outcome and term).
 
     Notes
     -----
@@ -108,7 +108,9 @@ class DifferenceInMeans:
         for outcome, name in enumerate(data.outcome_names):
             for arm in range(1, len(data.arms)):
                 used = data.observed(outcome) & np.isin(data.arm, (0, arm))
-                used, note = _complete_pairs(data, used, arm)
+                used, note = _positive_weights(data, used, name)
+                checks += note
+                used, note = _complete_pairs(data, used, arm, name)
                 checks += note
                 lonely(data, used, arm)
                 found = fit(data, outcome, arm, used)
@@ -124,10 +126,10 @@ class DifferenceInMeans:
                         estimand=contrast,
                         n_units=int(used.sum()),
                         n_clusters=clusters,
-                        support=arm_support(data, outcome, (0, arm)),
+                        support=arm_support(data, outcome, used, (0, arm)),
                     )
                 )
-        return assemble(self, data, rows, method=method, checks=checks)
+        return assemble(self, data, rows, method=method, checks=checks, blocks=_blocks(data))
 
     def estimate_batch(self, batch: ClusterBatch) -> BatchEstimates:
         """Return what `estimate` returns, for many simulated cluster trials, from their cluster totals.
@@ -157,7 +159,7 @@ def _choose(data: Trial) -> tuple[Fit, Method, Callable[[Trial, BoolArray, int],
         std_error=std_error,
         small_sample=small,
         reference=reference,
-        inference_for="the participants of the trial (conservative) or a superpopulation of them",
+        inference_for=f"the participants of the trial (conservative) or a superpopulation of {_independent(data)}",
         assumptions=(
             "arms were assigned at random as declared",
             "one unit's assignment does not change another's outcome",
@@ -168,7 +170,36 @@ def _choose(data: Trial) -> tuple[Fit, Method, Callable[[Trial, BoolArray, int],
     return fit, method, _SIZE_CHECKS[roles]
 
 
-def _complete_pairs(data: Trial, used: BoolArray, arm: int) -> tuple[BoolArray, list[Check]]:
+def _independent(data: Trial) -> str:
+    """Return what was assigned independently."""
+    if data.pair is not None:
+        return "pairs of clusters" if data.cluster is not None else "pairs"
+    return "clusters" if data.cluster is not None else "units"
+
+
+def _positive_weights(data: Trial, used: BoolArray, name: str) -> tuple[BoolArray, list[Check]]:
+    """Leave out units of weight zero, who take no part, and say how many."""
+    if data.weight is None:
+        return used, []
+    keep = used & (data.weight > 0)
+    lost = int(used.sum() - keep.sum())
+    if lost == 0:
+        return keep, []
+    return keep, [Check(f"weights {name}", "info", f"{lost} units have weight zero and take no part.")]
+
+
+def _blocks(data: Trial) -> NDArray[np.intp] | None:
+    """Return which variance each independent unit belongs to: its arm (in its stratum); None for pairs and weights."""
+    if data.pair is not None or data.weight is not None:
+        return None
+    if data.cluster is not None:
+        arm_of = np.zeros(data.cluster.count, dtype=np.intp)
+        arm_of[data.cluster.codes] = data.arm
+        return arm_of
+    return data.arm if data.stratum is None else data.stratum.codes * len(data.arms) + data.arm
+
+
+def _complete_pairs(data: Trial, used: BoolArray, arm: int, name: str) -> tuple[BoolArray, list[Check]]:
     """Leave out pairs in which an outcome is missing on one side, and say how many."""
     if data.pair is None:
         return used, []
@@ -182,7 +213,7 @@ def _complete_pairs(data: Trial, used: BoolArray, arm: int) -> tuple[BoolArray, 
     text = (
         f"{lost} of {data.pair.count} pairs have no outcome on one side; they are left out ({left_out} observed units)."
     )
-    return keep, [Check("complete pairs", "warn", text)]
+    return keep, [Check(f"complete pairs {name}", "warn", text)]
 
 
 def _simple(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
@@ -199,7 +230,6 @@ def _spread(influence: FloatArray, used: BoolArray) -> FloatArray:
 
 def _weighted(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
     assert data.weight is not None
-    used = used & (data.weight > 0)
     weights = data.weight[used]
     design = (data.arm[used] == arm).astype(float)[:, None]
     y = data.outcomes[used, outcome]
@@ -210,7 +240,9 @@ def _weighted(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDiffe
 
 def _stratified(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
     assert data.stratum is not None
-    found = stratified(data.outcomes[used, outcome], data.arm[used] == arm, data.stratum.codes[used])
+    # Strata count with all their units, in whichever arm, so that every arm is compared over the same people.
+    sizes = group_sizes(data.stratum.codes[data.observed(outcome)], data.stratum.count)
+    found = stratified(data.outcomes[used, outcome], data.arm[used] == arm, data.stratum.codes[used], sizes=sizes)
     return MeanDifference(found.value, _spread(found.influence, used), found.df)
 
 

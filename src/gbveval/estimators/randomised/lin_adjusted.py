@@ -1,4 +1,4 @@
-"""`LinAdjusted`: regression adjustment that cannot hurt, with every covariate interacted with the arm."""
+"""`LinAdjusted`: regression adjustment with every covariate interacted with the arm."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class LinAdjusted:
     """Difference between two arms, adjusted for covariates by Lin's regression.
 
     Regresses the outcome on the arm, the covariates centred at their mean, and all products of the two. The
-    coefficient of the arm estimates the average effect of being assigned and is asymptotically never less precise than
-    the difference in means.
+    coefficient of the arm estimates the average effect of being assigned. When units are assigned one by one it is
+    asymptotically never less precise than the difference in means; when clusters are assigned it can be.
 
     Parameters
     ----------
@@ -133,6 +133,8 @@ def _fit(data: Trial, outcome: int, kind: str) -> tuple[list[Row], list[Check]]:
     kept, dropped = column_names(names, fit.basis)
     _check_size(data, used, fit)
     checks = []
+    checks += _borrowed_slopes(dropped, kept, data.arms[1])
+    dropped = [name for name in dropped if not any(name in check.message for check in checks)]
     if dropped:
         text = f"collinear columns were dropped and change nothing: {', '.join(dropped)}."
         checks.append(Check("rank", "warn", text))
@@ -142,7 +144,7 @@ def _fit(data: Trial, outcome: int, kind: str) -> tuple[list[Row], list[Check]]:
     nuisance = Estimand("nuisance", "mean_difference", "participant_average", "conditional")
     order = [kept.index(names[0]), *(i for i, label in enumerate(kept) if label != names[0])]
     clusters = None if data.cluster is None else int(np.unique(data.cluster.codes[used]).size)
-    support = arm_support(data, outcome, (0, 1))
+    support = arm_support(data, outcome, used, (0, 1))
     rows = [
         Row(
             term=f"{data.arms[1]} vs {data.arms[0]}" if position == 0 else kept[i],
@@ -168,6 +170,21 @@ def lin_design(
     design = np.column_stack([treated, centred, treated[:, None] * centred])
     labels = (arm, *(f"{name} (centred)" for name in names), *(f"{arm} x {name} (centred)" for name in names))
     return design, labels
+
+
+def _borrowed_slopes(dropped: list[str], kept: list[str], arm: str) -> list[Check]:
+    """Name covariates that do not vary in one arm: the slope there is then taken from the other."""
+    prefix = f"{arm} x "
+    found = [name for name in dropped if name.startswith(prefix) and name.removeprefix(prefix) in kept]
+    return [
+        Check(
+            "slopes",
+            "warn",
+            f"{name} cannot be estimated, since the covariate hardly varies in one arm; its slope is taken from the "
+            "other arm, which is an assumption. Leave the covariate out to avoid it.",
+        )
+        for name in found
+    ]
 
 
 def _check_arm(treated: FloatArray, covariates: FloatArray, arms: tuple[str, ...]) -> None:
