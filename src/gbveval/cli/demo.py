@@ -13,6 +13,8 @@ from gbveval.datasets.pilot import CONTROL, PilotRollout, PilotSurvey, PilotTria
 from gbveval.datasets.real import castle_doctrine
 from gbveval.reporting.report import ReportFiles, Section, write_report
 
+# A study keeps its key secret; the demo's data are made up or public, so its key may be read.
+STUDY_KEY = "gbveval demo"
 Progress = Callable[[str], None]
 MADE_UP = "The data of this section are made up, with a known truth; nobody in them exists."
 
@@ -59,7 +61,7 @@ def _planned(progress: Progress, seed: int) -> Section:
     curve = gbv.power_curve(plan, effects=(-0.02, -0.04, -0.056, -0.08))
     return Section(
         "What was planned",
-        gbv.release([curve, _brief(simulated.to_table())]),
+        gbv.release([curve, _brief(simulated.to_table())], gbv.Policy(study_key=STUDY_KEY)),
         "Sixty schools an arm over ten sites, with about 36 students followed up in each; past-year harassment of "
         "32 % in control; an intracluster correlation of .01 on the observed (0/1) scale. The formula and the "
         "simulation, which runs the same estimator that is used below, check each other.",
@@ -89,12 +91,15 @@ def _trial(rng: np.random.Generator, progress: Progress) -> list[Section]:
     return [
         Section(
             "Effect of bystander training",
-            gbv.release([difference, adjusted, trial.flow()]),
+            gbv.release([difference, adjusted, trial.flow()], gbv.Policy(study_key=STUDY_KEY)),
             (MADE_UP, "The true effect is a difference of -5.6 percentage points in past-year online harassment."),
         ),
         Section(
             "Ten sites together",
-            gbv.release([pooled, gbv.leave_one_site_out(sites, prior), gbv.prior_sensitivity(sites, prior)]),
+            gbv.release(
+                [pooled, gbv.leave_one_site_out(sites, prior), gbv.prior_sensitivity(sites, prior)],
+                gbv.Policy(study_key=STUDY_KEY),
+            ),
             (
                 f"{MADE_UP} Each site is estimated with its own schools, and the estimates are pooled in part. Sites "
                 "are shown under codes.",
@@ -125,7 +130,7 @@ def _rollout(rng: np.random.Generator, progress: Progress) -> Section:
     study = effects.aggregate("event_time").with_band()
     return Section(
         "Rollout of a prompt to reconsider",
-        gbv.release([study, effects.aggregate("pretest"), panel.flow()]),
+        gbv.release([study, effects.aggregate("pretest"), panel.flow()], gbv.Policy(study_key=STUDY_KEY)),
         (
             MADE_UP,
             "Two waves of communities get the prompt, a third never does. The true effect builds up to three "
@@ -149,7 +154,7 @@ def _survey(rng: np.random.Generator, progress: Progress) -> Section:
     by_gender = gbv.Prevalence(by="gender").estimate(survey)
     return Section(
         "Who is at risk, and what protects",
-        gbv.release([by_gender, factors.estimate(survey)]),
+        gbv.release([by_gender, factors.estimate(survey)], gbv.Policy(study_key=STUDY_KEY)),
         (
             MADE_UP,
             "Prevalence of online harassment in the past 12 months among people aged 16 to 29, and factors "
@@ -164,7 +169,7 @@ def _castle(progress: Progress) -> Section:
     panel = castle_doctrine()
     effects = gbv.CallawaySantAnna(control="never_treated").estimate(panel)
     study = effects.aggregate("event_time", min_event_time=-5, max_event_time=3)
-    policy = gbv.Policy().override(
+    policy = gbv.Policy(study_key=STUDY_KEY).override(
         reason="The units are US states and their homicide rates are public record; no respondent is in these data.",
         enforce=False,
     )

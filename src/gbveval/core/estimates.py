@@ -320,7 +320,7 @@ class Estimates:
 
     def intervals(self, level: float | None = None) -> tuple[FloatArray, FloatArray]:
         """Return lower and upper limits on the link scale, NaN where undefined."""
-        asked = self.level if level is None else check_level(level)
+        asked = self.level if level is None else self._level(level)
         if self.posterior is not None:
             limits = self.posterior.quantiles([(1.0 - asked) / 2.0, (1.0 + asked) / 2.0])
             return limits[0], limits[1]
@@ -463,8 +463,15 @@ class Estimates:
 
     def at_level(self, level: float) -> Estimates:
         """Return the same estimates with intervals at another level."""
-        changed = replace(self, level=check_level(level))
+        changed = replace(self, level=self._level(level))
         return changed if self.band is None else replace(changed, band=self._band_at(level))
+
+    @staticmethod
+    def _level(level: float) -> float:
+        try:
+            return check_level(level)
+        except (TypeError, ValueError) as error:
+            raise DesignError(str(error)) from error
 
     def _band_at(self, level: float) -> Band:
         """Return the band at another level, from the same draws."""
@@ -547,18 +554,19 @@ class Estimates:
         w = np.zeros(len(self.terms))
         w[chosen] = list(weights.values())
         used = np.asarray(chosen)
+        first = self.terms[chosen[0]]
+        estimand = first.estimand
         if links == {"logit"}:
-            raise DesignError(
-                "A sum of log odds is not a proportion. Compare proportions by an estimator that gives their "
-                "difference or ratio."
-            )
+            if abs(sum(weights.values())) > 1e-12:
+                raise DesignError("A sum of log odds is no proportion; weights that add to zero give an odds ratio.")
+            estimand = Estimand("association", "odds_ratio", first.estimand.population, first.estimand.scale)
         value = float(w[used] @ self.values[used])
         variance = float(w[used] @ self.covariance[np.ix_(used, used)] @ w[used])
         defined = np.isfinite(value) and np.isfinite(variance) and variance > 0
-        first = self.terms[chosen[0]]
         row = replace(
             first,
             term=name,
+            estimand=estimand,
             value=value if np.isfinite(value) else None,
             std_error=float(np.sqrt(variance)) if defined else None,
             df=self._contrast_df(used, w[used]),
@@ -668,7 +676,11 @@ class Estimates:
         return self
 
     def to_json(self) -> str:
-        """Return the result as JSON: terms, covariance, posterior, checks, digests; no influence functions."""
+        """Return the result as JSON: terms, covariance, posterior, checks, digests; no influence functions.
+
+        This is an analyst's file. It holds the counts behind each row, small ones too; what leaves goes through
+        `release`.
+        """
         from gbveval.core.serialise import to_json
 
         return to_json(self)

@@ -1,4 +1,4 @@
-"""Results to JSON and back: everything a reader may have, and never an influence function."""
+"""Results to JSON and back, for the analyst: never an influence function, but counts that only `release` may judge."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Panel(Checked):
     cluster : str, optional
         Clusters of units, for standard errors. Constant within a unit.
     weight : str, optional
-        Sampling weight, zero or more. A panel's estimators use the weight of the unit's earlier period.
+        Sampling weight, zero or more; estimators that follow units need one weight a unit.
 
     Raises
     ------

@@ -229,7 +229,13 @@ def _control_first(reader: Reader, arms: Labels, column: str, control: str) -> L
         return arms
     if "all" in arms.levels:
         reader.problem(f"An arm of column {column!r} is called 'all', the word for all arms together; rename it.")
-    shown = ", ".join(repr(level) for level in arms.levels)
+    counts = np.bincount(arms.codes[arms.codes >= 0], minlength=arms.count)
+    # A label that stands once may be somebody's name.
+    shown = (
+        ", ".join(repr(level) for level in arms.levels)
+        if counts.min() > 1
+        else f"{arms.count} labels, some of them once"
+    )
     if control not in arms.levels:
         reader.problem(f"The control arm {control!r} is not among the labels of column {column!r}: {shown}.")
         return arms

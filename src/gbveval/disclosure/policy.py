@@ -44,6 +44,10 @@ class Policy:
         Show the names of sites rather than codes. Needs `override_reason`.
     enforce : bool
         False shows every number. Needs `override_reason`.
+    study_key : str, optional
+        A secret of the study. With it released results carry a keyed digest of their data, by which the study can prove
+        later which data they came from. Without it they carry none: a plain digest lets a reader confirm a guess of the
+        data, and small data can be guessed outright.
     override_reason : str, optional
         Why this policy departs from the usual one; printed by `describe`, and so in the footer of the report.
 
@@ -74,6 +78,7 @@ class Policy:
     identify_sites: bool = False
     enforce: bool = True
     override_reason: str | None = None
+    study_key: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_count("min_n", self.min_n, _SMALLEST_THRESHOLD, None)
@@ -179,8 +184,8 @@ class Policy:
             f"Nor is a number of respondents with the outcome, or without it, below {self.event_threshold}; "
             "zero is treated like any other small number. "
             "Some larger numbers are hidden too, so that a reader who "
-            f"{known} can confine no hidden number to an interval narrower than {self.protection_width}. "
-            "A hidden number is not zero: it is not shown."
+            f"{known} can confine no hidden number to an interval narrower than {self.protection_width} within one "
+            "table. A hidden number is not zero: it is not shown."
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,19 +72,24 @@ def release(
     'y by arm: suppressed 1 cell primarily, 3 to protect it'
     """
     rules = Policy() if policy is None else policy
-    items = (results,) if isinstance(results, (Estimates, Table, CountTable, Flow)) else tuple(results)
+    if isinstance(results, (Estimates, Table, CountTable, Flow)):
+        items: tuple[Any, ...] = (results,)
+    elif isinstance(results, (list, tuple)):
+        items = tuple(results)
+    else:
+        items = (results,)
     for item in items:
         if not isinstance(item, (Estimates, Table, CountTable, Flow)):
             raise DisclosureError(
                 f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow."
             )
     _refuse_failed([item for item in items if isinstance(item, Estimates)])
-    hidden, notes = _protect([item for item in items if isinstance(item, Estimates)], rules)
+    hidden, notes = _protect(items, rules)
     names = dict(site_names or {}) if rules.identify_sites else {}
     done: list[ReleasedEstimates | ReleasedTable] = []
     for item in items:
         if isinstance(item, Estimates):
-            done.append(_estimates(item, hidden, names))
+            done.append(_estimates(item, hidden, names, rules))
         elif isinstance(item, CountTable):
             table, note = _counts(item, rules)
             done.append(table)
@@ -90,8 +97,7 @@ def release(
         elif isinstance(item, Flow):
             done.append(_flow(item, rules))
         else:
-            rows = tuple(tuple(_finite(value) for value in row) for row in item.rows)
-            done.append(ReleasedTable(item.title, item.columns, rows, item.notes))
+            done.append(_table(item, hidden))
     key = _released._KEY
     return Released(key, items=tuple(done), policy=rules.describe(), suppressed=tuple(notes))
 
@@ -107,25 +113,60 @@ def _refuse_failed(results: Sequence[Estimates]) -> None:
             )
 
 
-def _protect(results: Sequence[Estimates], policy: Policy) -> tuple[HiddenCells, list[str]]:
-    """Return the hidden groups of every table behind the estimates, and what was hidden in words."""
+def _supports(item: Item) -> list[tuple[str, Cell]]:
+    """Return the counts behind an item, each with the name of its table."""
+    if isinstance(item, Estimates):
+        return [(_table_of(cell, row), cell) for row in item.terms for cell in row.support]
+    if isinstance(item, Table):
+        return [(cell.table or item.title, cell) for cells in item.support for cell in cells]
+    return []
+
+
+def _protect(items: Sequence[Item], policy: Policy) -> tuple[HiddenCells, list[str]]:
+    """Return the hidden groups of every table behind the results, and what was hidden in words."""
     tables: dict[str, dict[str, Cell]] = {}
-    for result in results:
-        for row in result.terms:
-            for cell in row.support:
-                known = tables.setdefault(_table_of(cell, row), {}).setdefault(cell.label, cell)
-                if (known.n, known.events) != (cell.n, cell.events):
-                    raise DisclosureError(
-                        f"Two results count the group {cell.label!r} of {_table_of(cell, row)!r} differently; their "
-                        "difference would show a few people. Release results on the same respondents together, and "
-                        "others under a policy of their own."
-                    )
+    for item in items:
+        for name, cell in _supports(item):
+            known = tables.setdefault(name, {}).setdefault(cell.label, cell)
+            if (known.n, known.events) != (cell.n, cell.events):
+                raise DisclosureError(
+                    f"Two results count the group {cell.label!r} of {name!r} differently; their "
+                    "difference could show a few people. Release results on the same respondents together, and "
+                    "those on others in a call of their own."
+                )
     hidden: HiddenCells = {}
     notes = []
     for name, cells in tables.items():
         hidden[name], note = _hidden_groups(list(cells.values()), policy)
         notes.append(f"{name}: {note}")
+    _refuse_linked([name for name in tables if hidden[name]], list(tables))
+    unjudged = sum(
+        not row.support and row.estimand.population == "sites"
+        for item in items
+        if isinstance(item, Estimates)
+        for row in item.terms
+    )
+    if unjudged:
+        notes.append(f"{unjudged} rows come from site estimates without counts, so they could not be judged")
     return hidden, notes
+
+
+def _refuse_linked(hidden: Sequence[str], tables: Sequence[str]) -> None:
+    """Refuse a table that refines another one when either hides a number: the one would give the other away."""
+    for name in hidden:
+        for other in tables:
+            mine, theirs = _parts(name), _parts(other)
+            if mine[0] == theirs[0] and mine[1] and theirs[1] and (mine[1] < theirs[1] or theirs[1] < mine[1]):
+                raise DisclosureError(
+                    f"The tables {name!r} and {other!r} break the same people down, and a number is hidden in one of "
+                    "them; the other would give it away. Release only one of the two."
+                )
+
+
+def _parts(name: str) -> tuple[str, frozenset[str]]:
+    """Return what a table counts and the categories it counts by."""
+    what, _, by = name.partition(" by ")
+    return what, frozenset(part for part in by.replace(" x ", " and ").split(" and ") if part)
 
 
 def _table_of(cell: Cell, row: Term) -> str:
@@ -161,13 +202,16 @@ def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str
     return shut, table.audit.sentence()
 
 
-def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str]) -> ReleasedEstimates:
+def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str], policy: Policy) -> ReleasedEstimates:
     keep = [i for i, row in enumerate(result.terms) if row.estimand.effect != "nuisance"]
     records = result.records()
     rows = []
     for i in keep:
         term = result.terms[i]
         shut = any(cell.label in hidden.get(_table_of(cell, term), ()) for cell in term.support)
+        # An estimator that forgot its counts is not trusted; pooled site estimates may have none, and that is said.
+        unknown = not term.support and term.estimand.population != "sites" and policy.enforce
+        shut = shut or unknown
         # JSON knows no infinity: the df of a normal reference are absent, and the method says "normal".
         record = {key: _finite(value) for key, value in records[i].items()}
         for code, name in names.items():
@@ -177,7 +221,7 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str])
             record = {key: None if _is_number(key, value) else value for key, value in record.items()}
             # Why a hidden number is undefined can say what it is, such as a share of 0 or 100 %.
             record["reason"] = ""
-            note = "not shown, to protect a small group"
+            note = "not shown: the counts behind it are unknown" if unknown else "not shown, to protect a small group"
         rows.append(ReleasedRow(tuple(record.items()), shut, note))
     kept = [result.terms[i] for i in keep]
     origin = result.provenance
@@ -188,15 +232,32 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str])
         link=kept[0].estimand.link if kept else "identity",
         rows=tuple(rows),
         method=result.method.sentences(),
-        checks=tuple((check.name, check.status, check.message) for check in result.checks),
+        checks=tuple((check.name, check.status, check.public or check.message) for check in result.checks),
         level=result.level,
         provenance=(
-            ("data_digest", origin.data_digest),
+            ("data_digest", _keyed(origin.data_digest, policy)),
             ("options", dict(origin.options)),
-            ("seed", origin.seed),
+            ("seed", None if origin.seed_derived else origin.seed),
             ("versions", dict(origin.versions)),
         ),
     )
+
+
+def _keyed(digest: str, policy: Policy) -> str:
+    """Return the digest keyed with the study's secret, or nothing: a plain one lets a reader confirm a guess."""
+    if policy.study_key is None or not digest:
+        return ""
+    return hmac.new(policy.study_key.encode(), digest.encode(), hashlib.sha256).hexdigest()
+
+
+def _table(item: Table, hidden: HiddenCells) -> ReleasedTable:
+    """Return a table with the numbers of its hidden rows blanked; what they all share is hidden with any of them."""
+    rows = []
+    for number, row in enumerate(item.rows):
+        cells = item.support[number] if item.support else ()
+        shut = any(cell.label in hidden.get(cell.table or item.title, ()) for cell in cells)
+        rows.append(tuple(None if shut and not isinstance(value, str) else _finite(value) for value in row))
+    return ReleasedTable(item.title, item.columns, tuple(rows), item.notes)
 
 
 def _finite(value: Any) -> Any:
@@ -255,7 +316,10 @@ def _flow(flow: Flow, policy: Policy) -> ReleasedTable:
     arms = flow.arms()
     # With a small arm hidden, the total less the others would be that arm: then the total and the smallest other go
     # too.
-    largest = {arm: max(row.n_units for row in flow.rows if row.arm == arm) for arm in arms}
+    # Those lost to follow-up may be few; those randomised, or analysed, may not.
+    largest = {
+        arm: min(row.n_units for row in flow.rows if row.arm == arm and row.stage != "missing outcome") for arm in arms
+    }
     small = [arm for arm in arms if largest[arm] < policy.min_n and policy.enforce]
     if small and len(small) < len(arms):
         small.append(min((arm for arm in arms if arm not in small), key=lambda arm: largest[arm]))

@@ -115,6 +115,8 @@ def missing_check(trial: Trial) -> tuple[Check, ...]:
                 status,
                 f"{name} is missing for {shown}; the comparison holds for those observed unless what is missing is "
                 "unrelated to the outcome.",
+                f"{name} is missing for some units (the participant flow counts them); the comparison holds for those "
+                "observed unless what is missing is unrelated to the outcome.",
             )
         )
     return tuple(found)

@@ -13,7 +13,7 @@ from gbveval.core.method import Cell, Check
 from gbveval.data._frame import Labels, plural
 from gbveval.data.survey import Survey
 from gbveval.factors._modified_poisson import fit_modified_poisson
-from gbveval.factors._rows import SurveyRow, category, clusters_in
+from gbveval.factors._rows import NO_ANSWER, SurveyRow, category, clusters_in
 from gbveval.factors.factor import Factor
 from gbveval.numerics.survey import Linearised, SampleDesign, mean
 
@@ -84,10 +84,15 @@ class Comparison:
     def cells(self, code: int, within: BoolArray, table: str) -> tuple[Cell, ...]:
         """Return the counts of a category and of the reference."""
         y = self.survey.outcomes[:, self.outcome]
+        counted = self.survey.weights() > 0
         found = []
         for each in (code, self.reference):
-            member = self.group(each, within)
+            member = self.group(each, within) & counted
             found.append(Cell(self.labels.levels[each], int(member.sum()), int(y[member].sum()), table))
+        # Whoever reads the total of the survey and these groups can work out those without an answer.
+        silent = self.survey.observed(self.outcome) & (self.labels.codes < 0) & counted
+        if silent.any():
+            found.append(Cell(NO_ANSWER, int(silent.sum()), int(y[silent].sum()), table))
         return tuple(found)
 
     def df(self, code: int, within: BoolArray) -> float:
@@ -329,7 +334,10 @@ def _fit_checks(column: str, dropped: tuple[str, ...], aside: tuple[str, ...], a
             f"{column}: {columns} has a side or category that says nothing about the ratio (the model is separated "
             "there); its respondents were set aside, which is the limit of the fit."
         )
-        found.append(Check(f"separation {column}", "warn", text))
+        public = (
+            f"{column}: respondents of whom the model can say nothing were set aside, which is the limit of the fit."
+        )
+        found.append(Check(f"separation {column}", "warn", text, public))
     if above_one:
         text = f"{column}: {above_one:,} respondents have a fitted risk above one, which a log link does not prevent."
         found.append(Check(f"fitted risk {column}", "warn", text))

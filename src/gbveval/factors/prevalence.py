@@ -167,7 +167,7 @@ def _outcome_rows(data: Survey, design: SampleDesign, outcome: int, domains: _Do
 
 def _cell(data: Survey, outcome: int, group: BoolArray, label: str, table: str) -> Cell:
     """Return the respondents of a group with the outcome observed, and how many have it."""
-    member = group & data.observed(outcome)
+    member = group & data.observed(outcome) & (data.weights() > 0)
     events = int(data.outcomes[member, outcome].sum()) if is_binary(data, outcome) else None
     return Cell(label, int(member.sum()), events, table)
 

@@ -242,13 +242,32 @@ def test_the_size_of_a_small_arm_does_not_follow_from_a_rate_in_a_check() -> Non
     assert "20.0%" not in released.to_json()
 
 
-def test_the_digest_of_a_small_study_is_not_a_key_to_its_answers() -> None:
+def test_the_digest_of_a_study_is_not_a_key_to_its_answers() -> None:
     # Fourteen answers of yes or no are 16,384 studies: who knows the allocation tries them all in seconds.
     answers = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0]
-    data = gbv.Trial({"y": answers, "arm": ["u", "n"] * 7}, outcome="y", arm="arm", control="u")
-    released = gbv.release(gbv.DifferenceInMeans().estimate(data))
-    assert only(released).rows[0].hidden
-    assert data.digest not in released.to_json()
+    small = gbv.Trial({"y": answers, "arm": ["u", "n"] * 7}, outcome="y", arm="arm", control="u")
+    # Of a large one somebody may know all answers but one, and try two.
+    for data in (small, trial((40, 80), (50, 80))):
+        answer = gbv.DifferenceInMeans().estimate(data)
+        assert data.digest not in gbv.release(answer).to_json()
+        keyed = [gbv.release(answer, gbv.Policy(study_key=key)).to_json() for key in ("one secret", "another secret")]
+        assert keyed[0] != keyed[1]
+        assert keyed[0] == gbv.release(answer, gbv.Policy(study_key="one secret")).to_json()
+        for text in keyed:
+            assert data.digest not in text
+            assert "secret" not in text
+
+
+def test_the_key_of_a_study_is_in_no_display() -> None:
+    policy = gbv.Policy(study_key="xyzzy-4711")
+    for text in (repr(policy), str(policy), policy.describe(), repr(gbv.release(Flow(()), policy))):
+        assert "xyzzy" not in text
+
+
+def test_a_row_whose_counts_are_unknown_is_not_shown() -> None:
+    shown = only(gbv.release(estimates(row("a"), row("b", Cell("x", 100, 50, "t"))))).rows
+    assert [r.hidden for r in shown] == [True, False]
+    assert all(shown[0][name] is None for name in NUMBERS)
 
 
 def test_an_arm_called_all_is_protected_like_others() -> None:

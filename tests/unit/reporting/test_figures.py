@@ -45,7 +45,8 @@ def released(*terms: Term, level: float = 0.95) -> ReleasedEstimates:
 
 
 def term(name: str, value: float | None = 0.5, std_error: float | None = 0.2, **more: Any) -> Term:
-    more = {"estimand": Estimand("ITT", "mean_difference"), "outcome": "y", **more}
+    enough = (Cell("everybody", 500, None, "enough people"),)
+    more = {"estimand": Estimand("ITT", "mean_difference"), "outcome": "y", "support": enough, **more}
     return Term(term=name, value=value, std_error=std_error, **more)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import re
 from html.parser import HTMLParser
@@ -77,6 +79,7 @@ def report(out: Path, *items: Any, **more: Any) -> tuple[Page, str, str, list[st
 
 def effect(name: str, *support: Cell, estimand: Estimand | None = None, **more: Any) -> Estimates:
     kind = estimand or Estimand("ITT", "risk_difference")
+    support = support or (Cell("everybody", 500, None, "enough people"),)
     more = {"value": -0.1234567, "std_error": 0.0345678, "df": 44.0, **more}
     rows = tuple(Term(term=t, estimand=kind, outcome="harassed", support=support, **more) for t in (name, "another"))
     return Estimates("method", rows, np.diag([0.0345678**2] * 2), METHOD)
@@ -167,12 +170,15 @@ def test_the_json_is_strict_and_repeats_the_release(tmp_path: Path) -> None:
 
 def test_the_page_says_policy_digest_seed_versions_and_method(tmp_path: Path) -> None:
     answer = gbv.DifferenceInMeans().estimate(trial())
-    page, _, _, _ = report(tmp_path, answer, title="Pilot", lead="What ten sites learned.")
+    section = gbv.Section("First", gbv.release(answer, gbv.Policy(study_key="a secret")), "Read this.")
+    files = gbv.write_report([section], out=tmp_path, title="Pilot", lead="What ten sites learned.")
+    page = Page(files.page.read_text(encoding="utf-8"))
+    keyed = hmac.new(b"a secret", answer.provenance.data_digest.encode(), hashlib.sha256).hexdigest()
     for text in (
         "Pilot",
         "What ten sites learned.",
         "Read this.",
-        answer.provenance.data_digest,
+        keyed,
         "numpy",
         "10 respondents",
     ):

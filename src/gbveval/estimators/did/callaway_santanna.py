@@ -27,6 +27,8 @@ CONTROLS: dict[str, Literal["never", "not_yet"]] = {"never_treated": "never", "n
 AVERAGES = ("simple", "event_time", "cohort", "calendar", "pretest")
 # Below this many units in a cohort the normal approximation of its own effects is not to be relied on.
 SMALL_COHORT = 10
+# The groups that all rows of a rollout share, so that a small cohort cannot be had from averages of others.
+COHORTS = "cohorts"
 
 
 @register("callaway_santanna")
@@ -118,7 +120,7 @@ class CallawaySantAnna:
         covariance = fit.covariance(clusters)
         errors = np.array([np.nan if row.std_error is None else row.std_error for row in rows])
         covariance = _mask(covariance, errors)
-        source = _Source(fit, clusters, data.outcome_name)
+        source = _Source(fit, clusters, data.outcome_name, _cohort_sizes(data, fit))
         influence = fit.influence if clusters is None else fit.linear.cluster_sums(clusters)
         return Estimates(
             estimator=self.name,
@@ -258,14 +260,16 @@ def _point(term: str, estimand: Estimand, outcome: str, numbers: tuple[float, fl
 
 def _cell_terms(data: Panel, fit: GroupTimeFit, clusters: IntArray | None) -> tuple[Term, ...]:
     errors = fit.std_errors(clusters)
+    cohorts = _cohort_sizes(data, fit)
+    # Repeated cross-sections count the rows of both periods.
+    halves = 1 if data.unit is not None else 2
     estimand = Estimand("group_time_ATT", "mean_difference", "treated")
     rows = []
     for i in range(fit.att.size):
+        cell = f"cohort {fit.group[i]:g}"
         sizes = (
-            Cell(
-                f"cohort {fit.group[i]:g}", int(fit.n_treated[i]), None, f"cohort {fit.group[i]:g} in {fit.time[i]:g}"
-            ),
-            Cell("comparison", int(fit.n_control[i]), None, f"cohort {fit.group[i]:g} in {fit.time[i]:g}"),
+            Cell(cell, cohorts[float(fit.group[i])], None, COHORTS),
+            Cell("comparison", int(fit.n_control[i]) // halves, None, f"comparison of {cell} in {fit.time[i]:g}"),
         )
         rows.append(
             _point(
@@ -292,9 +296,16 @@ def _clusters_used(fit: GroupTimeFit, clusters: IntArray) -> int:
     return int(np.unique(clusters[fit.linear.row]).size)
 
 
-def _cohort_sizes(fit: GroupTimeFit) -> dict[float, int]:
-    """Return units a cohort, from the cells (rows of both periods for repeated cross-sections)."""
-    return {float(g): int(fit.n_treated[fit.group == g].max()) for g in np.unique(fit.group)}
+def _cohort_sizes(data: Panel, fit: GroupTimeFit) -> dict[float, int]:
+    """Return units a cohort; for repeated cross-sections the fewest rows of a cohort in any period."""
+    if data.unit is not None:
+        return {float(g): int(fit.n_treated[fit.group == g].max()) for g in np.unique(fit.group)}
+    seen = ~np.isnan(data.outcome)
+    sizes = {}
+    for g in np.unique(fit.group):
+        counts = np.bincount(data.time[seen & (data.cohort == g)], minlength=data.periods.size)
+        sizes[float(g)] = int(counts[counts > 0].min())
+    return sizes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -304,6 +315,7 @@ class _Source:
     fit: GroupTimeFit
     clusters: IntArray | None
     outcome: str
+    sizes: Mapping[float, int]
 
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
         """Return averages of the group-time rows."""
@@ -372,20 +384,26 @@ class _Source:
         )
 
     def _support(self, by: str, label: float | None) -> tuple[Cell, ...]:
-        """Return the treated units behind an average."""
-        sizes = _cohort_sizes(self.fit)
-        member = np.isfinite(self.fit.att)
-        if label is None or by == "simple":
-            member &= self.fit.post
-        elif by == "event_time":
-            member &= np.isclose(self.fit.time - self.fit.group, label)
-        elif by == "cohort":
-            member &= self.fit.group == label
-        else:
-            member &= self.fit.post & (self.fit.time == label)
-        treated = sum(sizes[float(g)] for g in np.unique(self.fit.group[member]))
-        name = f"treated units, {by.replace('_', ' ')} {'overall' if label is None else f'{label:g}'}"
-        return (Cell("treated", treated, None, name),)
+        """Return the cohorts and the smallest comparison group behind an average."""
+        member = self._member(by, label)
+        name = f"comparison, {by.replace('_', ' ')} {'overall' if label is None else f'{label:g}'}"
+        cohorts = tuple(
+            Cell(f"cohort {g:g}", self.sizes[float(g)], None, COHORTS) for g in np.unique(self.fit.group[member])
+        )
+        if not member.any():
+            return cohorts
+        return (*cohorts, Cell("comparison", int(self.fit.n_control[member].min()), None, name))
+
+    def _member(self, by: str, label: float | None) -> NDArray[np.bool_]:
+        """Return which cells an average is over."""
+        event_time = self.fit.time - self.fit.group
+        chosen = {
+            "event_time": np.isclose(event_time, np.nan if label is None else label),
+            "cohort": self.fit.post & (self.fit.group == label),
+            "calendar": self.fit.post & (self.fit.time == label),
+        }
+        member = self.fit.post if label is None or by == "simple" else chosen[by]
+        return np.asarray(np.isfinite(self.fit.att) & member, dtype=bool)
 
     def _pretest(self, estimates: Estimates) -> Estimates:
         found = pretrend_test(self.fit, cluster=self.clusters)
@@ -400,6 +418,7 @@ class _Source:
             statistic=float(found.statistic) if np.isfinite(found.statistic) else None,
             p_value=float(found.p_value) if np.isfinite(found.p_value) else None,
             n_units=self.fit.n_units,
+            support=tuple(dict.fromkeys(cell for each in estimates.terms for cell in each.support)),
             reason=found.reason,
         )
         return replace(
@@ -456,11 +475,12 @@ def _checks(data: Panel, used: _Arrays, fit: GroupTimeFit, clusters: IntArray | 
             "later periods are not used."
         )
         found.append(Check("never treated", "info", text))
-    sizes = _cohort_sizes(fit)
+    sizes = _cohort_sizes(data, fit)
     small = [f"{g:g} ({n})" for g, n in sizes.items() if n < SMALL_COHORT]
     if small and data.unit is not None:
         text = f"cohorts with few units (size): {', '.join(small)}; their own standard errors are not to be relied on."
-        found.append(Check("small cohorts", "warn", text))
+        public = "some cohorts have few units; their own standard errors are not to be relied on."
+        found.append(Check("small cohorts", "warn", text, public))
     n_independent = fit.n_units if clusters is None else _clusters_used(fit, clusters)
     if n_independent < 40:
         text = f"{n_independent} independent units or clusters; influence-function standard errors need more."
@@ -471,7 +491,8 @@ def _checks(data: Panel, used: _Arrays, fit: GroupTimeFit, clusters: IntArray | 
             f"Wald test that all effects before treatment are zero: chi-square {before.statistic:.2f} on {before.df} "
             f"df, p = {before.p_value:.3f}. Passing it does not show parallel trends."
         )
-        found.append(Check("pre-trends", "warn" if before.p_value < 0.05 else "info", text))
+        public = "a joint test of the effects before treatment was made; `aggregate('pretest')` gives it."
+        found.append(Check("pre-trends", "warn" if before.p_value < 0.05 else "info", text, public))
     else:
         found.append(Check("pre-trends", "info", f"no joint test of pre-treatment effects: {before.reason}."))
     return tuple(found)

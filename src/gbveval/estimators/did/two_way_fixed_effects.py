@@ -93,7 +93,7 @@ class TwoWayFixedEffects:
             df=n_clusters - 1.0,
             n_units=int(np.unique(data.unit.codes[seen]).size),
             n_clusters=n_clusters,
-            support=(Cell("treated", _ever_treated(data, seen, treated), None, "units ever treated"),),
+            support=_support(data, seen),
             reason="the outcome does not vary, so there is no standard error" if flat else "",
         )
         return Estimates(
@@ -107,9 +107,17 @@ class TwoWayFixedEffects:
         )
 
 
-def _ever_treated(data: Panel, seen: NDArray[np.bool_], treated: FloatArray) -> int:
+def _support(data: Panel, seen: NDArray[np.bool_]) -> tuple[Cell, ...]:
+    """Return the cohorts, those never treated among them."""
     assert data.unit is not None
-    return int(np.unique(data.unit.codes[seen][treated == 1]).size)
+    present = np.zeros(data.n_units, dtype=bool)
+    present[data.unit.codes[seen]] = True
+    cohort = data.cohort_of_unit()[present]
+    values, counts = np.unique(cohort, return_counts=True)
+    return tuple(
+        Cell("never treated" if np.isinf(g) else f"cohort {g:g}", int(n), None, "cohorts of the regression")
+        for g, n in zip(values, counts, strict=True)
+    )
 
 
 def _check(treated: FloatArray, n_clusters: int) -> None:
