@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gbveval.core.band import Band
 from gbveval.core.errors import DataError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Band, Estimates, Term
+from gbveval.core.estimates import Estimates, Term
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.posterior import DrawsPosterior, Posterior
