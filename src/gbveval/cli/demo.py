@@ -141,7 +141,7 @@ def _rollout(rng: np.random.Generator, progress: Progress) -> Section:
 
 def _survey(rng: np.random.Generator, progress: Progress) -> Section:
     progress("survey: who is harassed online, and what goes with it")
-    survey = PilotSurvey().draw(rng)
+    survey = PilotSurvey(wards=40, respondents=30).draw(rng)
     factors = gbv.RiskFactors(
         factors=(
             gbv.Factor("lgbtq", level="individual", reference="no", direction="risk", definition="identifies as LGBTQ"),
@@ -151,10 +151,10 @@ def _survey(rng: np.random.Generator, progress: Progress) -> Section:
         adjust_for={"lgbtq": ("age",), "disability": ("age",), "moderated_community": ("age", "gender")},
         behaviour="experience",
     )
-    by_gender = gbv.Prevalence(by="gender").estimate(survey)
+    by_group = gbv.Prevalence(by=("gender", "region")).estimate(survey)
     return Section(
         "Who is at risk, and what protects",
-        gbv.release([by_gender, factors.estimate(survey)], gbv.Policy(study_key=STUDY_KEY)),
+        gbv.release([by_group, factors.estimate(survey)], gbv.Policy(study_key=STUDY_KEY)),
         (
             MADE_UP,
             "Prevalence of online harassment in the past 12 months among people aged 16 to 29, and factors "

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import gbveval as gbv
+from gbveval.core.band import Band
 from gbveval.core.errors import DataError, DesignError, GbvevalError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import TIDY_COLUMNS, Band, Estimates, Term
+from gbveval.core.estimates import TIDY_COLUMNS, Estimates, Term
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.posterior import DrawsPosterior
