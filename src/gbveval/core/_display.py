@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gbveval.core.estimates import TIDY_COLUMNS, Estimates, inverse_link
+from gbveval.core.estimates import Estimates
 from gbveval.core.table import Table
+from gbveval.core.term import TIDY_COLUMNS, inverse_link
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from gbveval.core.band import Band, make_band
 from gbveval.core.errors import DesignError
-from gbveval.core.estimand import Estimand
 from gbveval.core.flow import Flow
-from gbveval.core.method import Cell, Check, Method
+from gbveval.core.method import Check, Method
 from gbveval.core.provenance import Provenance
-from gbveval.numerics.inference import check_level, f_upper, wald
+from gbveval.core.term import TIDY_COLUMNS, Term, inverse_link, link_value
+from gbveval.numerics.inference import check_level, wald
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,107 +24,6 @@ if TYPE_CHECKING:
     from gbveval.core.posterior import Posterior
 
 FloatArray = NDArray[np.float64]
-TIDY_COLUMNS = (
-    "estimator",
-    "outcome",
-    "estimand",
-    "contrast",
-    "term",
-    "estimate",
-    "std_error",
-    "statistic",
-    "df",
-    "p_value",
-    "conf_low",
-    "conf_high",
-    "level",
-    "interval_kind",
-    "n_units",
-    "n_clusters",
-)
-
-
-def inverse_link(link: str, value: Any) -> Any:
-    """Return `value` on the scale that people read: exp for log, the proportion for logit."""
-    # An interval of a ratio may reach beyond what a float holds; it is then infinite, or zero.
-    with np.errstate(over="ignore", under="ignore"):
-        if link == "log":
-            return np.exp(value)
-        if link == "logit":
-            return 1.0 / (1.0 + np.exp(-np.asarray(value)))
-    return value
-
-
-def link_value(link: str, value: float) -> float:
-    """Return a number that people read on the link scale."""
-    with np.errstate(divide="ignore"):
-        if link == "log":
-            return float(np.log(max(value, 0.0)))
-        if link == "logit":
-            share = min(max(value, 0.0), 1.0)
-            return float(np.log(share) - np.log1p(-share))
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One row: a point, a bound or a test.
-
-    Parameters
-    ----------
-    term : str
-        What the row is: an arm against control, a cohort and period, a site.
-    estimand : Estimand
-        What it estimates.
-    outcome : str
-        Name of the outcome.
-    value, std_error : float or None
-        On the estimand's link scale (log for ratios). None when undefined: `reason` then says why.
-    df : float
-        Degrees of freedom of the t reference; infinite for the normal.
-    kind : str
-        "point", "bound" or "test".
-    interval : tuple of (float, float) or None
-        Limits on the link scale where they are not value +- quantile x std_error.
-    interval_level : float or None
-        The level at which `interval` holds; 0.95 when it is not said. At another level there is no interval.
-    statistic, df2, p_value : float or None
-        Only for tests, which have no estimate.
-    n_units, n_clusters : int or None
-        What the row rests on.
-    support : tuple of Cell
-        Counts by arm or level, for disclosure control.
-    reason : str
-        Why something is undefined; empty otherwise.
-    extra : tuple of (str, float or str or None)
-        Columns of the method's own, printed after the common ones.
-    """
-
-    term: str
-    estimand: Estimand
-    outcome: str
-    value: float | None
-    std_error: float | None
-    df: float = float("inf")
-    kind: str = "point"
-    interval: tuple[float, float] | None = None
-    interval_level: float | None = None
-    statistic: float | None = None
-    df2: float | None = None
-    p_value: float | None = None
-    n_units: int | None = None
-    n_clusters: int | None = None
-    support: tuple[Cell, ...] = ()
-    reason: str = ""
-    extra: tuple[tuple[str, float | str | None], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("point", "bound", "test"):
-            raise ValueError(f"A row is a point, a bound or a test, not {self.kind!r}.")
-        if self.kind == "point" and (self.value is None or self.std_error is None) and not self.reason:
-            raise ValueError("An undefined value needs a reason.")
-        if self.value is not None and not np.isfinite(self.value):
-            raise ValueError("A value that is not finite must be given as None, with a reason.")
 
 
 class Aggregator(Protocol):
@@ -480,51 +379,9 @@ class Estimates:
         of freedom are Satterthwaite's for the contrast itself. Otherwise they are the smallest of the rows used, an
         approximation that can be too large when what the rows share cancels.
         """
-        chosen = [self.index(term) for term in weights]
-        links = {self.terms[i].estimand.link for i in chosen}
-        if len(links) != 1:
-            raise DesignError("A contrast needs rows on one scale; these mix " + " and ".join(sorted(links)) + ".")
-        if self.posterior is not None:
-            raise DesignError("For a posterior, draw jointly with `posterior.sample` and contrast the draws.")
-        w = np.zeros(len(self.terms))
-        w[chosen] = list(weights.values())
-        used = np.asarray(chosen)
-        first = self.terms[chosen[0]]
-        estimand = first.estimand
-        if links == {"logit"}:
-            if abs(sum(weights.values())) > 1e-12:
-                raise DesignError("A sum of log odds is no proportion; weights that add to zero give an odds ratio.")
-            estimand = Estimand("association", "odds_ratio", first.estimand.population, first.estimand.scale)
-        value = float(w[used] @ self.values[used])
-        variance = float(w[used] @ self.covariance[np.ix_(used, used)] @ w[used])
-        defined = np.isfinite(value) and np.isfinite(variance) and variance > 0
-        row = replace(
-            first,
-            term=name,
-            estimand=estimand,
-            value=value if np.isfinite(value) else None,
-            std_error=float(np.sqrt(variance)) if defined else None,
-            df=self._contrast_df(used, w[used]),
-            reason="" if defined else "a row of the contrast is undefined, or the contrast has no variance",
-            support=tuple(dict.fromkeys(cell for i in chosen for cell in self.terms[i].support)),
-            interval=None,
-            extra=(),
-        )
-        influence = None if self.influence is None else (self.influence[:, used] @ w[used])[:, None]
-        covariance = np.array([[variance if defined else np.nan]])
-        return replace(self, terms=(row,), covariance=covariance, influence=influence, band=None, aggregator=None)
+        from gbveval.core.derive import contrast
 
-    def _contrast_df(self, used: Any, weights: FloatArray) -> float:
-        """Return degrees of freedom of a weighted sum of rows."""
-        smallest = min(self.terms[int(i)].df for i in used)
-        if self.influence is None or self.blocks is None:
-            return smallest
-        scores = self.influence[:, used] @ weights
-        _, code, size = np.unique(self.blocks, return_inverse=True, return_counts=True)
-        parts = np.bincount(code, weights=scores**2)
-        # A block whose units cancel in the contrast takes no part in it.
-        bottom = float(np.sum(parts[size > 1] ** 2 / (size[size > 1] - 1.0)))
-        return float(parts.sum() ** 2 / bottom) if bottom > 0 else smallest
+        return contrast(self, weights, name=name)
 
     def aggregate(self, by: str, **options: Any) -> Estimates:
         """Return averages of the rows, such as an event study of group-time effects.
@@ -551,48 +408,9 @@ class Estimates:
 
     def joint_test(self, *, name: str = "all zero") -> Estimates:
         """Return a Wald test that all effects with a standard error are zero (Hotelling's T squared with finite df)."""
-        from gbveval.numerics.inference import wald_joint
+        from gbveval.core.derive import joint_test
 
-        if self.posterior is not None:
-            raise DesignError("A posterior has no Wald test; ask for the probability beyond a threshold.")
-        used = np.array(self.main_rows(), dtype=int)
-        if used.size == 0:
-            raise DesignError("No row has a standard error, so there is nothing to test jointly.")
-        if any(self.terms[i].estimand.link == "logit" for i in used):
-            raise DesignError("That all proportions are a half is nobody's hypothesis; test differences or ratios.")
-        smallest = min(self.terms[i].df for i in used)
-        statistic, rank, _ = wald_joint(self.values[used], self.covariance[np.ix_(used, used)])
-        finite = np.isfinite(smallest)
-        # Hotelling's T squared: with few degrees of freedom the plain F rejects far too often.
-        df2 = smallest - rank + 1.0 if finite else np.inf
-        scale = df2 / (smallest * rank) if finite else 1.0 / rank
-        possible = rank > 0 and df2 > 0
-        first = self.terms[used[0]]
-        row = Term(
-            term=name,
-            estimand=first.estimand,
-            outcome=first.outcome,
-            value=None,
-            std_error=None,
-            df=float(rank),
-            kind="test",
-            statistic=(statistic * scale if finite else statistic) if possible else None,
-            df2=float(df2) if finite and possible else None,
-            p_value=f_upper(statistic * scale, rank, float(df2)) if possible else None,
-            reason="" if possible else "there are more rows than degrees of freedom, so they cannot be tested together",
-            n_units=first.n_units,
-            n_clusters=first.n_clusters,
-            support=tuple(dict.fromkeys(cell for i in used for cell in self.terms[i].support)),
-        )
-        return replace(
-            self,
-            terms=(row,),
-            covariance=np.full((1, 1), np.nan),
-            influence=None,
-            posterior=None,
-            band=None,
-            aggregator=None,
-        )
+        return joint_test(self, name=name)
 
     # -- leaving memory -----------------------------------------------------------------------------------------
 

@@ -11,11 +11,12 @@ import numpy as np
 from gbveval.core.band import Band
 from gbveval.core.errors import DataError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.posterior import DrawsPosterior, Posterior
 from gbveval.core.provenance import Provenance
+from gbveval.core.term import Term
 
 SCHEMA = "gbveval.estimates/1"
 # The results of a hundred arms with a full covariance stay far below this; a larger file is not one of ours.

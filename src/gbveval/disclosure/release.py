@@ -11,10 +11,11 @@ import numpy as np
 
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import ConvergenceError, DisclosureError
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.flow import Flow
 from gbveval.core.method import Cell
 from gbveval.core.table import Table
+from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable

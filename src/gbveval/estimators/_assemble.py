@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.provenance import Provenance, options_of, versions
+from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 
 FloatArray = NDArray[np.float64]

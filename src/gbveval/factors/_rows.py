@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import DataError, DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.provenance import Provenance, options_of, versions
+from gbveval.core.term import Term
 from gbveval.data._frame import Labels, plural
 from gbveval.data.survey import Survey
 from gbveval.numerics.survey import LONELY_POLICIES, SampleDesign, sample_design, unit_influence

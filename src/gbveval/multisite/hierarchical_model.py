@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError, GbvevalWarning, IdentificationError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.posterior import DrawsPosterior
 from gbveval.core.provenance import Provenance, derive_seed, options_of, versions
 from gbveval.core.registry import register
+from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 from gbveval.multisite._sampling import SAMPLER, Sampled, SamplerSettings, sample
 from gbveval.multisite._site_model import SiteStatistics, compiled_model, data_of

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import IdentificationError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.grid_posterior import DENSITY, GridPosterior
 from gbveval.core.method import Check, Method
 from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.registry import register
+from gbveval.core.term import Term
 from gbveval.data.sites import SiteEffects
 from gbveval.multisite.site_prior import HierarchyPrior
 from gbveval.numerics.hierarchy import NormalHierarchyFit, normal_hierarchy

@@ -8,7 +8,8 @@ from dataclasses import is_dataclass
 
 import numpy as np
 
-from gbveval.core.estimates import TIDY_COLUMNS, Estimates
+from gbveval.core.estimates import Estimates
+from gbveval.core.term import TIDY_COLUMNS
 from gbveval.testing.case import Case, Frame
 
 

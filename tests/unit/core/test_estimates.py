@@ -17,11 +17,12 @@ import gbveval as gbv
 from gbveval.core.band import Band
 from gbveval.core.errors import DataError, DesignError, GbvevalError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import TIDY_COLUMNS, Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.posterior import DrawsPosterior
 from gbveval.core.provenance import Provenance
+from gbveval.core.term import TIDY_COLUMNS, Term
 
 METHOD = Method("all units", "Neyman", "none", "normal", "this sample")
 DIFFERENCE = Estimand("ITT", "mean_difference")

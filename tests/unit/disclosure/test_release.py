@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 import gbveval as gbv
 from gbveval.core.errors import DisclosureError, GbvevalError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.method import Cell, Check, Method
+from gbveval.core.term import Term
 from gbveval.disclosure.released import Released, ReleasedEstimates
 
 METHOD = Method("all", "Neyman", "none", "normal", "this sample")

@@ -12,8 +12,9 @@ import pytest
 import gbveval as gbv
 from gbveval.core.errors import DisclosureError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Method
+from gbveval.core.term import Term
 from gbveval.disclosure.released import ReleasedEstimates
 from gbveval.reporting import figures
 

@@ -17,8 +17,9 @@ import pytest
 import gbveval as gbv
 from gbveval.core.errors import DesignError, GbvevalError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
+from gbveval.core.term import Term
 from gbveval.reporting.words import sentence
 
 METHOD = Method("all", "Neyman", "none", "normal", "this sample")

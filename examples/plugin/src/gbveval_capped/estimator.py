@@ -9,10 +9,11 @@ import numpy as np
 
 from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Method
 from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.registry import register
+from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates, Term
+from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.registry import register
+from gbveval.core.term import Term
 from gbveval.data.panel import Panel
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_aggregate import Aggregation, aggregate_group_time, pretrend_test
