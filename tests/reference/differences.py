@@ -55,13 +55,20 @@ def callaway_santanna(folder: Path, task: dict[str, Any], results: dict[str, Any
     roles, options = task["roles"], task["options"]
     _check_supported(roles, options)
     panel = _panel(panel_frame(folder, task["data"]), roles, options)
+    control = CONTROLS[options["control_group"]]
+    last = options.get("no_never_treated") == "last_cohort_is_control"
+    if last and control == "never_treated" and not panel.has_never_treated:
+        control = "last_treated"
     estimator = gbv.CallawaySantAnna(
-        control=CONTROLS[options["control_group"]],
+        control=control,
         base_period=options["base_period"],
         anticipation=options["anticipation"],
         unbalanced="drop",
     )
     effects = estimator.estimate(panel)
+    keep_undefined = options.get("drop_undefined_cells_in_aggregation") is False
+    if keep_undefined and any(row.value is None for row in effects.terms):
+        raise Unsupported("averages that keep undefined cells")
     answer: dict[str, Any] = dict(
         _columns(effects, {"group": "cohort", "time": "time", "att": "estimate", "se": "std_error"})
     )

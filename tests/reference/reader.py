@@ -111,6 +111,9 @@ def run_case(folder: Path, case: dict[str, Any]) -> Comparison:
         return compare(name, case["results"], answer, tolerance, ignored)
     except Unsupported as reason:
         return Comparison(name, "unsupported", str(reason), numbers=count(case))
+    except gbv.DesignError as error:
+        # A design or an option that gbveval says it does not cover.
+        return Comparison(name, "unsupported", str(error), numbers=count(case))
     except gbv.GbvevalError as error:
         return Comparison(name, "mismatched", f"gbveval refuses: {error}", numbers=count(case))
 

@@ -128,6 +128,11 @@ class Panel(Checked):
         """Whether every unit is observed in every period."""
         return self.unit is not None and bool(self.complete_units.all())
 
+    @property
+    def has_never_treated(self) -> bool:
+        """Whether some unit is never treated."""
+        return bool(np.isinf(self.cohort).any())
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the checked data; it identifies them and holds none of them."""

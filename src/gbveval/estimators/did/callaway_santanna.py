@@ -19,12 +19,16 @@ from gbveval.core.term import Term
 from gbveval.data.panel import Panel
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_aggregate import Aggregation, aggregate_group_time, pretrend_test
-from gbveval.numerics.group_time_cells import GroupTimeFit
+from gbveval.numerics.group_time_cells import GroupTimeFit, last_cohort_as_control
 from gbveval.numerics.group_time_rcs import group_time_cross_section
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
-CONTROLS: dict[str, Literal["never", "not_yet"]] = {"never_treated": "never", "not_yet_treated": "not_yet"}
+CONTROLS: dict[str, Literal["never", "not_yet"]] = {
+    "never_treated": "never",
+    "not_yet_treated": "not_yet",
+    "last_treated": "never",
+}
 AVERAGES = ("simple", "event_time", "cohort", "calendar", "pretest")
 # Below this many units in a cohort the normal approximation of its own effects is not to be relied on.
 SMALL_COHORT = 10
@@ -43,7 +47,8 @@ class CallawaySantAnna:
     Parameters
     ----------
     control : str
-        "not_yet_treated" (units never treated, and those treated later) or "never_treated".
+        "not_yet_treated" (units never treated, and those treated later), "never_treated", or "last_treated": the last
+        cohort, until it is treated, where nobody is never treated; later periods are then not used.
     base_period : str
         "varying": effects before treatment compare with the period just before; "universal": all with the last
         untreated period of the cohort.
@@ -115,6 +120,8 @@ class CallawaySantAnna:
             If nobody is left to compare with, or no cohort can be seen before and after.
         """
         used = _panel_arrays(data, self.unbalanced) if data.unit is not None else _row_arrays(data)
+        if self.control == "last_treated":
+            used = _last_as_control(used, float(self.anticipation))
         fit = self._fit(used)
         clusters = used.cluster
         rows = _cell_terms(data, fit, clusters)
@@ -203,6 +210,32 @@ def _panel_arrays(data: Panel, unbalanced: str) -> _Arrays:
         weight=None if weight is None else weight[complete],
         cluster=None if cluster is None else cluster[complete],
         n_left_out=lost,
+    )
+
+
+def _last_as_control(used: _Arrays, anticipation: float) -> _Arrays:
+    """Return the arrays with the last cohort as never treated, and only the periods in which it is untreated."""
+    if np.isinf(used.cohort).any():
+        raise DesignError("Some units are never treated; say control='never_treated' or 'not_yet_treated'.")
+    cohort, periods = last_cohort_as_control(used.cohort, used.periods, anticipation=anticipation)
+    if periods.size < 2:
+        raise IdentificationError(
+            "The last cohort is untreated in fewer than two periods, so it cannot serve as control."
+        )
+    if used.paths is not None:
+        keep = np.isin(used.periods, periods)
+        return replace(used, paths=used.paths[:, keep], cohort=cohort, periods=periods)
+    assert used.outcome is not None
+    assert used.time is not None
+    rows = np.isin(used.time, periods)
+    return replace(
+        used,
+        outcome=used.outcome[rows],
+        time=used.time[rows],
+        cohort=cohort[rows],
+        periods=periods,
+        weight=None if used.weight is None else used.weight[rows],
+        cluster=None if used.cluster is None else used.cluster[rows],
     )
 
 
