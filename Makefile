@@ -3,7 +3,7 @@ VENV ?= .venv
 PY   ?= python3
 BIN  := $(VENV)/bin
 
-.PHONY: help env demo test check slow docs reference bench clean
+.PHONY: help env demo test check docs reference bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,9 +31,6 @@ test: $(VENV)/.ok ## lint, types, layers and every test, on this Python and on t
 
 check: $(VENV)/.ok ## lint, types and layers only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
-
-slow: $(VENV)/.ok ## the slow statistical tier, and its table in docs/
-	@$(BIN)/python -m pytest -q -m slow -n 2 tests
 
 docs: $(VENV)/.ok ## build the documentation, offline, warnings as errors
 	@$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html && echo "docs/_build/html/index.html"

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 VENV=${VENV:-.venv}
 BIN=$VENV/bin
-PYTEST_OPTIONS=(-q -p no:cacheprovider -m "not slow" -n "${GBVEVAL_TEST_WORKERS:-2}" --dist loadgroup)
+PYTEST_OPTIONS=(-q -p no:cacheprovider -n "${GBVEVAL_TEST_WORKERS:-2}" --dist loadgroup)
 # Two workers share the cores; a pool of threads in each would only wait.
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONHASHSEED=0 MPLBACKEND=Agg
 

@@ -46,7 +46,8 @@ def run_demo(out: Path, *, seed: int, progress: Progress) -> ReportFiles:
         title="A ten-site pilot against online harassment: evaluation report",
         lead=(
             "Bystander training in schools, a prompt to reconsider on a platform, a survey of who is harassed: "
-            "planned, estimated, pooled and reported with one library. The pilot is made up; the last section is real."
+            f"planned, estimated, pooled and reported with one library. The pilot is made up (seed {seed}); the last "
+            "section is real."
         ),
         progress=progress,
     )
