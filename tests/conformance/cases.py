@@ -42,10 +42,10 @@ CASES = (
         n_draws=600,
     ),
     Case(
-        gbv.HierarchicalModel(SITE_PRIOR, gbv.SamplerSettings(draws=1500, tune=800)),
+        gbv.HierarchicalModel(SITE_PRIOR, gbv.SamplerSettings(draws=1500, tune=1000, target_accept=0.99)),
         SiteTrialFrames(),
         equivariant=frozenset(),
-        n_draws=6,
+        n_draws=60,
         exempt={
             "check_names_do_not_matter": SAMPLED,
             "check_row_order_does_not_matter": SAMPLED,
