@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,8 @@ SECRET_NAME = "SecretHaven"
 SECRET_NUMBER = 48151.62342
 # Outcomes that correlate with a saved vector beyond this are rebuilt up to shift and scale.
 REBUILT = 0.9999
+# Shorter vectors correlate by chance.
+SHORTEST = 5
 
 
 def check_planted_secrets_show_nowhere(case: Case) -> None:
@@ -77,11 +78,34 @@ def check_saved_results_rebuild_nobody(case: Case) -> None:
     targets = list(_targets(case, frame))
     # An attacker opens what was saved: this pickle was made one line above.
     opened = pickle.loads(pickle.dumps(result))
-    for source in (_walk(opened), _walk(json.loads(result.to_json()))):
-        for vector in source:
-            for target in targets:
-                assert not _rebuilds(vector, target), "saved numbers rebuild outcomes up to shift and scale"
+    for saved in (opened, json.loads(result.to_json())):
+        assert not rebuilds_somebody(saved, targets), "saved numbers rebuild outcomes up to shift and scale"
     del data
+
+
+def rebuilds_somebody(saved: object, targets: Sequence[FloatArray]) -> bool:
+    """Whether some vector in a saved result is one of the targets up to shift and scale.
+
+    Parameters
+    ----------
+    saved : object
+        A result as an attacker has it: unpickled, or read from its JSON.
+    targets : sequence of ndarray, shape (units,)
+        Outcomes that nobody may rebuild, in the order of the data. Fewer than five units are not looked for: short
+        vectors correlate by chance.
+
+    Returns
+    -------
+    bool
+        True when a target, or a stretch of a longer vector, correlates beyond 0.9999 with it.
+
+    Examples
+    --------
+    >>> outcomes = np.array([3.0, 1.0, 4.0, 1.0, 5.0])
+    >>> rebuilds_somebody({"rows": [{"id": i, "x": 2 * y + 1} for i, y in enumerate(outcomes)]}, [outcomes])
+    True
+    """
+    return any(_rebuilds(vector, target) for vector in _walk(saved) for target in targets)
 
 
 def _targets(case: Case, frame: Frame) -> Iterator[FloatArray]:
@@ -117,15 +141,33 @@ def _walk(thing: Any, depth: int = 0) -> Iterator[FloatArray]:
     elif isinstance(thing, (list, tuple)):
         if thing and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in thing):
             yield np.array(thing, dtype=float)
-        elif thing and all(isinstance(x, list) for x in thing):
-            with contextlib.suppress(TypeError, ValueError):
-                yield from _vectors(np.array(thing, dtype=float))
+        yield from _columns([_fields(x) for x in thing])
         for value in thing:
             yield from _walk(value, depth + 1)
     elif hasattr(thing, "__dict__"):
         yield from _walk(vars(thing), depth + 1)
     elif hasattr(thing, "__slots__"):
         yield from _walk([getattr(thing, name, None) for name in thing.__slots__], depth + 1)
+
+
+def _fields(thing: Any) -> dict[Any, Any]:
+    """Return the named or numbered parts of one entry of a sequence."""
+    if isinstance(thing, dict):
+        return thing
+    if isinstance(thing, (list, tuple)):
+        return dict(enumerate(thing))
+    if hasattr(thing, "__slots__"):
+        return {name: getattr(thing, name, None) for name in thing.__slots__}
+    return vars(thing) if hasattr(thing, "__dict__") else {}
+
+
+def _columns(records: list[dict[Any, Any]]) -> Iterator[FloatArray]:
+    """Yield what the rows of a table say under one name: a column of outcomes is a vector too."""
+    for name in dict.fromkeys(key for record in records for key in record):
+        cells = [record.get(name) for record in records]
+        numbers = [x for x in cells if isinstance(x, (int, float, np.number)) and not isinstance(x, bool)]
+        if len(numbers) >= SHORTEST:
+            yield np.array(numbers, dtype=float)
 
 
 def _vectors(array: FloatArray) -> Iterator[FloatArray]:
@@ -142,7 +184,7 @@ def _vectors(array: FloatArray) -> Iterator[FloatArray]:
 def _rebuilds(vector: FloatArray, target: FloatArray) -> bool:
     """Whether some stretch of a saved vector is the target up to shift and scale."""
     n = target.size
-    if n < 5 or vector.size < n or np.ptp(target) == 0:
+    if n < SHORTEST or vector.size < n or np.ptp(target) == 0:
         return False
     for start in range(min(vector.size - n + 1, 50)):
         part = vector[start : start + n]
