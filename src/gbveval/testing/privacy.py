@@ -91,8 +91,8 @@ def rebuilds_somebody(saved: object, targets: Sequence[FloatArray]) -> bool:
     saved : object
         A result as an attacker has it: unpickled, or read from its JSON.
     targets : sequence of ndarray, shape (units,)
-        Outcomes that nobody may rebuild, in the order of the data. Fewer than five units are not looked for: short
-        vectors correlate by chance.
+        Outcomes that nobody may rebuild, in the order of the data; NaN for those of no interest. Fewer than five are
+        not looked for: short vectors correlate by chance.
 
     Returns
     -------
@@ -109,24 +109,32 @@ def rebuilds_somebody(saved: object, targets: Sequence[FloatArray]) -> bool:
 
 
 def _targets(case: Case, frame: Frame) -> Iterator[FloatArray]:
-    """Yield the outcomes by unit, and their deviations from the arm or group mean, as an attacker would want them."""
+    """Yield the outcomes and, for panels, their changes: of everybody, and of each group that an attacker may know."""
     roles = case.frames.roles
     y = np.asarray(frame[roles["outcome"]], dtype=float)
     yield y
     for role in ("arm", "cohort", "cluster", "unit", "time"):
         if role in roles:
-            _, codes = np.unique(np.asarray(frame[roles[role]]).astype(str), return_inverse=True)
-            means = np.bincount(codes, weights=y) / np.bincount(codes)
-            for group in range(len(means)):
-                yield y[codes == group]
+            yield from within_groups(y, np.asarray(frame[roles[role]]).astype(str))
     if "unit" in roles:
-        units, codes = np.unique(np.asarray(frame[roles["unit"]]).astype(str), return_inverse=True)
+        _, first_row, codes = np.unique(
+            np.asarray(frame[roles["unit"]]).astype(str), return_index=True, return_inverse=True
+        )
+        cohort = np.asarray(frame[roles["cohort"]]).astype(str)[first_row]
         times = np.unique(np.asarray(frame[roles["time"]]))
-        table = np.full((units.size, times.size), np.nan)
+        table = np.full((first_row.size, times.size), np.nan)
         table[codes, np.searchsorted(times, np.asarray(frame[roles["time"]]))] = y
-        for first in range(times.size):
-            for second in range(first):
-                yield table[:, first] - table[:, second]
+        for later in range(times.size):
+            for earlier in range(later):
+                change = table[:, later] - table[:, earlier]
+                yield change
+                yield from within_groups(change, cohort)
+
+
+def within_groups(values: FloatArray, groups: NDArray[Any]) -> Iterator[FloatArray]:
+    """Yield each group's values in their places among all, NaN elsewhere: an attacker may know who is in which."""
+    for group in np.unique(groups):
+        yield np.where(groups == group, values, np.nan)
 
 
 def _walk(thing: Any, depth: int = 0) -> Iterator[FloatArray]:
@@ -183,21 +191,25 @@ def _vectors(array: FloatArray) -> Iterator[FloatArray]:
 
 def _rebuilds(vector: FloatArray, target: FloatArray) -> bool:
     """Whether some stretch of a saved vector is the target up to shift and scale."""
-    n = target.size
-    if n < SHORTEST or vector.size < n or np.ptp(target) == 0:
+    known = np.isfinite(target)
+    wanted = target[known]
+    n = wanted.size
+    if n < SHORTEST or np.ptp(wanted) == 0:
         return False
-    for start in range(min(vector.size - n + 1, 50)):
-        part = vector[start : start + n]
-        usable = np.isfinite(part)
-        if usable.sum() < n or np.ptp(part) == 0:
-            continue
-        if abs(float(np.corrcoef(part, target)[0, 1])) > REBUILT:
-            return True
+    if vector.size == target.size and _same(vector[known], wanted):
+        return True
+    stretches = (vector[start : start + n] for start in range(min(vector.size - n + 1, 50)))
+    if any(_same(stretch, wanted) for stretch in stretches):
+        return True
     # Zeros stand where another group was used: the rest may still be one group's outcomes.
-    nonzero = vector[np.isfinite(vector) & (vector != 0)]
-    if nonzero.size == n and np.ptp(nonzero) > 0:
-        return abs(float(np.corrcoef(nonzero, target)[0, 1])) > REBUILT
-    return False
+    return _same(vector[np.isfinite(vector) & (vector != 0)], wanted)
+
+
+def _same(vector: FloatArray, target: FloatArray) -> bool:
+    """Whether two vectors are each other up to shift and scale."""
+    if vector.size != target.size or not np.isfinite(vector).all() or np.ptp(vector) == 0:
+        return False
+    return abs(float(np.corrcoef(vector, target)[0, 1])) > REBUILT
 
 
 def check_influence_stays_in_memory(case: Case) -> None:
