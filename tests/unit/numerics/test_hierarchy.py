@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import integrate, stats
+from tests.unit.numerics.site_summaries import site_summaries
 
 from gbveval.numerics.hierarchy import normal_hierarchy
 from gbveval.numerics.priors import (
@@ -23,17 +21,6 @@ from gbveval.numerics.priors import (
     Uniform,
 )
 
-REFERENCE = (Path(__file__).parents[3] / ".." / "shared" / "reference" / "bayes").resolve()
-PRIORS = {
-    "normal": Normal,
-    "flat": Flat,
-    "halfnormal": HalfNormal,
-    "halfcauchy": HalfCauchy,
-    "halft": HalfStudentT,
-    "uniform": Uniform,
-    "exponential": Exponential,
-    "lognormal": LogNormal,
-}
 SCALE_PRIORS = [
     HalfNormal(1.5),
     HalfCauchy(0.7),
@@ -46,25 +33,9 @@ SCALE_PRIORS = [
 SCHOOLS = ([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], [15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
 
 
-def reference_cases():
-    if not REFERENCE.exists():
-        pytest.skip("../shared is absent: reference posteriors of normal hierarchies")
-    for case in json.loads((REFERENCE / "cases.json").read_text())["cases"]:
-        inputs = case["inputs"]
-        if inputs["kind"] != "normal_summaries" or "site_effects" in inputs:
-            continue
-        with (REFERENCE / inputs["file"]).open() as handle:
-            rows = list(csv.DictReader(handle))[: inputs.get("rows")]
-        y, se = (
-            np.array([float(row[inputs["columns"][role]]) for row in rows]) / inputs.get("divide_columns_by", 1.0)
-            for role in ("estimate", "std_error")
-        )
-        mu, tau = (
-            PRIORS[inputs["priors"][role]["name"]](*inputs["priors"][role]["args"])
-            for role in ("average_effect", "between_site_sd")
-        )
-        tolerance = case["tolerance"]["deterministic_abs_in_posterior_sd"]
-        yield normal_hierarchy(y, se, mu_prior=mu, tau_prior=tau), case["results"], tolerance
+def reference_fits():
+    for case in site_summaries(student=False):
+        yield normal_hierarchy(case.y, case.se, **case.priors), case.results, case.tolerance
 
 
 def check_marginal(mean, sd, quantile, cdf, wanted, tolerance):
@@ -90,7 +61,7 @@ def check_term(mixture, wanted, tolerance):
 
 def test_reference_marginals():
     count = 0
-    for fit, results, tolerance in reference_cases():
+    for fit, results, tolerance in reference_fits():
         check_term(fit.mu, results["mu"], tolerance)
         check_term(fit.new_site, results["new_site_effect"], tolerance)
         for site, wanted in enumerate(results["theta"]):
@@ -111,7 +82,7 @@ def test_reference_summaries():
         "shrinkage_of_posterior_mean",
         "log_marginal_likelihood",
     ]
-    for fit, results, tolerance in reference_cases():
+    for fit, results, tolerance in reference_fits():
         for name in names:
             found, wanted = getattr(fit, name), results.get(name)
             if wanted is None:
@@ -121,7 +92,7 @@ def test_reference_summaries():
 
 
 def test_reference_probabilities():
-    for fit, results, tolerance in reference_cases():
+    for fit, results, tolerance in reference_fits():
         for name, wanted in results.items():
             if not name.startswith("P("):
                 continue

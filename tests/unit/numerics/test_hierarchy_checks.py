@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import integrate, stats
+from tests.unit.numerics.site_summaries import site_summaries
 
 from gbveval.numerics.hierarchy import normal_hierarchy
 from gbveval.numerics.hierarchy_checks import leave_one_site_out, one_more_site, power_scaled_hierarchy
@@ -19,47 +17,20 @@ from gbveval.numerics.priors import (
     Flat,
     HalfCauchy,
     HalfNormal,
-    HalfStudentT,
     LogNormal,
     Normal,
     Uniform,
 )
 
-REFERENCE = (Path(__file__).parents[3] / ".." / "shared" / "reference" / "bayes").resolve()
-PRIORS = {
-    "normal": Normal,
-    "flat": Flat,
-    "halfnormal": HalfNormal,
-    "halfcauchy": HalfCauchy,
-    "halft": HalfStudentT,
-    "uniform": Uniform,
-    "exponential": Exponential,
-    "lognormal": LogNormal,
-}
 Y = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 SE = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
 SCHOOLS = {"mu_prior": Normal(0.0, 5.0), "tau_prior": HalfCauchy(5.0)}
 
 
 def reference_cases(part):
-    if not REFERENCE.exists():
-        pytest.skip("../shared is absent: reference posteriors of normal hierarchies")
-    for case in json.loads((REFERENCE / "cases.json").read_text())["cases"]:
-        inputs = case["inputs"]
-        if inputs["kind"] != "normal_summaries" or "site_effects" in inputs or part not in case["results"]:
-            continue
-        with (REFERENCE / inputs["file"]).open() as handle:
-            rows = list(csv.DictReader(handle))[: inputs.get("rows")]
-        data = [
-            np.array([float(row[inputs["columns"][role]]) for row in rows]) / inputs.get("divide_columns_by", 1.0)
-            for role in ("estimate", "std_error")
-        ]
-        mu, tau = (
-            PRIORS[inputs["priors"][role]["name"]](*inputs["priors"][role]["args"])
-            for role in ("average_effect", "between_site_sd")
-        )
-        tolerance = case["tolerance"]["deterministic_abs_in_posterior_sd"]
-        yield (*data, {"mu_prior": mu, "tau_prior": tau}, case["results"], tolerance)
+    for case in site_summaries(student=False):
+        if part in case.results:
+            yield case.y, case.se, case.priors, case.results, case.tolerance
 
 
 def test_reference_leave_one_site_out():

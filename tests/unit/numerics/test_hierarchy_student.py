@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
+from tests.unit.numerics.site_summaries import site_summaries
 
 from gbveval.numerics.hierarchy import normal_hierarchy
 from gbveval.numerics.hierarchy_checks import leave_one_site_out
 from gbveval.numerics.hierarchy_student import student_hierarchy
-from gbveval.numerics.priors import Flat, HalfCauchy, HalfNormal, LogNormal, Normal, Uniform
+from gbveval.numerics.priors import Flat, HalfNormal, LogNormal, Normal, Uniform
 from gbveval.numerics.student_sites import mixing_nodes
 
-REFERENCE = (Path(__file__).parents[3] / ".." / "shared" / "reference" / "bayes").resolve()
-PRIORS = {"normal": Normal, "flat": Flat, "halfnormal": HalfNormal, "halfcauchy": HalfCauchy, "uniform": Uniform}
 
-
-def reference_cases():
-    if not REFERENCE.exists():
-        pytest.skip("../shared is absent: reference posteriors with Student-t site effects")
-    for case in json.loads((REFERENCE / "cases.json").read_text())["cases"]:
-        inputs = case["inputs"]
-        if inputs["kind"] != "normal_summaries" or "site_effects" not in inputs:
-            continue
-        with (REFERENCE / inputs["file"]).open() as handle:
-            rows = list(csv.DictReader(handle))[: inputs.get("rows")]
-        data = [
-            np.array([float(row[inputs["columns"][role]]) for row in rows]) / inputs.get("divide_columns_by", 1.0)
-            for role in ("estimate", "std_error")
-        ]
-        mu, tau = (
-            PRIORS[inputs["priors"][role]["name"]](*inputs["priors"][role]["args"])
-            for role in ("average_effect", "between_site_sd")
-        )
-        fit = student_hierarchy(*data, df=inputs["site_effects"]["df"], mu_prior=mu, tau_prior=tau)
-        yield fit, case["results"]
+def reference_fits():
+    for case in site_summaries(student=True):
+        yield student_hierarchy(case.y, case.se, df=case.df, **case.priors), case.results
 
 
 def test_reference_posteriors():
     count = 0
-    for fit, wanted in reference_cases():
+    for fit, wanted in reference_fits():
         # The case allows 0.002 sds; its own grid agrees with ours to 2e-6.
         limit = 1e-5
         mu, tau = wanted["mu"], wanted["tau"]
