@@ -228,6 +228,17 @@ class Reader:
             self.problem(f"Column {column!r} (weight) is zero in every row; at least one positive weight was expected.")
         return values
 
+    def positive(self, column: str, role: str) -> FloatArray:
+        """Return a column of numbers above zero."""
+        values = self.numbers(column, role)
+        wrong = int((values <= 0).sum())
+        if wrong:
+            self.problem(
+                f"Column {column!r} ({role}) is zero or negative in {plural(wrong, 'row')}; numbers above zero were "
+                "expected. Leave units without any out, and say so."
+            )
+        return values
+
     @staticmethod
     def _floats(series: Any) -> FloatArray:
         filled = series.fill_null(float("nan")) if series.null_count() else series

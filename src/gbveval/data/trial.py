@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DataError
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
-from gbveval.data._frame import Checked, Labels, Reader, as_names, frozen, plural
+from gbveval.data._assignment import check_design, control_first, probabilities, recode, varies_within
+from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 
-# More labels than this in the arm's column are names of units and not arms.
-MAXIMUM_ARMS = 8
+GROUP_ROLES = ("cluster", "stratum", "pair", "site", "time", "sequence")
+NUMBER_ROLES = ("weight", "baseline", "exposure", "received", "probability")
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
@@ -43,10 +44,23 @@ class Trial(Checked):
         Matched pair: two units (or two clusters), one in each arm.
     site : str, optional
         Pilot site, for hierarchical models.
+    time : str, optional
+        Period of the measurement. With clusters, the arm may then change between periods (a stepped wedge).
+    sequence : str, optional
+        Sequence of a stepped wedge or crossover to which the cluster was assigned.
+    baseline : str, optional
+        The outcome before assignment; it may be missing.
     covariates : sequence of str
         Measured before assignment. Categories become indicators. They must be complete.
     weight : str, optional
         Analysis weight, zero or more.
+    exposure : str, optional
+        Time or opportunities at risk behind a count, above zero.
+    probability : str or mapping of arm to str, optional
+        Probability of assignment. One column gives the probability of the treated arm of two; otherwise name a column
+        for each arm (control may be left out, as the rest).
+    received : str, optional
+        Treatment taken up: 0 or 1, or a dose.
 
     Raises
     ------
@@ -76,8 +90,14 @@ class Trial(Checked):
         stratum: str | None = None,
         pair: str | None = None,
         site: str | None = None,
+        time: str | None = None,
+        sequence: str | None = None,
+        baseline: str | None = None,
         covariates: Sequence[str] = (),
         weight: str | None = None,
+        exposure: str | None = None,
+        probability: str | Mapping[str, str] | None = None,
+        received: str | None = None,
     ) -> None:
         reader = Reader(frame, "Trial")
         names = as_names(outcome, "outcome")
@@ -85,15 +105,26 @@ class Trial(Checked):
             raise DataError("A Trial needs at least one outcome column.")
         outcomes = np.column_stack([reader.numbers(name, "outcome", missing=True) for name in names])
         arms = reader.labels(arm, "arm", missing=True)
-        arms = _control_first(reader, arms, arm, str(control))
-        groups = {
-            role: None if column is None else reader.labels(column, role)
-            for role, column in (("cluster", cluster), ("stratum", stratum), ("pair", pair), ("site", site))
+        arms = control_first(reader, arms, arm, str(control))
+        columns = {
+            "cluster": cluster,
+            "stratum": stratum,
+            "pair": pair,
+            "site": site,
+            "time": time,
+            "sequence": sequence,
         }
+        groups = {role: None if column is None else reader.labels(column, role) for role, column in columns.items()}
         if pair is not None and stratum is not None:
             reader.problem("Give stratum or pair, not both: a pair is the stratum of two.")
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
-        weights = None if weight is None else reader.weights(weight)
+        measured = {
+            "weight": None if weight is None else reader.weights(weight),
+            "baseline": None if baseline is None else reader.numbers(baseline, "baseline", missing=True),
+            "exposure": None if exposure is None else reader.positive(exposure, "exposure"),
+            "received": None if received is None else reader.numbers(received, "received"),
+            "probability": None if probability is None else probabilities(reader, arms, probability),
+        }
         reader.raise_problems()
         randomised = arms.codes >= 0
         n_assessed = reader.n
@@ -108,10 +139,10 @@ class Trial(Checked):
             arm=arms.codes[randomised],
             covariate_names=covariate_names,
             covariates=matrix[randomised],
-            weight=None if weights is None else weights[randomised],
-            **{role: None if found is None else _recode(found, randomised) for role, found in groups.items()},
+            **{role: None if found is None else found[randomised] for role, found in measured.items()},
+            **{role: None if found is None else recode(found, randomised) for role, found in groups.items()},
         )
-        _check_design(reader, self, {"arm": arm, "cluster": cluster, "stratum": stratum, "pair": pair})
+        check_design(reader, self, {"arm": arm, **columns})
         reader.raise_problems()
 
     # What the constructor sets, for readers and type checkers.
@@ -124,22 +155,24 @@ class Trial(Checked):
     stratum: Labels | None
     pair: Labels | None
     site: Labels | None
+    time: Labels | None
+    sequence: Labels | None
     covariate_names: tuple[str, ...]
     covariates: FloatArray
     weight: FloatArray | None
+    baseline: FloatArray | None
+    exposure: FloatArray | None
+    received: FloatArray | None
+    probability: FloatArray | None
 
     @classmethod
     def _trusted(cls, **values: Any) -> Trial:
         """Make a Trial from arrays that a known process drew, without checking them again."""
         trial = cls.__new__(cls)
         defaults: dict[str, Any] = {
-            "cluster": None,
-            "stratum": None,
-            "pair": None,
-            "site": None,
+            **dict.fromkeys((*GROUP_ROLES, *NUMBER_ROLES)),
             "covariate_names": (),
             "covariates": np.zeros((values["arm"].shape[0], 0)),
-            "weight": None,
             "n_assessed": values["arm"].shape[0],
         }
         trial._set(**{**defaults, **values})
@@ -155,6 +188,11 @@ class Trial(Checked):
         """Clusters with a randomised unit; None when single units were assigned."""
         return None if self.cluster is None else self.cluster.count
 
+    @cached_property
+    def crosses_over(self) -> bool:
+        """Whether a cluster is in different arms in different periods."""
+        return self.cluster is not None and varies_within(self.cluster, self.arm) > 0
+
     def observed(self, outcome: int) -> BoolArray:
         """Return which randomised units have the outcome (by its position)."""
         return ~np.isnan(self.outcomes[:, outcome])
@@ -169,12 +207,7 @@ class Trial(Checked):
         """SHA-256 of the checked data; it identifies them and holds none of them."""
         groups = [
             (role, value.codes if isinstance(value, Labels) else None)
-            for role, value in (
-                ("cluster", self.cluster),
-                ("stratum", self.stratum),
-                ("pair", self.pair),
-                ("site", self.site),
-            )
+            for role, value in ((role, getattr(self, role)) for role in GROUP_ROLES)
         ]
         return digest_arrays(
             [
@@ -183,7 +216,7 @@ class Trial(Checked):
                 ("arms", self.arms),
                 *groups,
                 ("covariates", self.covariates),
-                ("weight", self.weight),
+                *((role, getattr(self, role)) for role in NUMBER_ROLES),
             ]
         )
 
@@ -215,100 +248,3 @@ class Trial(Checked):
         clusters = "" if self.cluster is None else f" in {plural(self.cluster.count, 'cluster')}"
         word = "outcome" if len(self.outcome_names) == 1 else "outcomes"
         return f"<Trial: {plural(self.n, 'unit')}{clusters}, arms {arms}; {word} {names}>"
-
-
-def _control_first(reader: Reader, arms: Labels, column: str, control: str) -> Labels:
-    """Reorder arms so that control has code 0; note a problem when it is absent or alone."""
-    if column not in reader.columns:
-        return arms
-    if control not in arms.levels and control in ("True", "False"):
-        control = {"True": "1", "False": "0"}[control]
-    if arms.count > MAXIMUM_ARMS:
-        # That many labels are names, and names are not shown.
-        reader.problem(f"Column {column!r} (arm) holds {arms.count:,} different labels; arms were expected.")
-        return arms
-    if "all" in arms.levels:
-        reader.problem(f"An arm of column {column!r} is called 'all', the word for all arms together; rename it.")
-    counts = np.bincount(arms.codes[arms.codes >= 0], minlength=arms.count)
-    # A label that stands once may be somebody's name.
-    shown = (
-        ", ".join(repr(level) for level in arms.levels)
-        if counts.min() > 1
-        else f"{arms.count} labels, some of them once"
-    )
-    if control not in arms.levels:
-        reader.problem(f"The control arm {control!r} is not among the labels of column {column!r}: {shown}.")
-        return arms
-    if arms.count == 1:
-        reader.problem(f"Column {column!r} (arm) holds a single arm, {shown}; at least two were expected.")
-        return arms
-    order = [control, *(level for level in arms.levels if level != control)]
-    position = np.array([order.index(level) for level in arms.levels] + [-1], dtype=np.intp)
-    return Labels(position[arms.codes], tuple(order))
-
-
-def _recode(labels: Labels, keep: BoolArray) -> Labels:
-    """Return the labels of some rows with the levels that occur in them."""
-    codes = labels.codes[keep]
-    used, inverse = np.unique(codes, return_inverse=True)
-    return Labels(frozen(inverse.astype(np.intp)), tuple(labels.levels[i] for i in used))
-
-
-def _check_design(reader: Reader, trial: Trial, columns: dict[str, str | None]) -> None:
-    """Note where assignment does not fit the clusters, strata and pairs declared."""
-    present = np.unique(trial.arm)
-    if present.size < len(trial.arms):
-        reader.problem(f"Column {columns['arm']!r} (arm): an arm has no randomised row.")
-        return
-    cluster = trial.cluster
-    if cluster is not None:
-        mixed = _varies_within(cluster, trial.arm)
-        if mixed:
-            rows = int(np.isin(cluster.codes, _varying_groups(cluster, trial.arm)).sum())
-            reader.problem(
-                f"Column {columns['arm']!r} (arm) varies inside {plural(mixed, 'cluster')} of {columns['cluster']!r} "
-                f"({plural(rows, 'row')}); a cluster is the unit of assignment. Declare the cluster that was assigned, "
-                "or leave cluster out if single units were."
-            )
-        for role in ("stratum", "pair"):
-            groups: Labels | None = getattr(trial, role)
-            if groups is not None and (split := _varies_within(cluster, groups.codes)):
-                reader.problem(
-                    f"Column {columns[role]!r} ({role}) varies inside {plural(split, 'cluster')}; a cluster lies in "
-                    f"one {role}."
-                )
-    if trial.pair is not None:
-        _check_pairs(reader, trial, columns)
-
-
-def _check_pairs(reader: Reader, trial: Trial, columns: dict[str, str | None]) -> None:
-    assert trial.pair is not None
-    units = np.arange(trial.n) if trial.cluster is None else trial.cluster.codes
-    what = "units" if trial.cluster is None else "clusters"
-    _, first = np.unique(units, return_index=True)
-    pair, arm = trial.pair.codes[first], trial.arm[first]
-    if len(trial.arms) != 2:
-        reader.problem(f"Pairs need two arms; column {columns['arm']!r} holds {len(trial.arms)}.")
-        return
-    size = np.bincount(pair, minlength=trial.pair.count)
-    treated = np.bincount(pair, weights=arm, minlength=trial.pair.count)
-    wrong = int(((size != 2) | (treated != 1)).sum())
-    if wrong:
-        reader.problem(
-            f"Column {columns['pair']!r} (pair): {plural(wrong, 'pair')} of {trial.pair.count:,} do not hold two "
-            f"{what}, one in each arm. Use stratum for larger groups, or leave incomplete pairs out and say so."
-        )
-
-
-def _varying_groups(groups: Labels, value: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the groups in which `value` is not constant."""
-    lowest = np.full(groups.count, np.inf)
-    highest = np.full(groups.count, -np.inf)
-    np.minimum.at(lowest, groups.codes, value)
-    np.maximum.at(highest, groups.codes, value)
-    return np.flatnonzero(lowest < highest)
-
-
-def _varies_within(groups: Labels, value: NDArray[Any]) -> int:
-    """Return the number of groups in which `value` is not constant."""
-    return int(_varying_groups(groups, value).size)

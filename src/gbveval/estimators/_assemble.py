@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
@@ -51,6 +52,16 @@ class Row:
     n_units: int
     n_clusters: int | None = None
     support: tuple[Cell, ...] = ()
+
+
+def refuse_crossover(estimator: str, trial: Trial) -> None:
+    """Raise where clusters change arm over time: a comparison without periods mixes the two."""
+    if trial.crosses_over:
+        raise DesignError(
+            f"{estimator} compares arms that stay the same; here clusters change arm between periods, and a "
+            "comparison that leaves the period out would take trends for effects. Use an estimator for stepped wedges, "
+            "or one period at a time."
+        )
 
 
 def mean_contrast(trial: Trial, outcome: int) -> str:

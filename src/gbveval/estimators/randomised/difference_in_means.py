@@ -16,7 +16,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast
+from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast, refuse_crossover
 from gbveval.numerics.groups import group_sizes, group_sums
 from gbveval.numerics.least_squares import fit_least_squares
 from gbveval.numerics.mean_difference import (
@@ -102,6 +102,7 @@ class DifferenceInMeans:
         IdentificationError
             If an arm is too small (in a stratum) for a variance.
         """
+        refuse_crossover("DifferenceInMeans", data)
         fit, method, lonely = _choose(data)
         rows = []
         checks: list[Check] = []

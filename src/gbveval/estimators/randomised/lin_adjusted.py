@@ -14,7 +14,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast
+from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast, refuse_crossover
 from gbveval.numerics.cluster_sandwich import bias_reduced, cross_products
 from gbveval.numerics.least_squares import LeastSquares, column_names, fit_least_squares, make_basis
 from gbveval.numerics.sandwich import heteroskedasticity_robust
@@ -88,6 +88,7 @@ class LinAdjusted:
         IdentificationError
             If the arm is collinear with covariates, or there are too few units.
         """
+        refuse_crossover("LinAdjusted", data)
         kind = self._kind(data)
         rows: list[Row] = []
         checks: list[Check] = []
