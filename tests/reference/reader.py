@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import linear
+from tests.reference import compliance, linear
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna
@@ -26,6 +26,7 @@ ROUNDED = {"pretest_pvalue": 0.5e-5}
 Answer = Callable[[Path, dict[str, Any]], Any]
 TASKS: dict[str, Answer] = {
     **linear.TASKS,
+    **compliance.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
