@@ -41,8 +41,10 @@ _PLACES = {
     "IdentificationError": "gbveval.core.errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "JointTest": "gbveval.estimators.randomised.joint_test",
+    "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
+    "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "Panel": "gbveval.data.panel",
@@ -112,7 +114,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.horvitz_thompson import HorvitzThompson as HorvitzThompson
     from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
     from gbveval.estimators.randomised.joint_test import JointTest as JointTest
+    from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
-from gbveval.testing.take_up import ProbabilityFrames, TakeUpFrames
+from gbveval.testing.take_up import AttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
 )
+# Bounds swap ends when arms do, so their sign does not simply flip.
+BOUNDS = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
@@ -84,6 +86,21 @@ CASES = (
         TakeUpFrames(n_per_arm=12, cluster_size=15, compliers=0.8),
         equivariant=frozenset({"shift", "scale"}),
         note="clusters",
+    ),
+    Case(gbv.LeeBounds(), AttritionFrames(), equivariant=BOUNDS, conservative=True, note="individuals"),
+    Case(
+        gbv.LeeBounds(),
+        AttritionFrames(n_per_arm=20, cluster_size=12),
+        equivariant=BOUNDS,
+        conservative=True,
+        note="clusters",
+    ),
+    Case(
+        gbv.ManskiBounds(),
+        AttritionFrames(binary=True, effect=0.2),
+        equivariant=frozenset(),
+        conservative=True,
+        note="yes or no",
     ),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),
