@@ -51,6 +51,7 @@ _PLACES = {
     "ParallelDesign": "gbveval.design.parallel",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
+    "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "Released": "gbveval.disclosure.released",
     "RiskFactors": "gbveval.factors.risk_factors",
     "SamplerSettings": "gbveval.multisite._sampling",
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
+    from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

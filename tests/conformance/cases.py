@@ -102,6 +102,14 @@ CASES = (
         conservative=True,
         note="yes or no",
     ),
+    Case(gbv.QuantileEffect((0.5,)), TrialFrames(n_per_arm=150), slack=0.02, n_draws=600, note="median"),
+    Case(
+        gbv.QuantileEffect((0.5,)),
+        TrialFrames(n_per_arm=25, cluster_size=12),
+        slack=0.03,
+        n_draws=300,
+        note="clusters",
+    ),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),

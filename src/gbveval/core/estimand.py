@@ -29,6 +29,7 @@ CONTRASTS: Final = {
     "rate_ratio": "log",
     "prevalence_ratio": "log",
     "prevalence_difference": "identity",
+    "quantile_difference": "identity",
     "mean": "identity",
     "proportion": "logit",
     "log_odds_ratio": "identity",
