@@ -27,6 +27,7 @@ _PLACES = {
     "Estimates": "gbveval.core.estimates",
     "Exponential": "gbveval.numerics.priors",
     "Factor": "gbveval.factors.factor",
+    "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
     "GbvevalError": "gbveval.core.errors",
@@ -51,6 +52,7 @@ _PLACES = {
     "ParallelDesign": "gbveval.design.parallel",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
+    "ProportionTest": "gbveval.estimators.randomised.proportion_test",
     "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "Released": "gbveval.disclosure.released",
     "RiskFactors": "gbveval.factors.risk_factors",
@@ -111,6 +113,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
     from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.fisher_exact import FisherExact as FisherExact
     from gbveval.estimators.randomised.hajek import Hajek as Hajek
     from gbveval.estimators.randomised.horvitz_thompson import HorvitzThompson as HorvitzThompson
     from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
@@ -118,6 +121,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
+    from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
     from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence

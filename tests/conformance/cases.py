@@ -102,6 +102,26 @@ CASES = (
         conservative=True,
         note="yes or no",
     ),
+    Case(
+        gbv.ProportionTest(),
+        TrialFrames(n_per_arm=100, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        slack=0.02,
+        note="people",
+    ),
+    Case(
+        gbv.ProportionTest(),
+        TrialFrames(n_per_arm=25, cluster_size=8, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        slack=0.02,
+        note="clusters",
+    ),
+    Case(
+        gbv.FisherExact(),
+        TrialFrames(n_per_arm=30, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        conservative=True,
+    ),
     Case(gbv.QuantileEffect((0.5,)), TrialFrames(n_per_arm=150), slack=0.02, n_draws=600, note="median"),
     Case(
         gbv.QuantileEffect((0.5,)),
