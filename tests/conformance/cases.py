@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
+from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
 )
+SWAP = frozenset({"swap"})
+CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -27,6 +30,16 @@ CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
+    Case(gbv.GeneralisedLinear(), ModelFrames(n_per_arm=150, slope=0.5), equivariant=SWAP, note="logit"),
+    Case(gbv.GeneralisedLinear(), ModelFrames(n_per_arm=10, cluster_size=20), equivariant=SWAP, note="clusters"),
+    Case(
+        gbv.GeneralisedLinear(family="poisson"),
+        ModelFrames(n_per_arm=60, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.4),
+        equivariant=SWAP,
+        n_draws=600,
+        exempt={"check_constant_outcome_has_no_standard_error": CONSTANT_COUNTS},
+        note="rates",
+    ),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),

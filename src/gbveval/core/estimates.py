@@ -141,8 +141,9 @@ class Estimates:
         return np.array([np.nan if row.std_error is None else row.std_error for row in self.terms])
 
     def main_rows(self) -> tuple[int, ...]:
-        """Return the positions of the rows with a standard error that are not coefficients of a working model."""
-        return tuple(i for i, row in enumerate(self.terms) if row.std_error and row.estimand.effect != "nuisance")
+        """Return the positions of the rows with a standard error, without arm means and coefficients of a model."""
+        aside = ("nuisance", "arm_mean")
+        return tuple(i for i, row in enumerate(self.terms) if row.std_error and row.estimand.effect not in aside)
 
     def check(self, name: str) -> Check:
         """Return a check by name."""

@@ -142,6 +142,7 @@ def assemble(
     method: Method,
     checks: Sequence[Check] = (),
     blocks: NDArray[np.intp] | None = None,
+    covariance: FloatArray | None = None,
 ) -> Estimates:
     """Return the `Estimates` of a randomised comparison.
 
@@ -159,9 +160,13 @@ def assemble(
         What was looked at.
     blocks : ndarray of int, optional
         Which variance each independent unit belongs to.
+    covariance : ndarray, shape (rows, rows), optional
+        Of methods whose covariance is not the cross-product of influence functions; these are then not kept.
     """
-    influence = np.column_stack([row.influence for row in rows])
-    covariance = influence.T @ influence
+    influence = None
+    if covariance is None:
+        influence = np.column_stack([row.influence for row in rows])
+        covariance = influence.T @ influence
     sizes = {name: _size(trial.outcomes[:, number]) for number, name in enumerate(trial.outcome_names)}
     terms = []
     for number, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Cluster-robust covariances from cluster cross-products: CR2, its Satterthwaite degrees of freedom, CR1, CR0.
+"""Cluster-robust covariances from cluster cross-products, CR0 to CR3, with Satterthwaite degrees of freedom.
 
 Rows enter only through S_g = Z_g'Z_g and s_g = Z_g'e_g, so memory and time are linear in rows whatever the cluster
 sizes. With M = (sum S_g)^-1, R = M^(1/2) symmetric and R S_g R = Q diag(lambda) Q', the hat block of a cluster,
@@ -8,6 +8,8 @@ its column space only: with d = (1 - lambda)^(-1/2),
     Z_g'A_g e_g  = s_g + S_g R Q diag((d - 1)/lambda) Q'R s_g,
     a_g'a_g      = c'M Z_g'A_g^2 Z_g M c,
     Z_g'a_g      = Z_g'A_g Z_g M c.
+
+CR3 takes d = 1/(1 - lambda) in place of its root (jackknife type), CR0 and CR1 take d = 1 and a factor.
 
 The degrees of freedom of a contrast c follow Pustejovsky and Tipton (2018): with
 P_gh = 1{g = h} a_g'a_g - (Z_g'a_g)' M (Z_h'a_h), df = tr(P)^2 / sum of P_gh^2.
@@ -27,6 +29,7 @@ IntArray = NDArray[np.intp]
 
 # 1 - lambda below this is a direction that a cluster fits perfectly: the pseudo-inverse gives it no weight.
 SINGULAR = 1e-9
+CLUSTER_KINDS = ("CR0", "CR1", "CR1S", "CR2", "CR3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,32 +165,61 @@ def bias_reduced(fit: LeastSquares, sums: ClusterCrossProducts) -> ClusterRobust
     sums : ClusterCrossProducts
         From `cross_products` on the same rows.
     """
+    return cluster_adjusted(fit, sums, kind="CR2")
+
+
+def cluster_adjusted(fit: LeastSquares, sums: ClusterCrossProducts, *, kind: str) -> ClusterRobust:
+    """Return a cluster-robust covariance with Satterthwaite degrees of freedom (identity working model).
+
+    Parameters
+    ----------
+    fit : LeastSquares
+        The fit.
+    sums : ClusterCrossProducts
+        From `cross_products` on the same rows.
+    kind : str
+        "CR0" (no correction), "CR1" (G / (G - 1)), "CR1S" (also (n - 1) / (n - k)), "CR2" (Bell and McCaffrey 2002) or
+        "CR3" (jackknife type). The degrees of freedom do not depend on a factor.
+    """
+    if kind not in CLUSTER_KINDS:
+        raise ValueError(f"The covariance is one of {', '.join(CLUSTER_KINDS)}, not {kind!r}.")
     bread = fit.basis.gram_inverse
     values, vectors = np.linalg.eigh(bread)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     lam, q = np.linalg.eigh(root @ sums.gram @ root)
     lam = np.clip(lam, 0.0, 1.0)
     open_direction = 1.0 - lam > SINGULAR
-    d = np.where(open_direction, 1.0 / np.sqrt(np.where(open_direction, 1.0 - lam, 1.0)), 0.0)
+    left = np.where(open_direction, 1.0 - lam, 1.0)
+    power = {"CR2": -0.5, "CR3": -1.0}.get(kind, 0.0)
+    d = np.where(open_direction | (power == 0.0), left**power, 0.0)
     present = lam > 1e-14
     safe = np.where(present, lam, 1.0)
-    first = np.where(present, (d - 1.0) / safe, 0.5)
-    second = np.where(present, (d**2 - 1.0) / safe, 1.0)
+    # The limits of (d - 1)/lambda and (d^2 - 1)/lambda as lambda falls to zero.
+    first = np.where(present, (d - 1.0) / safe, -power)
+    second = np.where(present, (d**2 - 1.0) / safe, -2.0 * power)
     half = root @ q
     turned = np.swapaxes(half, 1, 2)
     g1 = (half * first[:, None, :]) @ turned
     g2 = (half * second[:, None, :]) @ turned
     adjusted = sums.score + sums.gram @ (g1 @ sums.score)
     lift = fit.basis.to_original @ bread
-    influence = lift @ adjusted
+    influence = np.sqrt(_factor(kind, sums, fit)) * (lift @ adjusted)
     contrast = lift.T
     za = sums.gram @ contrast + sums.gram @ (g1 @ (sums.gram @ contrast))
     zaa = sums.gram + sums.gram @ g2 @ sums.gram
     own = np.einsum("ij,gij->gj", contrast, zaa @ contrast)
     df = _satterthwaite(za, own, bread)
     covariance = np.einsum("gjo,glo->jlo", influence, influence)
-    singular = int(np.sum(np.any(present & ~open_direction, axis=1)))
+    singular = int(np.sum(np.any(present & ~open_direction, axis=1))) if power else 0
     return ClusterRobust(covariance, influence, df, singular)
+
+
+def _factor(kind: str, sums: ClusterCrossProducts, fit: LeastSquares) -> float:
+    clusters = float(sums.sizes.size)
+    if kind not in ("CR1", "CR1S"):
+        return 1.0
+    rows = (fit.n - 1.0) / (fit.n - fit.k) if kind == "CR1S" else 1.0
+    return clusters / (clusters - 1.0) * rows
 
 
 def _satterthwaite(za: FloatArray, own: FloatArray, bread: FloatArray) -> FloatArray:
