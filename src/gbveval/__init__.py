@@ -35,6 +35,7 @@ _PLACES = {
     "ICC": "gbveval.design.icc",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
+    "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "Panel": "gbveval.data.panel",
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
     from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

@@ -41,6 +41,18 @@ CASES = (
         note="rates",
     ),
     Case(
+        gbv.ModifiedPoisson(),
+        ModelFrames(n_per_arm=150, link="log", effect=0.3, slope=0.3),
+        equivariant=SWAP,
+        note="individuals",
+    ),
+    Case(
+        gbv.ModifiedPoisson(),
+        ModelFrames(n_per_arm=10, link="log", effect=0.3, slope=0.3, cluster_size=20),
+        equivariant=SWAP,
+        note="clusters",
+    ),
+    Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),
         n_draws=400,

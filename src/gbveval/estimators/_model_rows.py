@@ -56,11 +56,14 @@ class Coefficients:
         Their covariance.
     df : ndarray, shape (k,)
         Degrees of freedom.
+    mu : ndarray, shape (n,)
+        Fitted means.
     """
 
     beta: FloatArray
     found: CoefficientCovariance
     df: FloatArray
+    mu: FloatArray
 
 
 def choose_std_error(name: str, data: Trial, asked: str, *, unclustered: str = "HC2", clustered: str = "CR2") -> str:

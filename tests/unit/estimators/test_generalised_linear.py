@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from tests.unit.estimators.tables import table, trial
 
 import gbveval as gbv
-
-
-def table(control: tuple[int, int], treated: tuple[int, int]) -> pd.DataFrame:
-    """Return a frame of events and non-events in two arms."""
-    y = [1] * control[0] + [0] * control[1] + [1] * treated[0] + [0] * treated[1]
-    arm = ["usual"] * sum(control) + ["new"] * sum(treated)
-    return pd.DataFrame({"y": y, "arm": arm})
-
-
-def trial(frame: pd.DataFrame, **roles: Any) -> gbv.Trial:
-    return gbv.Trial(frame, **{"outcome": "y", "arm": "arm", "control": "usual", **roles})
 
 
 def test_a_two_by_two_table_has_its_closed_forms() -> None:

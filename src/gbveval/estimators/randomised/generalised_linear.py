@@ -6,36 +6,30 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gbveval.core.errors import ConvergenceError, DesignError
+from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import Row, all_samples, refuse_crossover
-from gbveval.estimators._glm_fit import fit_firth, fit_glm
-from gbveval.estimators._model_design import Design, build_design, check_outcome
+from gbveval.estimators._glm_coefficients import fit_coefficients
+from gbveval.estimators._model_design import build_design, check_outcome
 from gbveval.estimators._model_rows import (
     CLUSTERED,
     DEGREES,
     UNCLUSTERED,
     WORDS,
-    Coefficients,
     check_choice,
     choose_std_error,
     coefficient_rows,
     covariance_checks,
-    degrees_of_freedom,
     finish,
-    raise_unless_converged,
     reference_words,
 )
-from gbveval.numerics.glm import Family, whiten
-from gbveval.numerics.glm_covariance import coefficient_covariance
+from gbveval.numerics.glm import Family
 
-FloatArray = NDArray[np.float64]
 STD_ERRORS = ("auto", *UNCLUSTERED, *CLUSTERED)
 ESTIMATIONS = ("maximum_likelihood", "firth")
 CANONICAL = {"gaussian": "identity", "binomial": "logit", "poisson": "log", "quasipoisson": "log"}
@@ -171,7 +165,7 @@ class GeneralisedLinear:
             checks += check_outcome(data, outcome, self.family, "GeneralisedLinear")
             design = build_design(data, outcome, name="GeneralisedLinear", log_link=self._family.link == "log")
             checks += design.checks
-            fit = self._fit(data, outcome, design, kind, degrees)
+            fit = fit_coefficients(self._family, design, (kind, degrees), data.outcome_names[outcome], firth=firth)
             checks += covariance_checks(kind, fit, design)
             found, order = coefficient_rows(data, outcome, design, fit, self._estimand(data, outcome))
             rows += found
@@ -187,27 +181,6 @@ class GeneralisedLinear:
         if kind in CLUSTERED:
             return "clusters_minus_1"
         return "residual" if self.family == "gaussian" else "normal"
-
-    def _fit(self, data: Trial, outcome: int, design: Design, kind: str, degrees: str) -> Coefficients:
-        family, z = self._family, design.z
-        fitter = fit_firth if self.estimation == "firth" else fit_glm
-        fitted = fitter(family, z, design.y, offset=design.offset, weight=design.weight)
-        advice = "Merge categories, leave such a column out, or use estimation='firth'."
-        if family.family == "quasipoisson":
-            advice = "Merge categories, leave such a column out, or use family 'poisson' with estimation='firth'."
-        raise_unless_converged(design, fitted, data.outcome_names[outcome], advice)
-        white = whiten(family, z, design.y, fitted.gamma, offset=design.offset, weight=design.weight)
-        dispersion = white.dispersion() if family.has_dispersion else 1.0
-        found = coefficient_covariance(
-            white.design, white.residual, design.basis.to_original, kind, dispersion=dispersion, cluster=design.cluster
-        )
-        if found is None:
-            raise ConvergenceError(
-                f"The information of the model of outcome {data.outcome_names[outcome]!r} is singular at its solution. "
-                "Use fewer covariates, or merge small categories."
-            )
-        df = degrees_of_freedom(degrees, kind, design, found.df)
-        return Coefficients(design.basis.to_original @ fitted.gamma, found, df)
 
     def _estimand(self, data: Trial, outcome: int) -> Estimand:
         binary = data.is_binary(outcome)
