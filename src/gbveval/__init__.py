@@ -36,6 +36,7 @@ _PLACES = {
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
+    "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "Panel": "gbveval.data.panel",
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
+    from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

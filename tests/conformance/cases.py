@@ -53,6 +53,20 @@ CASES = (
         note="clusters",
     ),
     Case(
+        gbv.NegativeBinomial(),
+        ModelFrames(n_per_arm=100, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="rates",
+    ),
+    Case(
+        gbv.NegativeBinomial(),
+        ModelFrames(n_per_arm=10, outcome="count", link="log", cluster_size=15, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
+    Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),
         n_draws=400,

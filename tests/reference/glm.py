@@ -191,7 +191,24 @@ def cluster_robust_coefficients(folder: Path, case: dict[str, Any]) -> dict[str,
     return glm(folder, case)
 
 
+def negative_binomial(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    options = task["options"]
+    refuse_unknown(options)
+    vcov = {"model_theta_fixed": "model"}.get(options["vcov"], options["vcov"])
+    if options["variance_function"] != "NB2" or options["link"] != "log":
+        raise Unsupported(f"a negative binomial with {options['variance_function']} and link {options['link']}")
+    trial, columns = model_trial(folder, task, cluster=vcov.startswith("CR"))
+    result = gbv.NegativeBinomial(std_error=vcov, df=options.get("df", "normal")).estimate(trial)
+    names = row_names(case["result_terms"], task["roles"]["treatment"], columns)
+    answer: dict[str, Any] = dict(coefficient_rows(result, names, options.get("level", 0.95)))
+    theta = result["theta"]
+    log_likelihood = result.records()[0]["log_likelihood"]
+    return {**answer, "theta": theta.value, "se_theta": theta.std_error, "two_loglik": 2.0 * log_likelihood}
+
+
 TASKS = {
     "glm": glm,
+    "negative_binomial": negative_binomial,
     "cluster_robust_coefficients": cluster_robust_coefficients,
 }

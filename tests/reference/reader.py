@@ -24,6 +24,9 @@ IGNORED = {
 }
 # R's did prints this p-value rounded to five decimals; half a unit of the last one is all that can be compared.
 ROUNDED = {"pretest_pvalue": 0.5e-5}
+# MASS takes the information on theta one Newton step before its solution, and stops at steps below 1.2e-4: the standard
+# error of theta is right to about that much (tests/unit/estimators/test_negative_binomial.py shows it for one case).
+EARLY = {"se_theta": 1.2e-4}
 
 Answer = Callable[[Path, dict[str, Any]], Any]
 TASKS: dict[str, Answer] = {
@@ -59,6 +62,8 @@ def relative_tolerance(case: dict[str, Any]) -> Tolerance:
                 return loose * abs(expected)
         if path[-1] in own:
             return float(own[path[-1]])
+        if path[-1] in EARLY:
+            return EARLY[path[-1]] * abs(expected)
         if path[-1] == "p_value" and "p_value_relative" in stated:
             # A tail magnifies the last digits of its statistic, so some cases state a tolerance of their own for it.
             return float(stated["p_value_relative"]) * abs(expected)

@@ -41,6 +41,8 @@ class Row:
         What it rests on.
     support : tuple of Cell
         Counts for disclosure control.
+    extra : tuple of (str, float or str or None)
+        Columns of the method's own.
     """
 
     term: str
@@ -52,6 +54,7 @@ class Row:
     n_units: int
     n_clusters: int | None = None
     support: tuple[Cell, ...] = ()
+    extra: tuple[tuple[str, float | str | None], ...] = ()
 
 
 def refuse_crossover(estimator: str, trial: Trial) -> None:
@@ -184,6 +187,7 @@ def assemble(
                 n_units=row.n_units,
                 n_clusters=row.n_clusters,
                 support=row.support,
+                extra=row.extra,
                 reason="" if defined else "nothing is left to vary around the fit, so there is no standard error",
             )
         )

@@ -31,13 +31,16 @@ class Family:
     Attributes
     ----------
     family : str
-        "gaussian", "binomial", "poisson" or "quasipoisson".
+        "gaussian", "binomial", "poisson", "quasipoisson" or "negative_binomial".
     link : str
         "identity", "logit", "probit" or "log".
+    theta : float
+        Of the negative binomial, whose variance is mu + mu^2 / theta.
     """
 
     family: str
     link: str
+    theta: float = float("inf")
 
     @property
     def has_dispersion(self) -> bool:
@@ -79,7 +82,7 @@ class Family:
             return np.ones_like(mu)
         if self.family == "binomial":
             return mu * (self.mean(-eta) if self.link in ("logit", "probit") else 1.0 - mu)
-        return mu
+        return mu + mu**2 / self.theta
 
     def link_value(self, mu: float) -> float:
         """Return the linear predictor of a mean inside the range."""
