@@ -11,13 +11,14 @@ import pandas as pd
 import gbveval as gbv
 from tests.reference.compare import Unsupported
 from tests.reference.frames import trial_frame
+from tests.reference.linear import cluster_robust_coefficients as linear_coefficients
 from tests.reference.randomised import refuse_unknown
 
 Columns = dict[str, tuple[str, Any]]
 
 
-def model_trial(folder: Path, task: dict[str, Any], *, cluster: bool) -> tuple[gbv.Trial, Columns]:
-    """Return the trial of a case and, for each covariate column, the term that it stands for."""
+def model_trial(folder: Path, task: dict[str, Any], *, cluster: bool) -> tuple[gbv.Trial, Columns, str]:
+    """Return the trial of a case, the term that each covariate column stands for, and what errors are clustered by."""
     roles = task["roles"]
     frame = trial_frame(folder, task["data"])
     frame, levels = with_arms(frame, roles["treatment"])
@@ -35,15 +36,19 @@ def model_trial(folder: Path, task: dict[str, Any], *, cluster: bool) -> tuple[g
         extra["exposure"] = with_exposure(frame, roles["offset"])
     if roles.get("block"):
         extra["stratum"] = roles["block"]
+    by = "assignment"
     if cluster:
-        extra["cluster"] = roles["cluster"]
+        # Where arms vary inside the groups, people were assigned, and errors are clustered by site.
+        within = bool((frame.groupby(roles["cluster"])["_arm"].nunique() > 1).any())
+        by = "site" if within else by
+        extra["site" if within else "cluster"] = roles["cluster"]
     if roles.get("order") == "file":
         frame["_order"] = np.arange(len(frame))
         extra["time"] = "_order"
     if not outcome:
         raise Unsupported("several outcomes in one model")
     trial = gbv.Trial(frame, outcome=outcome, arm="_arm", control=levels[0], covariates=list(columns), **extra)
-    return trial, columns
+    return trial, columns, by
 
 
 def with_arms(frame: pd.DataFrame, treatment: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
@@ -172,13 +177,14 @@ def glm(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     options = task["options"]
     refuse_unknown(options)
     vcov = options["vcov"]
-    trial, columns = model_trial(folder, task, cluster=vcov.startswith("CR"))
+    trial, columns, by = model_trial(folder, task, cluster=vcov.startswith("CR"))
     estimator = gbv.GeneralisedLinear(
         family=options["family"],
         link=options["link"],
         std_error=vcov,
         estimation=options.get("estimation", "maximum_likelihood"),
         df=options.get("df", "normal"),
+        cluster_by=by,
     )
     result = estimator.estimate(trial)
     names = row_names(case["result_terms"], task["roles"]["treatment"], columns)
@@ -186,9 +192,8 @@ def glm(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
 
 
 def cluster_robust_coefficients(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
-    if case["task"]["options"].get("model") != "glm":
-        raise Unsupported("cluster-robust coefficients of a linear model")
-    return glm(folder, case)
+    linear = case["task"]["options"].get("model") != "glm"
+    return linear_coefficients(folder, case) if linear else glm(folder, case)
 
 
 def negative_binomial(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
@@ -198,8 +203,8 @@ def negative_binomial(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     vcov = {"model_theta_fixed": "model"}.get(options["vcov"], options["vcov"])
     if options["variance_function"] != "NB2" or options["link"] != "log":
         raise Unsupported(f"a negative binomial with {options['variance_function']} and link {options['link']}")
-    trial, columns = model_trial(folder, task, cluster=vcov.startswith("CR"))
-    result = gbv.NegativeBinomial(std_error=vcov, df=options.get("df", "normal")).estimate(trial)
+    trial, columns, by = model_trial(folder, task, cluster=vcov.startswith("CR"))
+    result = gbv.NegativeBinomial(std_error=vcov, df=options.get("df", "normal"), cluster_by=by).estimate(trial)
     names = row_names(case["result_terms"], task["roles"]["treatment"], columns)
     answer: dict[str, Any] = dict(coefficient_rows(result, names, options.get("level", 0.95)))
     theta = result["theta"]

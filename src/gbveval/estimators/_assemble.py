@@ -31,8 +31,8 @@ class Row:
         Labels.
     value : float
         Estimate.
-    influence : ndarray, shape (independent units,)
-        Its sum of squares is the variance.
+    influence : ndarray or None, shape (independent units,)
+        Its sum of squares is the variance; None where the covariance is given as a whole.
     df : float
         Degrees of freedom.
     estimand : Estimand
@@ -41,14 +41,14 @@ class Row:
         What it rests on.
     support : tuple of Cell
         Counts for disclosure control.
-    extra : tuple of (str, float or str or None)
+    extra : tuple of (str, value)
         Columns of the method's own.
     """
 
     term: str
     outcome: str
     value: float
-    influence: FloatArray
+    influence: FloatArray | None
     df: float
     estimand: Estimand
     n_units: int
@@ -164,12 +164,14 @@ def assemble(
     blocks : ndarray of int, optional
         Which variance each independent unit belongs to.
     covariance : ndarray, shape (rows, rows), optional
-        Of methods whose covariance is not the cross-product of influence functions; these are then not kept.
+        For methods without influence functions; NaN between rows whose covariance is not known.
     """
-    influence = None
+    influence = _stacked(rows)
     if covariance is None:
-        influence = np.column_stack([row.influence for row in rows])
+        if influence is None:
+            raise ValueError("Rows without influence functions need their covariance.")
         covariance = influence.T @ influence
+    covariance = covariance.copy()
     sizes = {name: _size(trial.outcomes[:, number]) for number, name in enumerate(trial.outcome_names)}
     terms = []
     for number, row in enumerate(rows):
@@ -204,6 +206,52 @@ def assemble(
         influence=influence,
         blocks=blocks,
     )
+
+
+def assemble_terms(
+    estimator: Any,
+    trial: Trial,
+    terms: Sequence[Term],
+    *,
+    method: Method,
+    checks: Sequence[Check] = (),
+    seed: int | None = None,
+) -> Estimates:
+    """Return the `Estimates` of rows that are finished: tests, bounds, or points whose joint covariance is not known.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Whose name and options are recorded.
+    trial : Trial
+        The data.
+    terms : sequence of Term
+        In the order shown.
+    method : Method
+        In words.
+    checks : sequence of Check
+        What was looked at.
+    seed : int, optional
+        Of what was drawn.
+    """
+    errors = [np.nan if term.std_error is None else term.std_error for term in terms]
+    covariance = np.full((len(terms), len(terms)), np.nan)
+    np.fill_diagonal(covariance, np.square(errors))
+    return Estimates(
+        estimator=estimator.name,
+        terms=tuple(terms),
+        covariance=covariance,
+        method=method,
+        checks=(*checks, *missing_check(trial)),
+        provenance=Provenance(trial.digest, tuple(options_of(estimator).items()), seed, versions()),
+        flow=trial.flow(),
+    )
+
+
+def _stacked(rows: Sequence[Row]) -> FloatArray | None:
+    """Return the influence functions side by side, or None where a row has none."""
+    columns = [row.influence for row in rows if row.influence is not None]
+    return np.column_stack(columns) if len(columns) == len(rows) else None
 
 
 def _size(values: FloatArray) -> float:

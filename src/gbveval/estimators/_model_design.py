@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import DataError, DesignError, IdentificationError
 from gbveval.core.method import Check
+from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
+from gbveval.estimators.randomised._linear import check_nested
 from gbveval.numerics.least_squares import Basis, make_basis
 
 FloatArray = NDArray[np.float64]
@@ -35,9 +37,11 @@ class Design:
     offset, weight : ndarray, shape (n,), or None
         Log exposure; prior weights.
     cluster : ndarray of int, shape (n,), or None
-        Clusters present, coded from zero.
+        Clusters present (or sites, where errors are clustered by site), coded from zero.
     present : ndarray of int, or None
         Which cluster of the trial each of them is.
+    n_groups : int
+        Independent units of the trial: clusters (sites), or units.
     columns : ndarray, shape (n, columns)
         Covariates, strata, arms, products, in this order and without the constant.
     names : tuple of str
@@ -61,6 +65,7 @@ class Design:
     weight: FloatArray | None
     cluster: IntArray | None
     present: IntArray | None
+    n_groups: int
     columns: FloatArray
     names: tuple[str, ...]
     basis: Basis
@@ -101,6 +106,7 @@ def build_design(
     name: str,
     products: Sequence[int] = (),
     log_link: bool = False,
+    cluster_by: str = "assignment",
 ) -> Design:
     """Return the model of one outcome of a trial.
 
@@ -116,6 +122,8 @@ def build_design(
         Covariates whose products with the arms are added.
     log_link : bool
         Whether the link is the logarithm, so that exposure is an offset.
+    cluster_by : str
+        "assignment" or "site".
 
     Raises
     ------
@@ -149,9 +157,11 @@ def build_design(
     arms = tuple(position[first_arm + a] for a in range(n_arms - 1))
     hidden = set(range(covariates.shape[1], first_arm))
     shown = tuple(place for column, place in position.items() if column not in hidden and place not in arms)
+    groups = grouping(data, cluster_by)
     present = cluster = None
-    if data.cluster is not None:
-        present, cluster = np.unique(data.cluster.codes[used], return_inverse=True)
+    if groups is not None:
+        present, cluster = np.unique(groups.codes[used], return_inverse=True)
+        _check_groups(present.size, cluster_by)
     return Design(
         used=used,
         y=data.outcomes[used, outcome],
@@ -160,6 +170,7 @@ def build_design(
         weight=weight,
         cluster=cluster,
         present=present,
+        n_groups=data.n if groups is None else groups.count,
         columns=columns,
         names=names,
         basis=basis,
@@ -168,6 +179,31 @@ def build_design(
         products=tuple(products),
         checks=tuple(checks),
     )
+
+
+def grouping(data: Trial, cluster_by: str) -> Labels | None:
+    """Return what errors are clustered by: the clusters that were assigned, the sites, or nothing.
+
+    Raises
+    ------
+    DesignError
+        If errors shall be clustered by site and the trial has none, or a cluster lies in several.
+    """
+    if cluster_by != "site":
+        return data.cluster
+    if data.site is None:
+        raise DesignError("cluster_by='site' needs the role 'site'; the trial declares none.")
+    check_nested(data)
+    return data.site
+
+
+def _check_groups(count: int, cluster_by: str) -> None:
+    if count < 3:
+        what = "site" if cluster_by == "site" else "cluster"
+        raise IdentificationError(
+            f"Only {count} {what}s have an outcome, which leaves no variance between them to estimate. Use a "
+            "randomisation test, or describe the data without inference."
+        )
 
 
 def check_outcome(data: Trial, outcome: int, family: str, name: str) -> list[Check]:

@@ -15,7 +15,8 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import Row, arm_support, assemble
-from gbveval.estimators._model_design import Design
+from gbveval.estimators._model_design import Design, grouping
+from gbveval.estimators.randomised._linear import CLUSTER_BY
 from gbveval.numerics.glm_covariance import CoefficientCovariance
 
 FloatArray = NDArray[np.float64]
@@ -66,15 +67,16 @@ class Coefficients:
     mu: FloatArray
 
 
-def choose_std_error(name: str, data: Trial, asked: str, *, unclustered: str = "HC2", clustered: str = "CR2") -> str:
+def choose_std_error(
+    name: str, data: Trial, asked: str, cluster_by: str, *, unclustered: str = "HC2", clustered: str = "CR2"
+) -> str:
     """Return the standard error that was asked for or that fits the trial; raise where it does not fit."""
-    suited = unclustered if data.cluster is None else clustered
+    grouped = grouping(data, cluster_by) is not None
+    suited = clustered if grouped else unclustered
     chosen = suited if asked == "auto" else asked
-    if data.cluster is not None and chosen in UNCLUSTERED:
-        raise DesignError(
-            f"The trial assigned clusters; {chosen} would treat people as independent. Let {name} use CR2."
-        )
-    if data.cluster is None and chosen in CLUSTERED:
+    if grouped and chosen in UNCLUSTERED:
+        raise DesignError(f"Errors are clustered; {chosen} would treat people as independent. Let {name} use CR2.")
+    if not grouped and chosen in CLUSTERED:
         raise DesignError(f"{chosen} needs clusters; the trial declares none. Use {unclustered} (the default).")
     if chosen == "model" and len(data.outcome_names) > 1:
         raise DesignError(
@@ -82,6 +84,35 @@ def choose_std_error(name: str, data: Trial, asked: str, *, unclustered: str = "
             "outcome at a time."
         )
     return chosen
+
+
+def inference_options(std_error: str, df: str, cluster_by: str, known: Sequence[str]) -> None:
+    """Raise if an option of inference is not one of those known."""
+    check_choice("std_error", std_error, known)
+    check_choice("df", df, DEGREES)
+    check_choice("cluster_by", cluster_by, CLUSTER_BY)
+
+
+def choose_degrees(asked: str, kind: str, otherwise: str = "normal") -> str:
+    """Return the degrees of freedom that were asked for or that go with a standard error."""
+    if asked != "auto":
+        return asked
+    if kind in ("CR2", "CR3"):
+        return "satterthwaite"
+    return "clusters_minus_1" if kind in CLUSTERED else otherwise
+
+
+def std_error_words(kind: str, cluster_by: str) -> str:
+    """Say what kind of standard error it is."""
+    words = WORDS[kind][0]
+    return words.replace("the unit of assignment", "site") if cluster_by == "site" else words
+
+
+def superpopulation(data: Trial, cluster_by: str) -> str:
+    """Say for whom the inference is."""
+    if cluster_by == "site":
+        return "a superpopulation of sites"
+    return f"a superpopulation of {'units' if data.cluster is None else 'clusters'}"
 
 
 def check_choice(what: str, value: str, known: Sequence[str]) -> None:
@@ -118,10 +149,9 @@ def degrees_of_freedom(asked: str, kind: str, design: Design, satterthwaite: Flo
     return satterthwaite
 
 
-def spread(found: FloatArray, design: Design, data: Trial) -> FloatArray:
+def spread(found: FloatArray, design: Design) -> FloatArray:
     """Return influence values for all independent units of the trial, zero for those that were not used."""
-    count = data.n if data.cluster is None else data.cluster.count
-    whole = np.zeros((count, found.shape[1]))
+    whole = np.zeros((design.n_groups, found.shape[1]))
     whole[design.used if design.present is None else design.present] = found
     return whole
 
@@ -131,7 +161,7 @@ def coefficient_rows(
 ) -> tuple[list[Row], list[int]]:
     """Return a row for each arm and then for each coefficient that is shown, and their positions."""
     order = [*design.arms, *design.shown]
-    influence = None if fit.found.influence is None else spread(fit.found.influence, design, data)
+    influence = None if fit.found.influence is None else spread(fit.found.influence, design)
     rows = []
     for number, position in enumerate(order):
         is_arm = number < len(design.arms)
@@ -141,7 +171,7 @@ def coefficient_rows(
                 term=label,
                 outcome=data.outcome_names[outcome],
                 value=float(fit.beta[position]),
-                influence=np.zeros(0) if influence is None else influence[:, position],
+                influence=None if influence is None else influence[:, position],
                 df=float(fit.df[position]),
                 estimand=estimand if is_arm else NUISANCE,
                 n_units=int(design.y.size),

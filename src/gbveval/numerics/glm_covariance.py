@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.numerics.cluster_sandwich import CLUSTER_KINDS, cluster_adjusted, cross_products
+from gbveval.numerics.cluster_sandwich import CLUSTER_KINDS, cluster_robust, cross_products
 from gbveval.numerics.least_squares import LeastSquares, make_basis
 from gbveval.numerics.sandwich import heteroskedasticity_robust
 
@@ -98,7 +98,7 @@ def coefficient_covariance(
         if cluster is None:
             raise ValueError(f"{kind} needs clusters.")
         sums = cross_products(fit, design, residual, cluster, int(cluster.max()) + 1)
-        clustered = cluster_adjusted(fit, sums, kind=kind)
+        clustered = cluster_robust(fit, sums, kind=kind)
         return CoefficientCovariance(
             clustered.covariance[:, :, 0], clustered.influence[:, :, 0], clustered.df, clustered.singular_clusters
         )

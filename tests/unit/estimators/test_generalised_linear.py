@@ -223,3 +223,21 @@ def test_several_outcomes_share_a_covariance_unless_it_is_the_models() -> None:
     assert np.isfinite(result.covariance).all()
     with pytest.raises(gbv.DesignError, match="one outcome at a time"):
         gbv.GeneralisedLinear(std_error="model").estimate(data)
+
+
+def test_errors_clustered_by_site_let_arms_vary_inside() -> None:
+    frame = simulated(400).assign(g=np.arange(400) % 16)
+    columns = pd.DataFrame({"more": frame["arm"] == "more", "new": frame["arm"] == "new", "x": frame["x"]})
+    model = sm.GLM(frame["y"], sm.add_constant(columns.astype(float)), family=sm.families.Poisson()).fit(
+        cov_type="cluster", cov_kwds={"groups": frame["g"]}, tol=1e-13
+    )
+    asked = gbv.GeneralisedLinear("poisson", std_error="CR1S", cluster_by="site")
+    result = asked.estimate(trial(frame, covariates=["x"], site="g"))
+    # Two fits of one model, each converged to about 1e-10.
+    np.testing.assert_allclose(result.std_errors[[0, 1]], model.bse[["more", "new"]], rtol=1e-7)
+    assert result[0].df == 15
+    assert "by site" in result.method.std_error
+    with pytest.raises(gbv.DesignError, match="site"):
+        asked.estimate(trial(frame, covariates=["x"]))
+    with pytest.raises(gbv.GbvevalError, match="Only 2 sites"):
+        asked.estimate(trial(frame.assign(g=frame["g"] % 2), site="g"))

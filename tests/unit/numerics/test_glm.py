@@ -11,7 +11,7 @@ from statsmodels.genmod.families import Binomial, Poisson
 from statsmodels.genmod.families import links as sm_links
 from statsmodels.genmod.generalized_linear_model import GLM
 
-from gbveval.numerics.cluster_sandwich import cluster_adjusted, cross_products
+from gbveval.numerics.cluster_sandwich import cluster_robust, cross_products
 from gbveval.numerics.glm import Family, adjusted_score, log_likelihood, whiten
 from gbveval.numerics.glm_covariance import coefficient_covariance, whitened_fit
 from gbveval.numerics.separation import binomial_direction, count_direction
@@ -145,12 +145,12 @@ def test_cr1_kinds_are_cr0_times_their_factor() -> None:
     fit = whitened_fit(x, lift)
     assert fit is not None
     sums = cross_products(fit, x, y, cluster, int(cluster.max()) + 1)
-    plain, one, stata = (cluster_adjusted(fit, sums, kind=kind).covariance for kind in ("CR0", "CR1", "CR1S"))
+    plain, one, stata = (cluster_robust(fit, sums, kind=kind).covariance for kind in ("CR0", "CR1", "CR1S"))
     g, n, k = cluster.max() + 1, *x.shape
     np.testing.assert_allclose(one, plain * g / (g - 1))
     np.testing.assert_allclose(stata, plain * g / (g - 1) * (n - 1) / (n - k))
     with pytest.raises(ValueError, match="CR2"):
-        cluster_adjusted(fit, sums, kind="CR9")
+        cluster_robust(fit, sums, kind="CR9")
 
 
 def test_hc2_and_hc3_divide_by_one_minus_the_working_leverage() -> None:

@@ -18,15 +18,18 @@ from gbveval.estimators._glm_coefficients import fit_coefficients
 from gbveval.estimators._model_design import build_design, check_outcome
 from gbveval.estimators._model_rows import (
     CLUSTERED,
-    DEGREES,
     UNCLUSTERED,
     WORDS,
     check_choice,
+    choose_degrees,
     choose_std_error,
     coefficient_rows,
     covariance_checks,
     finish,
+    inference_options,
     reference_words,
+    std_error_words,
+    superpopulation,
 )
 from gbveval.numerics.glm import Family
 
@@ -74,6 +77,8 @@ class GeneralisedLinear:
     df : str
         "auto" (Satterthwaite with CR2 and CR3, clusters minus one with the other CR, normal else, but "residual" for a
         gaussian outcome), "normal", "residual", "clusters_minus_1" or "satterthwaite".
+    cluster_by : str
+        What errors are clustered by: "assignment" (the role `cluster`, if there is one) or "site".
 
     Notes
     -----
@@ -112,14 +117,14 @@ class GeneralisedLinear:
     std_error: str = "auto"
     estimation: str = "maximum_likelihood"
     df: str = "auto"
+    cluster_by: str = "assignment"
     name: ClassVar[str] = "generalised_linear"
 
     def __post_init__(self) -> None:
         check_choice("family", self.family, tuple(CANONICAL))
         check_choice(f"link of family {self.family!r}", self._family.link, LINKS[self.family])
-        check_choice("std_error", self.std_error, STD_ERRORS)
+        inference_options(self.std_error, self.df, self.cluster_by, STD_ERRORS)
         check_choice("estimation", self.estimation, ESTIMATIONS)
-        check_choice("df", self.df, DEGREES)
         if self.estimation == "firth" and self.family not in ("binomial", "poisson"):
             raise DesignError("Firth's estimate is given for families 'binomial' and 'poisson'; choose one of them.")
 
@@ -154,16 +159,23 @@ class GeneralisedLinear:
             "GeneralisedLinear",
             data,
             self.std_error,
+            self.cluster_by,
             unclustered="model" if firth else "HC2",
             clustered="CR1" if firth else "CR2",
         )
-        degrees = self._degrees(kind)
+        degrees = choose_degrees(self.df, kind, "residual" if self.family == "gaussian" else "normal")
         rows: list[Row] = []
         checks: list[Check] = []
         covariance = None
         for outcome in range(len(data.outcome_names)):
             checks += check_outcome(data, outcome, self.family, "GeneralisedLinear")
-            design = build_design(data, outcome, name="GeneralisedLinear", log_link=self._family.link == "log")
+            design = build_design(
+                data,
+                outcome,
+                name="GeneralisedLinear",
+                log_link=self._family.link == "log",
+                cluster_by=self.cluster_by,
+            )
             checks += design.checks
             fit = fit_coefficients(self._family, design, (kind, degrees), data.outcome_names[outcome], firth=firth)
             checks += covariance_checks(kind, fit, design)
@@ -172,15 +184,6 @@ class GeneralisedLinear:
             if fit.found.influence is None:
                 covariance = fit.found.covariance[np.ix_(order, order)].copy()
         return finish(self, data, rows, self._method(data, kind, degrees), checks, covariance)
-
-    def _degrees(self, kind: str) -> str:
-        if self.df != "auto":
-            return self.df
-        if kind in ("CR2", "CR3"):
-            return "satterthwaite"
-        if kind in CLUSTERED:
-            return "clusters_minus_1"
-        return "residual" if self.family == "gaussian" else "normal"
 
     def _estimand(self, data: Trial, outcome: int) -> Estimand:
         binary = data.is_binary(outcome)
@@ -198,15 +201,15 @@ class GeneralisedLinear:
         return Estimand("ITT", contrast, "participant_average", "conditional" if adjusted else "marginal")
 
     def _method(self, data: Trial, kind: str, degrees: str) -> Method:
-        std_error, small = WORDS[kind]
+        std_error = std_error_words(kind, self.cluster_by)
         if kind == "model" and self._family.has_dispersion:
             std_error += ", with Pearson's dispersion"
         return Method(
             sample=all_samples(data),
             std_error=std_error,
-            small_sample=small,
+            small_sample=WORDS[kind][1],
             reference=reference_words(degrees),
-            inference_for=f"a superpopulation of {'units' if data.cluster is None else 'clusters'}",
+            inference_for=superpopulation(data, self.cluster_by),
             assumptions=(
                 "arms were assigned at random as declared",
                 f"the {self._family.link} of the mean is linear in the covariates, with one effect for everybody",

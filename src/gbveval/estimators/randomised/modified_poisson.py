@@ -18,14 +18,16 @@ from gbveval.estimators._glm_coefficients import fit_coefficients
 from gbveval.estimators._model_design import build_design
 from gbveval.estimators._model_rows import (
     CLUSTERED,
-    DEGREES,
     WORDS,
-    check_choice,
+    choose_degrees,
     choose_std_error,
     coefficient_rows,
     covariance_checks,
     finish,
+    inference_options,
     reference_words,
+    std_error_words,
+    superpopulation,
 )
 from gbveval.numerics.glm import Family
 
@@ -48,6 +50,8 @@ class ModifiedPoisson:
     df : str
         "auto" (Satterthwaite with CR2 and CR3, clusters minus one with the other CR, else normal), "normal",
         "residual", "clusters_minus_1" or "satterthwaite".
+    cluster_by : str
+        What errors are clustered by: "assignment" (the role `cluster`, if there is one) or "site".
 
     Notes
     -----
@@ -76,11 +80,11 @@ class ModifiedPoisson:
 
     std_error: str = "auto"
     df: str = "auto"
+    cluster_by: str = "assignment"
     name: ClassVar[str] = "modified_poisson"
 
     def __post_init__(self) -> None:
-        check_choice("std_error", self.std_error, STD_ERRORS)
-        check_choice("df", self.df, DEGREES)
+        inference_options(self.std_error, self.df, self.cluster_by, STD_ERRORS)
 
     def estimate(self, data: Trial, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return the risk ratio of each arm against control for each outcome, and the coefficients behind it.
@@ -104,13 +108,13 @@ class ModifiedPoisson:
         refuse_crossover("ModifiedPoisson", data)
         if data.exposure is not None:
             raise DesignError("A risk ratio has no exposure. Leave exposure out, or use NegativeBinomial for rates.")
-        kind = choose_std_error("ModifiedPoisson", data, self.std_error)
-        degrees = self._degrees(kind)
+        kind = choose_std_error("ModifiedPoisson", data, self.std_error, self.cluster_by)
+        degrees = choose_degrees(self.df, kind)
         rows: list[Row] = []
         checks: list[Check] = []
         for outcome, name in enumerate(data.outcome_names):
             _check_binary(data, outcome)
-            design = build_design(data, outcome, name="ModifiedPoisson", log_link=True)
+            design = build_design(data, outcome, name="ModifiedPoisson", log_link=True, cluster_by=self.cluster_by)
             fit = fit_coefficients(Family("poisson", "log"), design, (kind, degrees), name, advice=ADVICE)
             checks += [*design.checks, *covariance_checks(kind, fit, design)]
             above = int((fit.mu > 1.0 + 1e-9).sum())
@@ -122,14 +126,7 @@ class ModifiedPoisson:
                     Check("risks above one", "info", text, f"the model of {name} gives some risks above one.")
                 )
             rows += coefficient_rows(data, outcome, design, fit, Estimand("ITT", "risk_ratio"))[0]
-        return finish(self, data, rows, _method(data, kind, degrees), checks, None)
-
-    def _degrees(self, kind: str) -> str:
-        if self.df != "auto":
-            return self.df
-        if kind in ("CR2", "CR3"):
-            return "satterthwaite"
-        return "clusters_minus_1" if kind in CLUSTERED else "normal"
+        return finish(self, data, rows, _method(data, (kind, degrees), self.cluster_by), checks, None)
 
 
 def _check_binary(data: Trial, outcome: int) -> None:
@@ -143,14 +140,14 @@ def _check_binary(data: Trial, outcome: int) -> None:
     )
 
 
-def _method(data: Trial, kind: str, degrees: str) -> Method:
-    std_error, small = WORDS[kind]
+def _method(data: Trial, inference: tuple[str, str], cluster_by: str) -> Method:
+    kind, degrees = inference
     return Method(
         sample=all_samples(data),
-        std_error=std_error,
-        small_sample=small,
+        std_error=std_error_words(kind, cluster_by),
+        small_sample=WORDS[kind][1],
         reference=reference_words(degrees),
-        inference_for=f"a superpopulation of {'units' if data.cluster is None else 'clusters'}",
+        inference_for=superpopulation(data, cluster_by),
         assumptions=(
             "arms were assigned at random as declared",
             "the risk ratio is the same for everybody, or there are no covariates",

@@ -18,19 +18,21 @@ from gbveval.estimators._assemble import Row, all_samples, refuse_crossover
 from gbveval.estimators._model_design import Design, build_design, check_outcome
 from gbveval.estimators._model_rows import (
     CLUSTERED,
-    DEGREES,
     NUISANCE,
     UNCLUSTERED,
     WORDS,
     Coefficients,
-    check_choice,
+    choose_degrees,
     choose_std_error,
     coefficient_rows,
     covariance_checks,
     degrees_of_freedom,
     finish,
+    inference_options,
     reference_words,
     spread,
+    std_error_words,
+    superpopulation,
 )
 from gbveval.estimators._negative_binomial_fit import NegativeBinomialFit, fit_negative_binomial
 from gbveval.numerics.glm import Family, whiten
@@ -60,6 +62,8 @@ class NegativeBinomial:
     df : str
         "auto" (Satterthwaite with CR2 and CR3, clusters minus one with the other CR, else normal), "normal",
         "residual", "clusters_minus_1" or "satterthwaite".
+    cluster_by : str
+        What errors are clustered by: "assignment" (the role `cluster`, if there is one) or "site".
 
     Notes
     -----
@@ -89,11 +93,11 @@ class NegativeBinomial:
 
     std_error: str = "auto"
     df: str = "auto"
+    cluster_by: str = "assignment"
     name: ClassVar[str] = "negative_binomial"
 
     def __post_init__(self) -> None:
-        check_choice("std_error", self.std_error, STD_ERRORS)
-        check_choice("df", self.df, DEGREES)
+        inference_options(self.std_error, self.df, self.cluster_by, STD_ERRORS)
 
     def estimate(self, data: Trial, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return the rate ratio of each arm against control for each outcome, the other coefficients and theta.
@@ -115,14 +119,14 @@ class NegativeBinomial:
             If an arm has no events, or the counts are not overdispersed.
         """
         refuse_crossover("NegativeBinomial", data)
-        kind = choose_std_error("NegativeBinomial", data, self.std_error)
-        degrees = self._degrees(kind)
+        kind = choose_std_error("NegativeBinomial", data, self.std_error, self.cluster_by)
+        degrees = choose_degrees(self.df, kind)
         rows: list[Row] = []
         checks: list[Check] = []
         covariance = None
         for outcome, name in enumerate(data.outcome_names):
             checks += check_outcome(data, outcome, "negative_binomial", "NegativeBinomial")
-            design = build_design(data, outcome, name="NegativeBinomial", log_link=True)
+            design = build_design(data, outcome, name="NegativeBinomial", log_link=True, cluster_by=self.cluster_by)
             fitted = fit_negative_binomial(design, name)
             fit = _coefficients(design, fitted, (kind, degrees), name)
             checks += [*design.checks, *covariance_checks(kind, fit, design), *_zeros(design, name)]
@@ -134,17 +138,11 @@ class NegativeBinomial:
             theta, variance = _theta_row(data, outcome, design, fitted)
             rows += [replace(found[0], extra=(("log_likelihood", fitted.log_likelihood),)), *found[1:], theta]
             if fit.found.influence is None:
+                rows[-1] = replace(theta, influence=None)
                 covariance = np.zeros((len(order) + 1, len(order) + 1))
                 covariance[:-1, :-1] = fit.found.covariance[np.ix_(order, order)]
                 covariance[-1, -1] = variance
-        return finish(self, data, rows, _method(data, kind, degrees), checks, covariance)
-
-    def _degrees(self, kind: str) -> str:
-        if self.df != "auto":
-            return self.df
-        if kind in ("CR2", "CR3"):
-            return "satterthwaite"
-        return "clusters_minus_1" if kind in CLUSTERED else "normal"
+        return finish(self, data, rows, _method(data, (kind, degrees), self.cluster_by), checks, covariance)
 
 
 def _coefficients(
@@ -175,7 +173,7 @@ def _theta_row(data: Trial, outcome: int, design: Design, fitted: NegativeBinomi
         term="theta",
         outcome=data.outcome_names[outcome],
         value=fitted.theta,
-        influence=spread(score[:, None], design, data)[:, 0],
+        influence=spread(score[:, None], design)[:, 0],
         df=float("inf"),
         estimand=NUISANCE,
         n_units=int(design.y.size),
@@ -192,14 +190,14 @@ def _zeros(design: Design, outcome: str) -> list[Check]:
     return [Check("zeros", "warn", text, f"most counts of {outcome} are zero; a randomisation test is safer.")]
 
 
-def _method(data: Trial, kind: str, degrees: str) -> Method:
-    std_error, small = WORDS[kind]
+def _method(data: Trial, inference: tuple[str, str], cluster_by: str) -> Method:
+    kind, degrees = inference
     return Method(
         sample=all_samples(data),
-        std_error=f"{std_error}, theta taken as known",
-        small_sample=small,
+        std_error=f"{std_error_words(kind, cluster_by)}, theta taken as known",
+        small_sample=WORDS[kind][1],
         reference=reference_words(degrees),
-        inference_for=f"a superpopulation of {'units' if data.cluster is None else 'clusters'}",
+        inference_for=superpopulation(data, cluster_by),
         assumptions=(
             "arms were assigned at random as declared",
             "the logarithm of the mean is linear in the covariates, with one ratio for everybody",
