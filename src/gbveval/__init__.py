@@ -52,6 +52,7 @@ _PLACES = {
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
     "Survey": "gbveval.data.survey",
+    "Standardised": "gbveval.estimators.randomised.standardised",
     "Table": "gbveval.core.table",
     "Trial": "gbveval.data.trial",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
+    from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

@@ -85,6 +85,25 @@ CASES = (
         note="few clusters",
     ),
     Case(
+        gbv.Standardised(),
+        ModelFrames(n_per_arm=120, slope=0.9, truth="risk_difference"),
+        equivariant=SWAP,
+        note="risk difference",
+    ),
+    Case(
+        gbv.Standardised(contrasts=("odds_ratio", "risk_ratio"), interactions=True),
+        ModelFrames(n_per_arm=10, slope=0.9, truth="odds_ratio", cluster_size=20),
+        equivariant=SWAP,
+        note="clusters",
+    ),
+    Case(
+        gbv.Standardised(model="negative_binomial"),
+        ModelFrames(n_per_arm=100, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.5),
+        equivariant=SWAP,
+        n_draws=400,
+        note="rates",
+    ),
+    Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),
         n_draws=400,

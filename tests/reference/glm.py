@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,26 @@ from tests.reference.randomised import refuse_unknown
 Columns = dict[str, tuple[str, Any]]
 
 
-def model_trial(folder: Path, task: dict[str, Any], *, cluster: bool) -> tuple[gbv.Trial, Columns, str]:
-    """Return the trial of a case, the term that each covariate column stands for, and what errors are clustered by."""
+@dataclass(frozen=True)
+class Asked:
+    """The trial of a case and what its words mean in it.
+
+    `columns` says for each covariate column which term it stands for, `by` what errors are clustered by, `products`
+    which covariates have a product with the arms that the estimator makes itself.
+    """
+
+    trial: gbv.Trial
+    columns: Columns
+    by: str
+    products: tuple[str, ...]
+
+
+def model_trial(folder: Path, task: dict[str, Any], *, cluster: bool, own_products: bool = False) -> Asked:
+    """Return the trial of a case; products with the arm are covariates unless the estimator makes its own."""
     roles = task["roles"]
     frame = trial_frame(folder, task["data"])
     frame, levels = with_arms(frame, roles["treatment"])
-    frame, columns = with_covariates(frame, roles)
+    frame, columns, products = with_covariates(frame, roles, own_products)
     extra: dict[str, Any] = {}
     outcome = roles.get("outcome")
     if roles.get("successes"):
@@ -38,17 +53,26 @@ def model_trial(folder: Path, task: dict[str, Any], *, cluster: bool) -> tuple[g
         extra["stratum"] = roles["block"]
     by = "assignment"
     if cluster:
+        group = with_groups(frame, roles)
         # Where arms vary inside the groups, people were assigned, and errors are clustered by site.
-        within = bool((frame.groupby(roles["cluster"])["_arm"].nunique() > 1).any())
+        within = bool((frame.groupby(group)["_arm"].nunique() > 1).any())
         by = "site" if within else by
-        extra["site" if within else "cluster"] = roles["cluster"]
+        extra["site" if within else "cluster"] = group
     if roles.get("order") == "file":
         frame["_order"] = np.arange(len(frame))
         extra["time"] = "_order"
     if not outcome:
         raise Unsupported("several outcomes in one model")
     trial = gbv.Trial(frame, outcome=outcome, arm="_arm", control=levels[0], covariates=list(columns), **extra)
-    return trial, columns, by
+    return Asked(trial, columns, by, products)
+
+
+def with_groups(frame: pd.DataFrame, roles: dict[str, Any]) -> str:
+    """Return the column of clusters; without the role every row is one of its own."""
+    if roles.get("cluster"):
+        return str(roles["cluster"])
+    frame["_unit"] = np.arange(len(frame))
+    return "_unit"
 
 
 def with_arms(frame: pd.DataFrame, treatment: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
@@ -61,8 +85,10 @@ def with_arms(frame: pd.DataFrame, treatment: dict[str, Any]) -> tuple[pd.DataFr
     return frame, names
 
 
-def with_covariates(frame: pd.DataFrame, roles: dict[str, Any]) -> tuple[pd.DataFrame, Columns]:
-    """Return the frame with one numeric column a coefficient, and what each stands for."""
+def with_covariates(
+    frame: pd.DataFrame, roles: dict[str, Any], own_products: bool
+) -> tuple[pd.DataFrame, Columns, tuple[str, ...]]:
+    """Return the frame with one numeric column a coefficient, what each stands for, and the products left out."""
     columns: Columns = {}
     parts: dict[str, list[str]] = {}
     terms = [*roles.get("covariates", []), *({"column": c, "as": "effects"} for c in roles.get("fixed_effects", []))]
@@ -79,25 +105,33 @@ def with_covariates(frame: pd.DataFrame, roles: dict[str, Any]) -> tuple[pd.Data
             frame[name] = values
             columns[name] = (source, level)
         parts.setdefault(source, []).extend(made)
-    add_products(frame, roles, parts, columns)
-    return frame, columns
-
-
-def add_products(frame: pd.DataFrame, roles: dict[str, Any], parts: dict[str, list[str]], columns: Columns) -> None:
-    """Add the columns of interactions; the treatment's is that of the arm."""
+    products: list[str] = []
+    # Products of covariates come first: a product with the arm may have one of them as its other part.
     treatment = roles["treatment"]["column"]
-    for names in roles.get("interactions", []):
-        made: dict[str, Any] = {"": 1.0}
-        for column in names:
-            if column == treatment:
-                arms = sorted(frame["_arm"].unique())[1:]
-                pieces = {arm: (frame["_arm"] == arm).astype(float) for arm in arms}
-            else:
-                pieces = {name: frame[name] for name in parts[column]}
-            made = {f"{a}*{b}" if a else b: x * y for a, x in made.items() for b, y in pieces.items()}
-        for name, values in made.items():
-            frame[name] = values
+    for names in sorted(roles.get("interactions", []), key=lambda names: treatment in names):
+        rest = combinations(frame, [name for name in names if name != treatment], parts, columns)
+        if treatment not in names:
+            continue
+        if own_products:
+            products += rest
+            continue
+        for arm in sorted(frame["_arm"].unique())[1:]:
+            for name in rest:
+                frame[f"{arm}*{name}"] = (frame["_arm"] == arm) * frame[name]
+                columns[f"{arm}*{name}"] = (":".join(names), f"{arm}*{name}")
+    return frame, columns, tuple(products)
+
+
+def combinations(frame: pd.DataFrame, names: list[str], parts: dict[str, list[str]], columns: Columns) -> list[str]:
+    """Add the products of covariates, one a combination of their columns, and return the names."""
+    made = [""]
+    for column in names:
+        made = [f"{a}*{b}" if a else b for a in made for b in parts[column]]
+    for name in made:
+        if name not in columns:
+            frame[name] = frame[name.split("*")].prod(axis=1)
             columns[name] = (":".join(names), name)
+    return made
 
 
 def with_exposure(frame: pd.DataFrame, offset: dict[str, Any]) -> str:
@@ -177,17 +211,17 @@ def glm(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     options = task["options"]
     refuse_unknown(options)
     vcov = options["vcov"]
-    trial, columns, by = model_trial(folder, task, cluster=vcov.startswith("CR"))
+    asked = model_trial(folder, task, cluster=vcov.startswith("CR"))
     estimator = gbv.GeneralisedLinear(
         family=options["family"],
         link=options["link"],
         std_error=vcov,
         estimation=options.get("estimation", "maximum_likelihood"),
         df=options.get("df", "normal"),
-        cluster_by=by,
+        cluster_by=asked.by,
     )
-    result = estimator.estimate(trial)
-    names = row_names(case["result_terms"], task["roles"]["treatment"], columns)
+    result = estimator.estimate(asked.trial)
+    names = row_names(case["result_terms"], task["roles"]["treatment"], asked.columns)
     return coefficient_rows(result, names, options.get("level", 0.95))
 
 
@@ -203,17 +237,90 @@ def negative_binomial(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     vcov = {"model_theta_fixed": "model"}.get(options["vcov"], options["vcov"])
     if options["variance_function"] != "NB2" or options["link"] != "log":
         raise Unsupported(f"a negative binomial with {options['variance_function']} and link {options['link']}")
-    trial, columns, by = model_trial(folder, task, cluster=vcov.startswith("CR"))
-    result = gbv.NegativeBinomial(std_error=vcov, df=options.get("df", "normal"), cluster_by=by).estimate(trial)
-    names = row_names(case["result_terms"], task["roles"]["treatment"], columns)
+    asked = model_trial(folder, task, cluster=vcov.startswith("CR"))
+    result = gbv.NegativeBinomial(std_error=vcov, df=options.get("df", "normal"), cluster_by=asked.by).estimate(
+        asked.trial
+    )
+    names = row_names(case["result_terms"], task["roles"]["treatment"], asked.columns)
     answer: dict[str, Any] = dict(coefficient_rows(result, names, options.get("level", 0.95)))
     theta = result["theta"]
     log_likelihood = result.records()[0]["log_likelihood"]
     return {**answer, "theta": theta.value, "se_theta": theta.std_error, "two_loglik": 2.0 * log_likelihood}
 
 
+MODELS = {
+    ("binomial", "logit"): "logistic",
+    ("poisson", "log"): "poisson",
+    ("gaussian", "identity"): "linear",
+    ("negative_binomial", "log"): "negative_binomial",
+}
+CONTRASTS = {
+    "risk_difference": "risk_difference",
+    "log_risk_ratio": "risk_ratio",
+    "log_odds_ratio": "odds_ratio",
+    "mean_difference": "mean_difference",
+    "log_rate_ratio": "rate_ratio",
+}
+
+
+def standardised(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    options = task["options"]
+    refuse_unknown(options)
+    model = MODELS.get((options["family"], options["link"]))
+    if model is None or options.get("target", "whole_sample") != "whole_sample":
+        raise Unsupported(f"standardisation of {options['family']}, {options['link']} over {options.get('target')}")
+    sampled = options["vcov"] == "sandwich_with_covariate_sampling"
+    vcov: dict[str, str] = options.get("coefficient_vcov", {})
+    if isinstance(vcov, str):
+        vcov = {"default": vcov}
+    if sampled:
+        # Without clusters the factor n / (n - 1) is that of clusters of one.
+        corrected = options.get("small_sample") == "n_over_n_minus_1"
+        vcov = {"default": "CR1" if corrected else "CR0"}
+    elif options["vcov"] != "delta_covariates_fixed":
+        raise Unsupported(f"standardisation with {options['vcov']}")
+    answer: dict[str, Any] = {}
+    for kind in dict.fromkeys(vcov.values()):
+        asked = model_trial(folder, task, cluster=kind.startswith("CR"), own_products=True)
+        estimator = gbv.Standardised(
+            model=model,
+            contrasts=tuple(CONTRASTS[name] for name in options["contrasts"]),
+            interactions=asked.products,
+            covariates="sampled" if sampled else "fixed",
+            std_error=kind,
+            df=options.get("df", "normal"),
+            cluster_by=asked.by,
+        )
+        result = estimator.estimate(asked.trial)
+        keys = [key for key in case["results"] if vcov.get(key, vcov["default"]) == kind]
+        answer.update(standardised_answer(result, keys, case["results"], options, task["roles"]["treatment"]))
+    return answer
+
+
+def standardised_answer(
+    result: gbv.Estimates, keys: list[str], shape: dict[str, Any], options: dict[str, Any], treatment: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the numbers for some result keys, each a number beside its `se_` or a dictionary."""
+    levels = treatment.get("levels") or [treatment.get("control", 0), treatment.get("treated", 1)]
+    names = list(options["contrasts"])
+    suffixes = [f" ({CONTRASTS[name].replace('_', ' ')})" if len(names) > 1 else "" for name in names]
+    terms = {name: f"arm 1 vs arm 0{suffix}" for name, suffix in zip(names, suffixes)}
+    terms |= {f"risk_{level}": f"mean under arm {number}" for number, level in enumerate(levels)}
+    rows = coefficient_rows(result, terms, options.get("level", 0.95))
+    answer: dict[str, Any] = {}
+    for key in keys:
+        plain = key.removeprefix("se_")
+        base = max((name for name in terms if plain.startswith(name)), key=len, default=None)
+        if base is not None:
+            row = rows[base]
+            answer[key] = row if isinstance(shape[key], dict) else row["std_error" if key != plain else "estimate"]
+    return answer
+
+
 TASKS = {
     "glm": glm,
+    "standardised": standardised,
     "negative_binomial": negative_binomial,
     "cluster_robust_coefficients": cluster_robust_coefficients,
 }

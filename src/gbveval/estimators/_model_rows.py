@@ -121,7 +121,9 @@ def check_choice(what: str, value: str, known: Sequence[str]) -> None:
         raise DesignError(f"{what} must be one of {', '.join(known)}, not {value!r}.")
 
 
-def degrees_of_freedom(asked: str, kind: str, design: Design, satterthwaite: FloatArray | None) -> FloatArray:
+def degrees_of_freedom(
+    asked: str, kind: str, design: Design, satterthwaite: FloatArray | None, *, count: int | None = None
+) -> FloatArray:
     """Return degrees of freedom for each coefficient.
 
     Parameters
@@ -134,16 +136,19 @@ def degrees_of_freedom(asked: str, kind: str, design: Design, satterthwaite: Flo
         Rows, coefficients and clusters.
     satterthwaite : ndarray, optional
         Those of the clustered covariance.
+    count : int, optional
+        How many are wanted, where it is not the number of coefficients.
     """
     k = len(design.labels)
+    wanted = k if count is None else count
     if asked == "normal":
-        return np.full(k, np.inf)
+        return np.full(wanted, np.inf)
     if asked == "residual":
-        return np.full(k, float(design.y.size - k))
+        return np.full(wanted, float(design.y.size - k))
     if design.n_clusters is None:
         raise DesignError(f"Degrees of freedom {asked!r} need clusters; the trial declares none. Use 'normal'.")
     if asked == "clusters_minus_1":
-        return np.full(k, design.n_clusters - 1.0)
+        return np.full(wanted, design.n_clusters - 1.0)
     if satterthwaite is None:
         raise DesignError(f"Satterthwaite degrees of freedom go with a clustered standard error, not with {kind}.")
     return satterthwaite

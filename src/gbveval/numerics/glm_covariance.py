@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.numerics.cluster_sandwich import CLUSTER_KINDS, cluster_robust, cross_products
+from gbveval.numerics.cluster_sandwich import CLUSTER_KINDS, cluster_robust, cross_products, small_sample_factor
 from gbveval.numerics.least_squares import LeastSquares, make_basis
 from gbveval.numerics.sandwich import heteroskedasticity_robust
 
@@ -27,20 +27,23 @@ class CoefficientCovariance:
 
     Attributes
     ----------
-    covariance : ndarray, shape (k, k)
-        Of the coefficients on the original columns.
-    influence : ndarray, shape (independent units, k), or None
+    covariance : ndarray, shape (wanted, wanted)
+        Of what was wanted.
+    influence : ndarray, shape (independent units, wanted), or None
         Its cross-product is the covariance; None for a model-based one.
-    df : ndarray, shape (k,), or None
+    df : ndarray, shape (wanted,), or None
         Satterthwaite degrees of freedom, where clusters have them.
     singular : int
         Rows or clusters that fit a direction exactly.
+    factor : float
+        The root of the small-sample factor in `influence`.
     """
 
     covariance: FloatArray
     influence: FloatArray | None
     df: FloatArray | None = None
     singular: int = 0
+    factor: float = 1.0
 
 
 def whitened_fit(design: FloatArray, lift: FloatArray) -> LeastSquares | None:
@@ -50,8 +53,8 @@ def whitened_fit(design: FloatArray, lift: FloatArray) -> LeastSquares | None:
     ----------
     design : ndarray, shape (n, k)
         Whitened columns.
-    lift : ndarray, shape (k, k)
-        Turns coefficients on these columns into those wanted.
+    lift : ndarray, shape (wanted, k)
+        Turns coefficients on these columns into what is wanted.
     """
     basis = make_basis(design, intercept=False)
     n, k = design.shape
@@ -78,8 +81,8 @@ def coefficient_covariance(
         X*.
     residual : ndarray, shape (n,)
         e*.
-    lift : ndarray, shape (k, k)
-        Turns coefficients on the columns of X* into those wanted.
+    lift : ndarray, shape (wanted, k)
+        Turns coefficients on the columns of X* into what is wanted: other coefficients, or linear functions of them.
     kind : str
         "model" (dispersion times the inverse information), "HC0" to "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3".
     dispersion : float
@@ -99,12 +102,17 @@ def coefficient_covariance(
             raise ValueError(f"{kind} needs clusters.")
         sums = cross_products(fit, design, residual, cluster, int(cluster.max()) + 1)
         clustered = cluster_robust(fit, sums, kind=kind)
+        factor = small_sample_factor(kind, sums.gram.shape[0], fit.n, fit.k)
         return CoefficientCovariance(
-            clustered.covariance[:, :, 0], clustered.influence[:, :, 0], clustered.df, clustered.singular_clusters
+            clustered.covariance[:, :, 0],
+            clustered.influence[:, :, 0],
+            clustered.df,
+            clustered.singular_clusters,
+            float(np.sqrt(factor)),
         )
-    plain = kind == "HC0"
-    robust = heteroskedasticity_robust(fit, design, residual, kind="HC1" if plain else kind)
-    influence = robust.influence[:, :, 0]
-    if plain:
-        influence = influence * np.sqrt((fit.n - fit.k) / fit.n)
-    return CoefficientCovariance(influence.T @ influence, influence, None, robust.full_leverage)
+    own = whitened_fit(design, np.eye(fit.k))
+    assert own is not None
+    robust = heteroskedasticity_robust(own, design, residual, kind=kind)
+    influence = robust.influence[:, :, 0] @ lift.T
+    factor = fit.n / (fit.n - fit.k) if kind == "HC1" else 1.0
+    return CoefficientCovariance(influence.T @ influence, influence, None, robust.full_leverage, float(np.sqrt(factor)))
