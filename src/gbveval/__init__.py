@@ -14,7 +14,10 @@ _PLACES = {
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "Check": "gbveval.core.method",
     "ClusterDesign": "gbveval.design.cluster",
+    "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
+    "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "Continuous": "gbveval.design.outcomes",
+    "ConvergenceError": "gbveval.core.errors",
     "CountTable": "gbveval.core.counts",
     "DataError": "gbveval.core.errors",
     "DesignError": "gbveval.core.errors",
@@ -27,13 +30,18 @@ _PLACES = {
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
     "GbvevalError": "gbveval.core.errors",
+    "Gee": "gbveval.estimators.randomised.gee",
     "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
+    "Hajek": "gbveval.estimators.randomised.hajek",
     "HalfCauchy": "gbveval.numerics.priors",
     "HalfNormal": "gbveval.numerics.priors",
     "HalfStudentT": "gbveval.numerics.priors",
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
+    "HorvitzThompson": "gbveval.estimators.randomised.horvitz_thompson",
     "ICC": "gbveval.design.icc",
+    "IdentificationError": "gbveval.core.errors",
+    "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "JointTest": "gbveval.estimators.randomised.joint_test",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
@@ -75,9 +83,11 @@ _PLACES = {
 
 if TYPE_CHECKING:
     from gbveval.core.counts import CountTable as CountTable
+    from gbveval.core.errors import ConvergenceError as ConvergenceError
     from gbveval.core.errors import DataError as DataError
     from gbveval.core.errors import DesignError as DesignError
     from gbveval.core.errors import GbvevalError as GbvevalError
+    from gbveval.core.errors import IdentificationError as IdentificationError
     from gbveval.core.estimand import Estimand as Estimand
     from gbveval.core.estimates import Estimates as Estimates
     from gbveval.core.flow import Flow as Flow
@@ -100,8 +110,14 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.randomised.ancova import Ancova as Ancova
+    from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
+    from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.gee import Gee as Gee
     from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear
+    from gbveval.estimators.randomised.hajek import Hajek as Hajek
+    from gbveval.estimators.randomised.horvitz_thompson import HorvitzThompson as HorvitzThompson
+    from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
     from gbveval.estimators.randomised.joint_test import JointTest as JointTest
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson

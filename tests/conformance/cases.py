@@ -6,12 +6,14 @@ import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
+from gbveval.testing.take_up import ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
 )
 SWAP = frozenset({"swap"})
 CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
+NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -85,6 +87,13 @@ CASES = (
         note="few clusters",
     ),
     Case(
+        gbv.Gee(),
+        ModelFrames(n_per_arm=10, cluster_size=20, slope=0.5),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
+    Case(
         gbv.Standardised(),
         ModelFrames(n_per_arm=120, slope=0.9, truth="risk_difference"),
         equivariant=SWAP,
@@ -102,6 +111,44 @@ CASES = (
         equivariant=SWAP,
         n_draws=400,
         note="rates",
+    ),
+    Case(
+        gbv.HorvitzThompson(),
+        TrialFrames(n_per_arm=60),
+        equivariant=frozenset({"scale", "swap"}),
+        conservative=True,
+        note="fixed numbers",
+    ),
+    Case(
+        gbv.HorvitzThompson(),
+        ProbabilityFrames(),
+        equivariant=frozenset({"scale"}),
+        conservative=True,
+        note="independent draws",
+        exempt={"check_constant_outcome_has_no_standard_error": NOISY},
+    ),
+    Case(gbv.Hajek(), ProbabilityFrames(), equivariant=frozenset({"shift", "scale"}), conservative=True),
+    Case(gbv.Hajek(), TrialFrames(n_per_arm=20, cluster_size=8), conservative=True, note="clusters"),
+    Case(gbv.ClusterSummary(), TrialFrames(n_per_arm=4, cluster_size=10, uneven=True), note="eight clusters"),
+    Case(gbv.ClusterSummary("pooled_t"), TrialFrames(n_per_arm=3, cluster_size=10), note="pooled, six clusters"),
+    Case(gbv.ClusterSummary(), TrialFrames(n_per_arm=5, cluster_size=10, pairs=True), note="pairs"),
+    Case(
+        gbv.ClusterSummary(),
+        TrialFrames(n_per_arm=10, cluster_size=10, informative=True),
+        note="informative size",
+    ),
+    Case(gbv.InformativeSize(), TrialFrames(n_per_arm=10, cluster_size=10, uneven=True)),
+    Case(
+        gbv.ComplierAverage(interval="wald"),
+        TakeUpFrames(),
+        equivariant=frozenset({"shift", "scale"}),
+        note="individuals",
+    ),
+    Case(
+        gbv.ComplierAverage(),
+        TakeUpFrames(n_per_arm=12, cluster_size=15, compliers=0.8),
+        equivariant=frozenset({"shift", "scale"}),
+        note="clusters",
     ),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),

@@ -143,7 +143,7 @@ def arm_code(found: Regression, meaning: dict[str, Any]) -> int:
 def roles_of(roles: dict[str, Any]) -> dict[str, Any]:
     chosen = {
         ours: roles[theirs]
-        for ours, theirs in (("cluster", "cluster"), ("weight", "weights"))
+        for ours, theirs in (("cluster", "cluster"), ("weight", "weights"), ("received", "received"))
         if roles.get(theirs) is not None
     }
     fixed = roles.get("fixed_effects") or []

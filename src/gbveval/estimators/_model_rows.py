@@ -17,12 +17,20 @@ from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import Row, arm_support, assemble
 from gbveval.estimators._model_design import Design, grouping
 from gbveval.estimators.randomised._linear import CLUSTER_BY
+from gbveval.numerics.glm import Family
 from gbveval.numerics.glm_covariance import CoefficientCovariance
 
 FloatArray = NDArray[np.float64]
 UNCLUSTERED = ("model", "HC0", "HC1", "HC2", "HC3")
 CLUSTERED = ("CR0", "CR1", "CR1S", "CR2", "CR3")
 DEGREES = ("auto", "normal", "residual", "clusters_minus_1", "satterthwaite")
+CANONICAL = {"gaussian": "identity", "binomial": "logit", "poisson": "log", "quasipoisson": "log"}
+LINKS = {
+    "gaussian": ("identity", "log"),
+    "binomial": ("logit", "probit", "log", "identity"),
+    "poisson": ("log", "identity"),
+    "quasipoisson": ("log", "identity"),
+}
 NUISANCE = Estimand("nuisance", "none", "participant_average", "conditional")
 FEW_DEGREES = 4.0
 WORDS = {
@@ -65,6 +73,23 @@ class Coefficients:
     found: CoefficientCovariance
     df: FloatArray
     mu: FloatArray
+
+
+def model_estimand(data: Trial, outcome: int, family: Family) -> Estimand:
+    """Return what the coefficient of an arm estimates."""
+    risk = data.is_binary(outcome) or family.family == "binomial"
+    contrast = {
+        "logit": "odds_ratio",
+        "probit": "probit_difference",
+        "identity": "risk_difference" if risk else "mean_difference",
+        "log": "risk_ratio" if risk else "rate_ratio",
+    }[family.link]
+    if family.family == "gaussian" and family.link == "log":
+        contrast = "mean_ratio"
+    if data.exposure is not None:
+        contrast = "rate_ratio"
+    adjusted = bool(data.covariate_names) or data.stratum is not None
+    return Estimand("ITT", contrast, "participant_average", "conditional" if adjusted else "marginal")
 
 
 def choose_std_error(

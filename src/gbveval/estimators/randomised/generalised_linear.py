@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from gbveval.core.errors import DesignError
-from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
@@ -17,7 +16,9 @@ from gbveval.estimators._assemble import Row, all_samples, refuse_crossover
 from gbveval.estimators._glm_coefficients import fit_coefficients
 from gbveval.estimators._model_design import build_design, check_outcome
 from gbveval.estimators._model_rows import (
+    CANONICAL,
     CLUSTERED,
+    LINKS,
     UNCLUSTERED,
     WORDS,
     check_choice,
@@ -27,6 +28,7 @@ from gbveval.estimators._model_rows import (
     covariance_checks,
     finish,
     inference_options,
+    model_estimand,
     reference_words,
     std_error_words,
     superpopulation,
@@ -35,13 +37,6 @@ from gbveval.numerics.glm import Family
 
 STD_ERRORS = ("auto", *UNCLUSTERED, *CLUSTERED)
 ESTIMATIONS = ("maximum_likelihood", "firth")
-CANONICAL = {"gaussian": "identity", "binomial": "logit", "poisson": "log", "quasipoisson": "log"}
-LINKS = {
-    "gaussian": ("identity", "log"),
-    "binomial": ("logit", "probit", "log", "identity"),
-    "poisson": ("log", "identity"),
-    "quasipoisson": ("log", "identity"),
-}
 
 
 @register("generalised_linear")
@@ -179,26 +174,11 @@ class GeneralisedLinear:
             checks += design.checks
             fit = fit_coefficients(self._family, design, (kind, degrees), data.outcome_names[outcome], firth=firth)
             checks += covariance_checks(kind, fit, design)
-            found, order = coefficient_rows(data, outcome, design, fit, self._estimand(data, outcome))
+            found, order = coefficient_rows(data, outcome, design, fit, model_estimand(data, outcome, self._family))
             rows += found
             if fit.found.influence is None:
                 covariance = fit.found.covariance[np.ix_(order, order)].copy()
         return finish(self, data, rows, self._method(data, kind, degrees), checks, covariance)
-
-    def _estimand(self, data: Trial, outcome: int) -> Estimand:
-        binary = data.is_binary(outcome)
-        contrast = {
-            "logit": "odds_ratio",
-            "probit": "probit_difference",
-            "identity": "risk_difference" if binary or self.family == "binomial" else "mean_difference",
-            "log": "risk_ratio" if binary or self.family == "binomial" else "rate_ratio",
-        }[self._family.link]
-        if self.family == "gaussian" and self._family.link == "log":
-            contrast = "mean_ratio"
-        if data.exposure is not None:
-            contrast = "rate_ratio"
-        adjusted = bool(data.covariate_names) or data.stratum is not None
-        return Estimand("ITT", contrast, "participant_average", "conditional" if adjusted else "marginal")
 
     def _method(self, data: Trial, kind: str, degrees: str) -> Method:
         std_error = std_error_words(kind, self.cluster_by)
