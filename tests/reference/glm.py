@@ -13,7 +13,6 @@ import gbveval as gbv
 from tests.reference.compare import Unsupported
 from tests.reference.frames import trial_frame
 from tests.reference.linear import cluster_robust_coefficients as linear_coefficients
-from tests.reference.randomised import refuse_unknown
 
 Columns = dict[str, tuple[str, Any]]
 
@@ -179,9 +178,13 @@ def piece_name(meaning: dict[str, Any], treatment: dict[str, Any], columns: Colu
     return None
 
 
-def coefficient_rows(result: gbv.Estimates, names: dict[str, str], level: float) -> dict[str, dict[str, Any]]:
+def coefficient_rows(
+    result: gbv.Estimates, names: dict[str, str], options: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Return for each result key the numbers of its row on the scale of the coefficients."""
+    level = options.get("level", 0.95)
     low, high = result.intervals(level)
+    tests = result.tests(null=options.get("null", 0.0), alternative=options.get("alternative", "two_sided"))
     values, errors = result.values, result.std_errors
     records = result.records(level)
     answer = {}
@@ -193,9 +196,9 @@ def coefficient_rows(result: gbv.Estimates, names: dict[str, str], level: float)
             "estimate": values[i],
             "std_error": errors[i],
             "robust_se": errors[i],
-            "statistic": record["statistic"],
-            "wald_chi2": None if record["statistic"] is None else record["statistic"] ** 2,
-            "p_value": record["p_value"],
+            "statistic": tests.statistic[i],
+            "wald_chi2": tests.statistic[i] ** 2,
+            "p_value": tests.p_value[i],
             "df": None if df is None or np.isinf(df) else df,
             "conf_low": low[i],
             "conf_high": high[i],
@@ -209,7 +212,6 @@ def coefficient_rows(result: gbv.Estimates, names: dict[str, str], level: float)
 def glm(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     task = case["task"]
     options = task["options"]
-    refuse_unknown(options)
     vcov = options["vcov"]
     asked = model_trial(folder, task, cluster=vcov.startswith("CR"))
     estimator = gbv.GeneralisedLinear(
@@ -222,7 +224,7 @@ def glm(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     )
     result = estimator.estimate(asked.trial)
     names = row_names(case["result_terms"], task["roles"]["treatment"], asked.columns)
-    return coefficient_rows(result, names, options.get("level", 0.95))
+    return coefficient_rows(result, names, options)
 
 
 def cluster_robust_coefficients(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
@@ -233,7 +235,6 @@ def cluster_robust_coefficients(folder: Path, case: dict[str, Any]) -> dict[str,
 def negative_binomial(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     task = case["task"]
     options = task["options"]
-    refuse_unknown(options)
     vcov = {"model_theta_fixed": "model"}.get(options["vcov"], options["vcov"])
     if options["variance_function"] != "NB2" or options["link"] != "log":
         raise Unsupported(f"a negative binomial with {options['variance_function']} and link {options['link']}")
@@ -242,7 +243,7 @@ def negative_binomial(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         asked.trial
     )
     names = row_names(case["result_terms"], task["roles"]["treatment"], asked.columns)
-    answer: dict[str, Any] = dict(coefficient_rows(result, names, options.get("level", 0.95)))
+    answer: dict[str, Any] = dict(coefficient_rows(result, names, options))
     theta = result["theta"]
     log_likelihood = result.records()[0]["log_likelihood"]
     return {**answer, "theta": theta.value, "se_theta": theta.std_error, "two_loglik": 2.0 * log_likelihood}
@@ -250,6 +251,7 @@ def negative_binomial(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
 
 MODELS = {
     ("binomial", "logit"): "logistic",
+    ("binomial", "probit"): "probit",
     ("poisson", "log"): "poisson",
     ("gaussian", "identity"): "linear",
     ("negative_binomial", "log"): "negative_binomial",
@@ -266,7 +268,6 @@ CONTRASTS = {
 def standardised(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     task = case["task"]
     options = task["options"]
-    refuse_unknown(options)
     model = MODELS.get((options["family"], options["link"]))
     if model is None or options.get("target", "whole_sample") != "whole_sample":
         raise Unsupported(f"standardisation of {options['family']}, {options['link']} over {options.get('target')}")
@@ -307,7 +308,7 @@ def standardised_answer(
     suffixes = [f" ({CONTRASTS[name].replace('_', ' ')})" if len(names) > 1 else "" for name in names]
     terms = {name: f"arm 1 vs arm 0{suffix}" for name, suffix in zip(names, suffixes)}
     terms |= {f"risk_{level}": f"mean under arm {number}" for number, level in enumerate(levels)}
-    rows = coefficient_rows(result, terms, options.get("level", 0.95))
+    rows = coefficient_rows(result, terms, options)
     answer: dict[str, Any] = {}
     for key in keys:
         plain = key.removeprefix("se_")
@@ -321,7 +322,6 @@ def standardised_answer(
 def gee(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     task = case["task"]
     options = task["options"]
-    refuse_unknown(options)
     asked = model_trial(folder, task, cluster=True)
     kinds = options["vcov"] if isinstance(options["vcov"], list) else [options["vcov"]]
     names = row_names(case["result_terms"], task["roles"]["treatment"], asked.columns)
@@ -337,7 +337,7 @@ def gee(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
             fg_bound=options.get("fg_bound", 0.75),
         )
         result = estimator.estimate(asked.trial)
-        rows = coefficient_rows(result, names, options.get("level", 0.95))
+        rows = coefficient_rows(result, names, options)
         answer[f"var_{kind}"] = {key: row["std_error"] ** 2 for key, row in rows.items()}
         answer["estimate"] = {key: row["estimate"] for key, row in rows.items()}
         answer.update(rows)

@@ -219,7 +219,7 @@ def test_separation_and_undefined_ratios_are_refused_by_name() -> None:
 def test_options_that_do_not_fit_are_refused() -> None:
     data = trial(table((30, 70), (20, 80)))
     for options, word in (
-        ({"model": "probit"}, "model"),
+        ({"model": "cloglog"}, "model"),
         ({"contrasts": ("hazard_ratio",)}, "contrast"),
         ({"contrasts": "risk_ratio"}, "tuple"),
         ({"covariates": "guessed"}, "covariates"),

@@ -44,6 +44,7 @@ from gbveval.numerics.standardisation import ArmMean, arm_mean, contrast_of
 FloatArray = NDArray[np.float64]
 MODELS = {
     "logistic": Family("binomial", "logit"),
+    "probit": Family("binomial", "probit"),
     "poisson": Family("poisson", "log"),
     "negative_binomial": Family("negative_binomial", "log"),
     "linear": Family("gaussian", "identity"),
@@ -76,7 +77,7 @@ class Standardised:
     Parameters
     ----------
     model : str
-        "logistic" (binary outcomes), "poisson" or "negative_binomial" (counts), or "linear".
+        "logistic" or "probit" (binary outcomes), "poisson" or "negative_binomial" (counts), or "linear".
     contrasts : tuple of str
         Of "risk_difference", "risk_ratio", "odds_ratio", "rate_ratio", "mean_difference", "mean_ratio". By default the
         difference for logistic and linear models and the rate ratio for counts.
@@ -99,7 +100,7 @@ class Standardised:
     **Identifies** the average effect over the participants. In a randomised trial the logistic, Poisson and linear
     models (canonical links with a constant) need not be right: the averages are consistent whatever the outcome depends
     on, when everybody was assigned with the same probability (Freedman 2008; Rosenblum and van der Laan 2010). The
-    negative binomial has no such guarantee.
+    others have no such guarantee.
 
     **Valid when** events are clearly more than coefficients in the smaller arm, and there are about ten clusters an arm
     when clusters were assigned.
