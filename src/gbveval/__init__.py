@@ -39,6 +39,7 @@ _PLACES = {
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
     "HorvitzThompson": "gbveval.estimators.randomised.horvitz_thompson",
+    "Hurdle": "gbveval.estimators.randomised.hurdle",
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear
     from gbveval.estimators.randomised.hajek import Hajek as Hajek
     from gbveval.estimators.randomised.horvitz_thompson import HorvitzThompson as HorvitzThompson
+    from gbveval.estimators.randomised.hurdle import Hurdle as Hurdle
     from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
     from gbveval.estimators.randomised.joint_test import JointTest as JointTest
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted

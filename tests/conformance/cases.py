@@ -94,6 +94,20 @@ CASES = (
         note="clusters",
     ),
     Case(
+        gbv.Hurdle(),
+        ModelFrames(n_per_arm=120, outcome="count", link="log", overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="individuals",
+    ),
+    Case(
+        gbv.Hurdle(),
+        ModelFrames(n_per_arm=12, outcome="count", link="log", cluster_size=15, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
+    Case(
         gbv.Standardised(),
         ModelFrames(n_per_arm=120, slope=0.9, truth="risk_difference"),
         equivariant=SWAP,
