@@ -286,7 +286,9 @@ class Estimates:
             link = row.estimand.link
             statistic: Any = row.statistic if row.kind == "test" else tests.statistic[i]
             p_value: Any = row.p_value if row.kind == "test" else tests.p_value[i]
-            frequentist = not bayesian and link != "logit" and row.kind != "bound"
+            # Nobody asks whether a level is zero.
+            compares = row.estimand.effect != "arm_mean" and link != "logit" and row.kind != "bound"
+            frequentist = compares and not bayesian
             values: tuple[Any, ...] = (
                 self.estimator,
                 row.outcome,

@@ -58,6 +58,9 @@ def test_without_covariates_contrasts_and_errors_are_the_textbooks() -> None:
         "mean",
     ]
     assert {row.estimand.scale for row in result.terms} == {"marginal"}
+    # A level has an interval, and no test that it is zero.
+    assert result.records()[3]["p_value"] is None
+    assert result.records()[3]["conf_low"] < p0 < result.records()[3]["conf_high"]
 
 
 def test_a_saturated_model_averages_shares_over_the_covariate() -> None:
