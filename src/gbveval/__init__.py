@@ -44,8 +44,10 @@ _PLACES = {
     "IdentificationError": "gbveval.core.errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "JointTest": "gbveval.estimators.randomised.joint_test",
+    "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
+    "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "Normal": "gbveval.numerics.priors",
@@ -54,6 +56,7 @@ _PLACES = {
     "ParallelDesign": "gbveval.design.parallel",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
+    "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "Released": "gbveval.disclosure.released",
     "RiskFactors": "gbveval.factors.risk_factors",
     "SamplerSettings": "gbveval.multisite._sampling",
@@ -121,9 +124,12 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.hurdle import Hurdle as Hurdle
     from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
     from gbveval.estimators.randomised.joint_test import JointTest as JointTest
+    from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
+    from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
     from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence

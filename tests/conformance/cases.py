@@ -6,13 +6,15 @@ import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
-from gbveval.testing.take_up import ProbabilityFrames, TakeUpFrames
+from gbveval.testing.take_up import AttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
 )
 SWAP = frozenset({"swap"})
 CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
+# Bounds swap ends when arms do, so their sign does not simply flip.
+BOUNDS = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
@@ -162,6 +164,29 @@ CASES = (
         gbv.ComplierAverage(),
         TakeUpFrames(n_per_arm=12, cluster_size=15, compliers=0.8),
         equivariant=frozenset({"shift", "scale"}),
+        note="clusters",
+    ),
+    Case(gbv.LeeBounds(), AttritionFrames(), equivariant=BOUNDS, conservative=True, note="individuals"),
+    Case(
+        gbv.LeeBounds(),
+        AttritionFrames(n_per_arm=20, cluster_size=12),
+        equivariant=BOUNDS,
+        conservative=True,
+        note="clusters",
+    ),
+    Case(
+        gbv.ManskiBounds(),
+        AttritionFrames(binary=True, effect=0.2),
+        equivariant=frozenset(),
+        conservative=True,
+        note="yes or no",
+    ),
+    Case(gbv.QuantileEffect((0.5,)), TrialFrames(n_per_arm=150), slack=0.02, n_draws=600, note="median"),
+    Case(
+        gbv.QuantileEffect((0.5,)),
+        TrialFrames(n_per_arm=25, cluster_size=12),
+        slack=0.03,
+        n_draws=300,
         note="clusters",
     ),
     Case(
