@@ -40,6 +40,8 @@ _PLACES = {
     "ParallelDesign": "gbveval.design.parallel",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
+    "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
+    "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
     "RiskFactors": "gbveval.factors.risk_factors",
     "SamplerSettings": "gbveval.multisite._sampling",
@@ -93,8 +95,12 @@ if TYPE_CHECKING:
     from gbveval.disclosure.released import Released as Released
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
+    from gbveval.estimators.randomised._assignment import RecordedAllocations as RecordedAllocations
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.estimators.randomised.randomisation_inference import (
+        RandomisationInference as RandomisationInference,
+    )
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

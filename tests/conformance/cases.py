@@ -9,6 +9,7 @@ from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
 )
+ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -27,6 +28,22 @@ CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
+    Case(
+        gbv.RandomisationInference(),
+        TrialFrames(n_per_arm=5),
+        conservative=True,
+        n_draws=400,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="252 allocations",
+    ),
+    Case(
+        gbv.RandomisationInference(n_draws=999),
+        TrialFrames(n_per_arm=6, cluster_size=8, uneven=True),
+        conservative=True,
+        n_draws=300,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="clusters",
+    ),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),

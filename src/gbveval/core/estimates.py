@@ -231,8 +231,9 @@ class Estimates:
         rows: list[dict[str, Any]] = []
         for i, row in enumerate(self.terms):
             link = row.estimand.link
-            statistic: Any = row.statistic if row.kind == "test" else tests.statistic[i]
-            p_value: Any = row.p_value if row.kind == "test" else tests.p_value[i]
+            own = row.kind == "test" or row.p_value is not None
+            statistic: Any = row.statistic if own else tests.statistic[i]
+            p_value: Any = row.p_value if own else tests.p_value[i]
             frequentist = not bayesian and link != "logit"
             values: tuple[Any, ...] = (
                 self.estimator,
