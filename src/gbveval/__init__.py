@@ -53,6 +53,7 @@ _PLACES = {
     "Trial": "gbveval.data.trial",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
+    "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
     "design_effect": "gbveval.design.icc",
     "explain_power": "gbveval.planning.closed_form",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.randomisation_inference import (
         RandomisationInference as RandomisationInference,
     )
+    from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

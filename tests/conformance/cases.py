@@ -45,6 +45,23 @@ CASES = (
         note="clusters",
     ),
     Case(
+        gbv.WildClusterBootstrap(n_draws=399),
+        TrialFrames(n_per_arm=8, cluster_size=10, uneven=True),
+        slack=0.02,
+        n_draws=500,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+    ),
+    Case(
+        gbv.WildClusterBootstrap(variant="WCR33"),
+        TrialFrames(n_per_arm=5, cluster_size=8, covariate=0.5),
+        slack=0.02,
+        n_draws=400,
+        exempt={
+            "check_wider_level_gives_a_wider_interval": ONE_LEVEL,
+        },
+        note="jackknife",
+    ),
+    Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),
         n_draws=400,

@@ -13,7 +13,14 @@ FloatArray = NDArray[np.float64]
 TIE = 1e-9
 
 
-def tail(values: FloatArray, observed: float, weight: FloatArray | None = None, *, rule: str = "absolute") -> float:
+def tail(
+    values: FloatArray,
+    observed: float,
+    weight: FloatArray | None = None,
+    *,
+    rule: str = "absolute",
+    ties: bool = True,
+) -> float:
     """Return the p-value of an observed statistic under one rule.
 
     Parameters
@@ -28,6 +35,8 @@ def tail(values: FloatArray, observed: float, weight: FloatArray | None = None, 
         allocation counts as one more: p = (b + 1)/(m + 1) (Phipson and Smyth 2010).
     rule : str
         "greater", "less", "absolute", "central" or "no_more_likely".
+    ties : bool
+        Whether values equal to the observed one count. If not, draws give b/m, which can be zero.
 
     Examples
     --------
@@ -35,8 +44,8 @@ def tail(values: FloatArray, observed: float, weight: FloatArray | None = None, 
     0.4
     """
     if rule == "central":
-        return min(1.0, 2.0 * min(tail(values, observed, weight, rule=side) for side in ("greater", "less")))
-    slack = _slack(values, observed)
+        return min(1.0, 2.0 * min(tail(values, observed, weight, rule=side, ties=ties) for side in ("greater", "less")))
+    slack = _slack(values, observed) * (1.0 if ties else -1.0)
     with np.errstate(invalid="ignore"):
         if rule == "greater":
             inside = values >= observed - slack
@@ -45,11 +54,12 @@ def tail(values: FloatArray, observed: float, weight: FloatArray | None = None, 
         elif rule == "absolute":
             inside = np.abs(values) >= abs(observed) - slack
         else:
-            inside = _no_more_likely(values, weight, observed, slack)
+            inside = _no_more_likely(values, weight, observed, abs(slack))
     counted = inside | np.isnan(values)
     if weight is not None:
         return float(min(weight[counted].sum() / weight.sum(), 1.0))
-    return float((1.0 + np.count_nonzero(counted)) / (values.size + 1.0))
+    own = 1.0 if ties else 0.0
+    return float((own + np.count_nonzero(counted)) / (values.size + own))
 
 
 def _slack(values: FloatArray, observed: float) -> float:
