@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
+    "Ancova": "gbveval.estimators.randomised.ancova",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "Check": "gbveval.core.method",
@@ -32,6 +33,7 @@ _PLACES = {
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
     "ICC": "gbveval.design.icc",
+    "JointTest": "gbveval.estimators.randomised.joint_test",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
     "Normal": "gbveval.numerics.priors",
@@ -97,7 +99,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.randomised._assignment import RecordedAllocations as RecordedAllocations
+    from gbveval.estimators.randomised.ancova import Ancova as Ancova
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.joint_test import JointTest as JointTest
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.randomisation_inference import (
         RandomisationInference as RandomisationInference,

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
+from tests.reference import linear
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna
-from tests.reference.randomised import difference_in_means, lin_adjusted
+from tests.reference.randomised import difference_in_means
 
 # Result keys that are not compared, and why. They still count among a case's numbers.
 IGNORED = {
-    "r_squared": "fit of the working model: gbveval reports no R squared of a causal comparison",
-    "adj_r_squared": "as r_squared",
     "warnings": "texts of the reference system",
     "inputs": "repeats the question",
     "monte_carlo_rel_tol": "the tolerance of the simulated numbers beside it",
@@ -26,8 +25,8 @@ ROUNDED = {"pretest_pvalue": 0.5e-5}
 
 Answer = Callable[[Path, dict[str, Any]], Any]
 TASKS: dict[str, Answer] = {
+    **linear.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
-    "lin_adjusted": lambda folder, case: lin_adjusted(folder, case["task"], case.get("result_terms", {})),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
 }

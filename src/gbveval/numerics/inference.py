@@ -164,3 +164,40 @@ def logit_interval(
             return np.where(inside, 1.0 / (1.0 + np.exp(-x)), np.nan)
 
     return back(answer.conf_low), back(answer.conf_high)
+
+
+def bounded_interval(
+    bounds: tuple[float, float], std_errors: tuple[float, float], *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return an interval for a quantity that lies between two estimated bounds (Imbens and Manski 2004).
+
+    It reaches c standard errors beyond each bound, where Phi(c + width / max(standard error)) - Phi(-c) = level: the
+    quantity is somewhere between the bounds, so it can be near one of them only.
+
+    Parameters
+    ----------
+    bounds, std_errors : tuple of (float, float)
+        Lower and upper bound, and their standard errors.
+    level : float
+        Coverage.
+
+    Examples
+    --------
+    >>> tuple(round(x, 3) for x in bounded_interval((0.0, 5.0), (1.0, 1.0)))
+    (-1.645, 6.645)
+    >>> tuple(round(x, 3) for x in bounded_interval((0.0, 0.0), (1.0, 1.0)))
+    (-1.96, 1.96)
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtr
+
+    check_level(level)
+    largest = max(std_errors)
+    width = bounds[1] - bounds[0]
+    if not (np.isfinite(largest) and np.isfinite(width) and min(std_errors) > 0):
+        return float("nan"), float("nan")
+    # An estimated width below zero means that the two bounds crossed by chance.
+    gap = max(width, 0.0) / largest
+    one_sided, two_sided = (float(normal_quantile(p)) for p in (level, 0.5 + level / 2.0))
+    c = brentq(lambda x: ndtr(x + gap) - ndtr(-x) - level, one_sided - 1e-9, two_sided + 1e-9, xtol=1e-13)
+    return bounds[0] - c * std_errors[0], bounds[1] + c * std_errors[1]

@@ -30,10 +30,10 @@ def adjust(p: FloatArray, method: str, *, alpha: float = 0.05) -> FloatArray:
     p : ndarray, shape (hypotheses,)
         Raw p-values, none missing.
     method : str
-        Family-wise: "bonferroni", "sidak", "holm" (1979), "hochberg" (1988), "hommel" (1988). False discovery rate: "BH"
-        (Benjamini and Hochberg 1995), "BY" (Benjamini and Yekutieli 2001), "two_stage_bh" and "two_stage_bky" (Benjamini,
-        Krieger and Yekutieli 2006, the number of true nulls estimated with BH at alpha, or at alpha/(1 + alpha)),
-        "sharpened_q" (the smallest rate at which the two-stage procedure rejects; Anderson 2008).
+        Family-wise: "bonferroni", "sidak", "holm" (1979), "hochberg" (1988), "hommel" (1988). False discovery rate:
+        "BH" (Benjamini and Hochberg 1995), "BY" (Benjamini and Yekutieli 2001), "two_stage_bh" and "two_stage_bky"
+        (Benjamini, Krieger and Yekutieli 2006, the number of true nulls estimated with BH at alpha, or at alpha/(1 +
+        alpha)), "sharpened_q" (the smallest rate at which the two-stage procedure rejects; Anderson 2008).
     alpha : float
         Level of the first stage of the two-stage methods.
 
@@ -86,7 +86,8 @@ def _hommel(p: FloatArray) -> FloatArray:
     """Return Hommel's adjusted p-values of sorted p: Simes's test of every intersection, closed (Hommel 1988).
 
     For k hypotheses the Simes p-value of the least significant ones is min over i of k p_(m-k+i)/i. The adjusted
-    p-value of a hypothesis is the largest Simes p-value of a set that holds it: of the k - 1 largest with it, for each k.
+    p-value of a hypothesis is the largest Simes p-value of a set that holds it: of the k - 1 largest with it, for
+    each k.
     """
     m = p.size
     adjusted = p.copy()
