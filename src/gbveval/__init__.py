@@ -45,6 +45,7 @@ _PLACES = {
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
+    "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "RiskFactors": "gbveval.factors.risk_factors",
     "SamplerSettings": "gbveval.multisite._sampling",
     "Section": "gbveval.reporting.report",
@@ -55,13 +56,19 @@ _PLACES = {
     "Trial": "gbveval.data.trial",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
+    "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
     "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
+    "adjust_for_multiplicity": "gbveval.core.multiplicity",
+    "adjust_p_values": "gbveval.core.multiplicity",
     "design_effect": "gbveval.design.icc",
+    "equivalence": "gbveval.core.margins",
     "explain_power": "gbveval.planning.closed_form",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
     "leave_one_site_out": "gbveval.multisite.site_checks",
     "mde": "gbveval.planning.closed_form",
+    "noninferiority": "gbveval.core.margins",
+    "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
     "power": "gbveval.planning.closed_form",
     "power_curve": "gbveval.planning.closed_form",
@@ -80,7 +87,12 @@ if TYPE_CHECKING:
     from gbveval.core.estimand import Estimand as Estimand
     from gbveval.core.estimates import Estimates as Estimates
     from gbveval.core.flow import Flow as Flow
+    from gbveval.core.margins import equivalence as equivalence
+    from gbveval.core.margins import noninferiority as noninferiority
+    from gbveval.core.margins import noninferiority_of_risks as noninferiority_of_risks
     from gbveval.core.method import Check as Check
+    from gbveval.core.multiplicity import adjust_for_multiplicity as adjust_for_multiplicity
+    from gbveval.core.multiplicity import adjust_p_values as adjust_p_values
     from gbveval.core.table import Table as Table
     from gbveval.data.panel import Panel as Panel
     from gbveval.data.sites import SiteEffects as SiteEffects
@@ -106,6 +118,8 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.randomisation_inference import (
         RandomisationInference as RandomisationInference,
     )
+    from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
+    from gbveval.estimators.randomised.westfall_young import WestfallYoung as WestfallYoung
     from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence

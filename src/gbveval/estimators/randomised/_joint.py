@@ -48,7 +48,10 @@ def joint_statistics(
         kind = settings.kind
         if kind == "rank_sum":
             ranks = np.zeros(data.n)
-            ranks[used] = midranks(y[used])
+            treated = int(np.count_nonzero(data.arm[used]))
+            n, other = int(used.sum()), int(used.sum()) - treated
+            # On this scale the difference of mean ranks is the standardised rank sum, ties not corrected for.
+            ranks[used] = midranks(y[used]) * np.sqrt(12.0 * treated * other / (n + 1.0)) / n
             y, kind = ranks, "design"
         makers += [(design_statistic(data, assignment, y, arm, used, kind), arm) for arm in range(1, len(data.arms))]
 
