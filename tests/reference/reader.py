@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import linear
+from tests.reference import linear, resampling
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna
@@ -21,11 +21,13 @@ IGNORED = {
     "monte_carlo_rel_tol": "the tolerance of the simulated numbers beside it",
 }
 # R's did prints this p-value rounded to five decimals; half a unit of the last one is all that can be compared.
+INTERVAL = ("conf_low", "conf_high")
 ROUNDED = {"pretest_pvalue": 0.5e-5}
 
 Answer = Callable[[Path, dict[str, Any]], Any]
 TASKS: dict[str, Answer] = {
     **linear.TASKS,
+    **resampling.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
@@ -56,6 +58,11 @@ def relative_tolerance(case: dict[str, Any]) -> Tolerance:
                 return loose * abs(expected)
         if path[-1] in own:
             return float(own[path[-1]])
+        names = [name for name in path if f"absolute_{name}" in stated]
+        if names:
+            return float(stated[f"absolute_{names[-1]}"])
+        if path[-1] in INTERVAL and "relative_conf_int" in stated:
+            return float(stated["relative_conf_int"]) * abs(expected)
         # Estimates far smaller than their standard error are compared on the scale of that error.
         size = max(abs(expected), 0.01 * scale.get(path, 0.0))
         return max(float(relative or 0.0) * size, float(absolute))
