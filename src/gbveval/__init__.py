@@ -38,6 +38,7 @@ _PLACES = {
     "LogNormal": "gbveval.numerics.priors",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
+    "OutcomeIndex": "gbveval.estimators.outcome_index",
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
     "Policy": "gbveval.disclosure.policy",
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from gbveval.disclosure.released import Released as Released
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
+    from gbveval.estimators.outcome_index import OutcomeIndex as OutcomeIndex
     from gbveval.estimators.randomised._assignment import RecordedAllocations as RecordedAllocations
     from gbveval.estimators.randomised.ancova import Ancova as Ancova
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
