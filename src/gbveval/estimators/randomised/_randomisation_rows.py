@@ -186,13 +186,15 @@ def _allocation_checks(
     text = f"{ready.assignment.words}; {how}. The smallest p-value that this test can give is {smallest:.3g}" + (
         ", so it cannot reject at the level asked." if status == "warn" else "."
     )
-    checks = [Check("allocations", status, text)]
+    public = f"{ready.assignment.words}; allocations {'listed' if found.weight is not None else 'drawn'}."
+    checks = [Check("allocations", status, text, public)]
     if undefined:
         text = (
             f"the statistic is undefined in {undefined:,} of {n:,} allocations; they count as extreme, which can only "
             "raise the p-value."
         )
-        checks.append(Check("undefined statistics", "warn", text))
+        public = "the statistic is undefined in some allocations; they count as extreme."
+        checks.append(Check("undefined statistics", "warn", text, public))
     if found.weight is None:
         p = found.p_value(settings.null, settings.rule, studentised=settings.studentised)
         error = float(np.sqrt(p * (1.0 - p) / n))
@@ -245,7 +247,7 @@ def _sum_test(ready: Prepared, outcome: int, row: Term, settings: Settings, rng:
         rules = ["greater", "less", "absolute", "central"] + (["no_more_likely"] if weight is not None else [])
         extra += [(f"p_{rule}", tail(centred, z, weight, rule=rule)) for rule in rules]
         extra += [("p_equal", probability_of(centred, z, weight))]
-    check = Check("allocations", "info", f"{ready.assignment.words}; {how}.")
+    check = Check("allocations", "info", f"{ready.assignment.words}; {how}.", f"{ready.assignment.words}.")
     test = _as_test(row, row, float(z), float(p_value))
     test = Term(**{**{f: getattr(test, f) for f in Term.__dataclass_fields__}, "extra": tuple(extra)})
     return Comparison(test, None, (check,), how)

@@ -23,7 +23,7 @@ from gbveval.estimators.randomised.wild_cluster_bootstrap import (
     VCOVS,
     WEIGHTS,
     WildClusterBootstrap,
-    bootstrap_weights,
+    bootstrap_draws,
     prepared,
 )
 from gbveval.numerics.multiplicity import step_down
@@ -119,26 +119,36 @@ class RomanoWolf:
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else int(rng.integers(2**31))
         count = data.n if data.cluster is None else data.cluster.count
         options = WildClusterBootstrap(self.variant, self.weights, self.n_draws, vcov=self.vcov)
-        weights, weight, how = bootstrap_weights(options, count, np.random.default_rng(seed))
+        weights = bootstrap_draws(options, count, np.random.default_rng(seed))
         rows: list[Term] = []
-        columns: list[FloatArray] = []
+        ready: list[tuple[WildBootstrap, NDArray[np.intp]]] = []
         influence: list[FloatArray] = []
         checks: list[Check] = []
         for outcome in range(len(data.outcome_names)):
             fitted, notes = arm_regression(data, outcome)
             checks += notes
             for arm in range(1, len(data.arms)):
-                ready = prepared(options, fitted, arm)
-                rows.append(_row(data, outcome, arm, ready, (fitted.used, fitted.clusters.size)))
-                parts = ready.parts(weights[:, fitted.clusters])
-                delta = ready.estimate if self.variant.startswith("WCR") else 0.0
-                columns.append(parts.statistic(delta, studentised=True))
+                one = prepared(options, fitted, arm)
+                rows.append(_row(data, outcome, arm, one, (fitted.used, fitted.clusters.size)))
+                ready.append((one, fitted.clusters))
                 spread = np.zeros(count)
-                spread[fitted.clusters] = ready.influence
+                spread[fitted.clusters] = one.influence
                 influence.append(spread)
+        imposed = self.variant.startswith("WCR")
+        columns = np.concatenate(
+            [
+                [
+                    one.parts(block[:, clusters]).statistic(one.estimate if imposed else 0.0, studentised=True)
+                    for one, clusters in ready
+                ]
+                for block in weights.blocks()
+            ],
+            axis=1,
+        )
         turn = {"two_sided": np.abs, "greater": np.positive, "less": np.negative}[self.alternative]
         values = turn(np.where(np.isnan(columns), np.inf, columns).T)
         observed = turn(np.array([row.value / row.std_error for row in rows]))  # type: ignore[operator]
+        weight = weights.probability
         adjusted = step_down(values, observed, weight)
         own = [tail(values[:, i], float(x), weight, rule="greater") for i, x in enumerate(observed)]
         note = f"p_adjusted is adjusted for {len(rows)} rows together; p_value and intervals are not adjusted."
@@ -147,7 +157,7 @@ class RomanoWolf:
             rows,
             (own, adjusted),
             influence,
-            how,
+            weights.words,
             (seed, rng is None),
             [*checks, Check("multiplicity", "info", note)],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,8 +21,8 @@ from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast
 from gbveval.estimators.randomised._regression import ArmRegression, arm_regression
 from gbveval.numerics.inference import check_level
 from gbveval.numerics.null_distribution import invert, tail
-from gbveval.numerics.randomisation import Parts
-from gbveval.numerics.wild_bootstrap import WildBootstrap, draw_weights, sign_vectors, wild_bootstrap
+from gbveval.numerics.randomisation import Parts, join_parts
+from gbveval.numerics.wild_bootstrap import BLOCK, WildBootstrap, draw_weights, sign_vectors, wild_bootstrap
 
 FloatArray = NDArray[np.float64]
 VARIANTS = ("WCR11", "WCR13", "WCR31", "WCR33", "WCU11", "WCU13", "WCU31", "WCU33")
@@ -151,13 +152,14 @@ class WildClusterBootstrap:
         words = []
         for outcome in range(len(data.outcome_names)):
             fitted, notes = arm_regression(data, outcome)
-            weights, weight, how = bootstrap_weights(self, fitted.clusters.size, draws)
+            weights = bootstrap_draws(self, fitted.clusters.size, draws)
             checks += notes
             checks += _cluster_checks(data, fitted)
-            words.append(how)
+            words.append(weights.words)
             for arm in range(1, len(data.arms)):
                 ready = prepared(self, fitted, arm)
-                row, notes = self._row(data, outcome, arm, fitted, ready, ready.parts(weights), weight)
+                parts = join_parts([ready.parts(block) for block in weights.blocks()])
+                row, notes = self._row(data, outcome, arm, fitted, ready, parts, weights.probability)
                 rows.append(row)
                 checks += notes
                 spread = np.zeros(data.cluster.count)
@@ -197,7 +199,8 @@ class WildClusterBootstrap:
         checks = []
         if ready.singular:
             text = f"without {ready.singular} of the clusters a coefficient is lost; a pseudo-inverse was used."
-            checks.append(Check("singular clusters", "warn", text))
+            public = "without some cluster a coefficient is lost; a pseudo-inverse was used."
+            checks.append(Check("singular clusters", "warn", text, public))
         open_ended = np.isinf(low) and np.isinf(high)
         row = Term(
             term=f"{data.arms[arm]} vs {data.arms[0]}",
@@ -236,14 +239,54 @@ def prepared(options: WildClusterBootstrap, fitted: ArmRegression, arm: int) -> 
     )
 
 
-def bootstrap_weights(
-    options: WildClusterBootstrap, count: int, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray | None, str]:
-    """Return weights of clusters, their probabilities if all are listed, and what they are, in words."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Draws:
+    """Weights of clusters, made in blocks so that memory does not grow with draws times clusters.
+
+    Attributes
+    ----------
+    kind : str
+        "signs" (all vectors), "rademacher" or "webb".
+    n_draws, n_clusters : int
+        Vectors, and their length.
+    seed : int
+        Of the draws; blocks can be made again.
+    """
+
+    kind: str
+    n_draws: int
+    n_clusters: int
+    seed: int
+
+    @property
+    def probability(self) -> FloatArray | None:
+        """Probability of each vector when all are listed; None for draws."""
+        return np.full(self.n_draws, 1.0 / self.n_draws) if self.kind == "signs" else None
+
+    @property
+    def words(self) -> str:
+        """What they are."""
+        if self.kind == "signs":
+            return f"all {self.n_draws:,} vectors of signs"
+        return f"{self.n_draws:,} draws of {'signs' if self.kind == 'rademacher' else 'six-point weights (Webb)'}"
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield the weights, shape (some draws, clusters)."""
+        if self.kind == "signs":
+            yield sign_vectors(self.n_clusters)
+            return
+        rng = np.random.default_rng(self.seed)
+        rows = max(1, BLOCK // self.n_clusters)
+        for start in range(0, self.n_draws, rows):
+            yield draw_weights(self.kind, min(rows, self.n_draws - start), self.n_clusters, rng)
+
+
+def bootstrap_draws(options: WildClusterBootstrap, count: int, rng: np.random.Generator) -> Draws:
+    """Return all vectors of signs where they are no more than the draws asked for, else draws."""
+    seed = int(rng.integers(2**31))
     if options.weights == "rademacher" and count <= MOST_LISTED and 2**count <= options.n_draws + 1:
-        return sign_vectors(count), np.full(2**count, 0.5**count), f"all {2**count:,} vectors of signs"
-    kind = "signs" if options.weights == "rademacher" else "Webb's six points"
-    return draw_weights(options.weights, options.n_draws, count, rng), None, f"{options.n_draws:,} draws of {kind}"
+        return Draws("signs", 2**count, count, seed)
+    return Draws(options.weights, options.n_draws, count, seed)
 
 
 def _cluster_checks(data: Trial, fitted: ArmRegression) -> list[Check]:
@@ -255,7 +298,8 @@ def _cluster_checks(data: Trial, fitted: ArmRegression) -> list[Check]:
             f"there are {fitted.clusters.size} clusters, the fewest in an arm {min(counts)}; the bootstrap is "
             "unreliable there. RandomisationInference is exact."
         )
-        checks.append(Check("few clusters", "warn", text))
+        public = "there are few clusters in an arm; the bootstrap is unreliable there."
+        checks.append(Check("few clusters", "warn", text, public))
     return checks
 
 
