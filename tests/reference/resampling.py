@@ -138,11 +138,12 @@ def permutation_test(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     if options["statistic"] not in PERMUTATION or not options.get("count_observed", True):
         raise Unsupported(f"statistic {options['statistic']}, count_observed {options.get('count_observed')}")
     statistic, distribution = PERMUTATION[options["statistic"]], options["distribution"]
-    if statistic == "difference" and (distribution == "asymptotic" or not roles.get("block")):
-        # With the numbers fixed a difference in means orders allocations as the sum over the treated does.
-        statistic = "sum"
     control = "treated" if options.get("statistic_group") == "control" else "control"
     trial = permuted_trial(trial_frame(folder, case["task"]["data"]), roles, roles["outcome"], control=control)
+    simple = trial.cluster is None and not roles.get("block")
+    if statistic == "difference" and (distribution == "asymptotic" or simple):
+        # With the numbers fixed a difference in means orders allocations as the sum over the treated does.
+        statistic = "sum"
     null = float(options.get("null", 0)) * (-1.0 if control == "treated" else 1.0)
     record = (
         gbv.RandomisationInference(

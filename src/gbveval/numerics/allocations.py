@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, combinations
-from math import comb, prod
+from math import comb, lgamma, log, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ Codes = NDArray[np.int8]
 
 # Labels in one chunk: four million bytes keep the calls few, and memory independent of the draws.
 CHUNK = 4_000_000
+# Exact binomial coefficients of more units than this take seconds, and nobody needs their last digits.
+EXACT_COUNT = 20_000
 # Blocks up to this size are drawn from the table of all their arrangements, if it has at most so many rows.
 SMALL_BLOCK, SMALL_TABLE = 20, 4_000
 # From this size on coins that are then corrected are faster than sorting keys.
@@ -70,12 +72,26 @@ def permuted(labels: NDArray[np.integer], block: IntArray | None = None) -> Sche
 
 
 def count_allocations(scheme: Scheme) -> int:
-    """Return how many allocations there are, exactly, however many (those with an absent label included)."""
+    """Return how many allocations there are, those with an absent label included.
+
+    The number is exact, but for blocks of more than 20,000 units: there it is a power of two of the same size.
+    """
     if scheme.recorded is not None:
         return int(scheme.recorded.shape[0])
     if scheme.probability is not None:
         return prod(int(k) for k in (scheme.probability > 0).sum(axis=1))
     return prod(_arrangements(counts) for counts in _label_counts(scheme))
+
+
+def how_many(count: int) -> str:
+    """Return a number of allocations in words; the largest have more digits than anybody can print.
+
+    Examples
+    --------
+    >>> how_many(924), how_many(2**4000)
+    ('924', 'about 10^1204')
+    """
+    return f"{count:,}" if count < 10**9 else f"about 10^{int((count.bit_length() - 1) * 0.30102999566398120)}"
 
 
 def _label_counts(scheme: Scheme) -> IntArray:
@@ -88,6 +104,9 @@ def _label_counts(scheme: Scheme) -> IntArray:
 def _arrangements(counts: IntArray) -> int:
     """Return the multinomial coefficient of label counts."""
     total, left = 1, int(counts.sum())
+    if left > EXACT_COUNT:
+        logarithm = lgamma(left + 1.0) - sum(lgamma(count + 1.0) for count in counts)
+        return 1 << int(logarithm / log(2.0))
     for count in counts:
         total *= comb(left, int(count))
         left -= int(count)

@@ -367,3 +367,46 @@ def test_refusals_name_what_to_do() -> None:
     for option in ({"statistic": "t"}, {"n_draws": 3}, {"alternative": "up"}, {"level": 1.5}, {"assignment": "x"}):
         with pytest.raises(gbv.DesignError):
             gbv.RandomisationInference(**option)
+
+
+def test_ugly_outcomes_end_in_a_number_or_a_named_refusal() -> None:
+    n = 24
+    arm = np.where(np.arange(n) % 2 == 0, "new", "usual")
+    rng = np.random.default_rng(1)
+    difference = gbv.RandomisationInference(statistic="difference", n_draws=99)
+    # Complete separation: only the effect of one itself is not excluded.
+    apart = difference.estimate(trial({"y": (arm == "new").astype(float), "arm": arm.tolist()}))[0]
+    assert apart.interval == (pytest.approx(1.0), pytest.approx(1.0))
+    with pytest.raises(IdentificationError, match="does not vary inside the arms"):
+        gbv.RandomisationInference(n_draws=99).estimate(trial({"y": (arm == "new").astype(float), "arm": arm.tolist()}))
+    # No event in an arm.
+    rare = np.where(arm == "new", 0.0, rng.integers(0, 2, n))
+    row = gbv.RandomisationInference(n_draws=999).estimate(trial({"y": rare, "arm": arm.tolist()}))[0]
+    assert row.p_value is not None
+    assert row.p_value < 0.05
+    with pytest.raises(IdentificationError, match="does not vary"):
+        difference.estimate(trial({"y": np.ones(n), "arm": arm.tolist()}))
+    # A stratum without controls.
+    lone = ["a" if i < 6 else "b" for i in range(n)]
+    content = {"y": rng.normal(size=n), "arm": ["new"] * 6 + arm[6:].tolist(), "stratum": lone}
+    with pytest.raises(IdentificationError, match="Merge strata"):
+        difference.estimate(trial(content, stratum="stratum"))
+    assert gbv.RandomisationInference(statistic="sum").estimate(trial(content, stratum="stratum"))[0].p_value
+
+
+def test_an_offset_of_a_billion_changes_nothing() -> None:
+    frame = simple(n=10)
+    moved = {**frame, "y": np.asarray(frame["y"]) + 1e9}
+    for estimator in (gbv.DifferenceInMeans(), Wrapped()):
+        plain, far = (gbv.RandomisationInference(estimator).estimate(trial(f))[0] for f in (frame, moved))
+        assert far.p_value == plain.p_value
+        # 1e9 leaves about seven digits behind the point.
+        assert far.interval == pytest.approx(plain.interval, abs=1e-5)
+
+
+def test_weights_of_zero_take_no_part_and_weighted_trials_are_refitted() -> None:
+    frame = simple(n=12)
+    frame["w"] = np.where(np.arange(12) < 2, 0.0, 1.0)
+    row = gbv.RandomisationInference(n_draws=1000).estimate(trial(frame, weight="w"))[0]
+    assert row.value == gbv.DifferenceInMeans().estimate(trial(frame, weight="w"))[0].value
+    assert dict(row.extra)["n_allocations"] == 924

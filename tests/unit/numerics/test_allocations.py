@@ -86,6 +86,13 @@ def test_counts_far_beyond_floating_point_are_exact() -> None:
     assert count_allocations(permuted(labels)) == comb(4_000, 2_000)
 
 
+def test_counts_of_huge_blocks_have_the_right_size() -> None:
+    n = 30_000
+    found = count_allocations(permuted(np.tile([0, 1], n // 2)))
+    exact = comb(n, n // 2)
+    assert found <= exact < 4 * found
+
+
 def test_independent_assignment_has_the_probabilities_given_and_every_arm() -> None:
     probability = np.array([[0.5, 0.5], [0.2, 0.8], [0.9, 0.1]])
     scheme = Scheme(np.array([0, 1, 0], dtype=np.int8), 2, np.zeros(3, dtype=np.intp), probability=probability)

@@ -195,6 +195,8 @@ def main_rows(estimator: Any, trial: Trial, n_outcomes: int) -> list[Term]:
 def refit(estimator: Any, trial: Trial, assignment: Assignment, outcome: int) -> Refit:
     """Prepare refits of an estimator to one outcome of a trial with two arms, and find out whether it is linear."""
     y = trial.outcomes[:, outcome]
+    # Sums of large outcomes and small effects would lose the digits that tell whether an estimator is linear.
+    centred = y - np.nanmean(y)
     d = np.where(np.isnan(y), np.nan, trial.arm.astype(float))
     name = trial.outcome_names[outcome]
 
@@ -208,14 +210,14 @@ def refit(estimator: Any, trial: Trial, assignment: Assignment, outcome: int) ->
     linear = base.estimand.link == "identity" and base.value is not None
     if linear:
         try:
-            rows = main_rows(estimator, with_outcomes(y, y + 0.37 * spread * d, 2.0 * y), 3)
+            rows = main_rows(estimator, with_outcomes(centred, centred + 0.37 * spread * d, 2.0 * centred), 3)
             values = [np.nan if row.value is None else row.value for row in rows]
-            start = float(base.value or 0.0)
+            start = float(values[0])
             expected = [start, start + 0.37 * spread, 2.0 * start]
             linear = bool(np.allclose(values, expected, rtol=1e-7, atol=1e-7 * spread))
             if linear:
-                main_rows(estimator, with_outcomes(y, d, y + d), 3)
+                main_rows(estimator, with_outcomes(centred, d, centred + d), 3)
         except GbvevalError:
             linear = False
-    data = with_outcomes(y, d, y + d) if linear else alone
+    data = with_outcomes(centred, d, centred + d) if linear else alone
     return Refit(estimator, data, assignment, linear)

@@ -26,7 +26,7 @@ from gbveval.estimators.randomised._randomisation_test import (
     null_distribution,
     prepare,
 )
-from gbveval.numerics.allocations import draw_allocations, enumerate_allocations
+from gbveval.numerics.allocations import draw_allocations, enumerate_allocations, how_many
 from gbveval.numerics.exact_sums import exact_sums, moments
 from gbveval.numerics.groups import group_sums
 from gbveval.numerics.inference import normal_upper
@@ -180,8 +180,7 @@ def _allocation_checks(
     n = found.parts.d_y.size
     values = found.parts.statistic(settings.null, studentised=settings.studentised)
     undefined = int(np.isnan(values).sum())
-    possible = f"{found.count:,}" if found.count < 10**9 else f"about 10^{len(str(found.count)) - 1}"
-    how = f"all {n:,} listed" if found.weight is not None else f"{n:,} drawn of {possible}"
+    how = f"all {n:,} listed" if found.weight is not None else f"{n:,} drawn of {how_many(found.count)}"
     status = "warn" if smallest > 1.0 - settings.level else "info"
     text = f"{ready.assignment.words}; {how}. The smallest p-value that this test can give is {smallest:.3g}" + (
         ", so it cannot reject at the level asked." if status == "warn" else "."
@@ -283,7 +282,7 @@ def _sum_distribution(
             for codes, weight in enumerate_allocations(scheme):
                 sums.append((codes == ready.arm) @ scores)
                 weights.append(weight)
-            return np.concatenate(sums), np.concatenate(weights), f"all {ready.assignment.count:,} listed"
+            return np.concatenate(sums), np.concatenate(weights), f"all {how_many(ready.assignment.count)} listed"
     need_list(settings)
     drawn = [(codes == ready.arm) @ scores for codes in draw_allocations(scheme, settings.n_draws, rng)]
     return np.concatenate(drawn), None, f"{settings.n_draws:,} drawn"

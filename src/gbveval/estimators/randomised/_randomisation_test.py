@@ -13,7 +13,7 @@ from gbveval.data.trial import Trial
 from gbveval.estimators._trials import subset, two_arms
 from gbveval.estimators.randomised._allocation_statistics import complete_pairs, design_statistic, refit
 from gbveval.estimators.randomised._assignment import Assignment, RecordedAllocations, assignment_of
-from gbveval.numerics.allocations import draw_allocations, draw_order, enumerate_allocations
+from gbveval.numerics.allocations import draw_allocations, draw_order, enumerate_allocations, how_many
 from gbveval.numerics.null_distribution import invert, tail
 from gbveval.numerics.randomisation import DesignStatistic, Parts, join_parts
 
@@ -162,16 +162,7 @@ def null_distribution(ready: Prepared, settings: Settings, rng: np.random.Genera
             "clusters as they were when units were assigned."
         )
     observed = ready.statistic.parts(scheme.labels[None, :], ready.arm)
-    if settings.studentised and not np.isfinite(observed.statistic(settings.null, studentised=True)[0]):
-        if not np.isnan(observed.statistic(settings.null, studentised=True)[0]):
-            raise IdentificationError(
-                "The outcome does not vary inside the arms, so the statistic cannot be studentised. Use "
-                "RandomisationInference(statistic='difference')."
-            )
-        raise IdentificationError(
-            "The design gives no standard error here (an arm, or an arm of a stratum, has a single unit of "
-            "assignment). Use RandomisationInference(statistic='difference')."
-        )
+    _need_statistic(observed, settings)
     if list_all(count, settings):
         parts, weights = [], []
         for codes, weight in enumerate_allocations(scheme):
@@ -185,6 +176,28 @@ def null_distribution(ready: Prepared, settings: Settings, rng: np.random.Genera
     return NullDistribution(drawn, observed, None, count)
 
 
+def _need_statistic(observed: Parts, settings: Settings) -> None:
+    """Raise where the statistic is undefined for the trial as it was."""
+    if np.isnan(observed.d_y[0]):
+        raise IdentificationError(
+            "The difference is undefined: an arm has no unit in some stratum, or the estimator refuses the "
+            "trial. Merge strata, or use statistic='ipw_difference', 'sum' or 'rank_sum'."
+        )
+    if not settings.studentised:
+        return
+    statistic = float(observed.statistic(settings.null, studentised=True)[0])
+    if np.isnan(statistic):
+        raise IdentificationError(
+            "There is no standard error here: an arm, or an arm of a stratum, has a single unit of assignment, or the "
+            "estimator gives none. Use RandomisationInference(statistic='difference')."
+        )
+    if np.isinf(statistic):
+        raise IdentificationError(
+            "The outcome does not vary inside the arms, so the statistic cannot be studentised. Use "
+            "RandomisationInference(statistic='difference')."
+        )
+
+
 def list_all(count: int, settings: Settings) -> bool:
     """Return whether all allocations are listed."""
     if settings.distribution == "monte_carlo":
@@ -192,8 +205,8 @@ def list_all(count: int, settings: Settings) -> bool:
     if settings.distribution == "exact":
         if count > MOST_LISTED:
             raise DesignError(
-                f"There are about 10^{len(str(count)) - 1} allocations, more than the {MOST_LISTED:,} that are "
-                "listed. Use distribution='monte_carlo', or statistic='sum' or 'rank_sum', which need no list."
+                f"There are {how_many(count)} allocations, more than the {MOST_LISTED:,} that are listed. Use "
+                "distribution='monte_carlo', or statistic='sum' or 'rank_sum', which need no list."
             )
         return True
     return count <= settings.n_draws * (LISTED_FOR_EACH_DRAW if settings.fast else 1)
