@@ -44,6 +44,14 @@ CASES = (
         exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
         note="clusters",
     ),
+    Case(
+        gbv.RandomisationInference(gbv.LinAdjusted(), n_draws=199),
+        TrialFrames(n_per_arm=8, covariate=0.7),
+        conservative=True,
+        n_draws=300,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="adjusted",
+    ),
     Case(gbv.WestfallYoung(n_draws=199), TrialFrames(n_per_arm=6), conservative=True, n_draws=400),
     Case(gbv.RomanoWolf(n_draws=199), TrialFrames(n_per_arm=40), slack=0.02, n_draws=300),
     Case(

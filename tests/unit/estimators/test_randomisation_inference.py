@@ -410,3 +410,31 @@ def test_weights_of_zero_take_no_part_and_weighted_trials_are_refitted() -> None
     row = gbv.RandomisationInference(n_draws=1000).estimate(trial(frame, weight="w"))[0]
     assert row.value == gbv.DifferenceInMeans().estimate(trial(frame, weight="w"))[0].value
     assert dict(row.extra)["n_allocations"] == 924
+
+
+@dataclass(frozen=True)
+class WrappedLin(Wrapped):
+    """Lin's adjustment in the eyes of the fast path another estimator."""
+
+    inner: Any = field(default_factory=gbv.LinAdjusted)
+
+
+@pytest.mark.parametrize("statistic", ["studentised", "difference"])
+def test_lin_by_matrix_products_equals_refits(statistic: str) -> None:
+    frame = simple(n=10)
+    frame["x"] = np.random.default_rng(3).normal(size=10) + 0.5 * np.asarray(frame["y"])
+    data = trial(frame, covariates=["x"])
+    for null in (0.0, 0.4):
+        fast = gbv.RandomisationInference(gbv.LinAdjusted(), statistic, null, level=0.7).estimate(data)[0]
+        slow = gbv.RandomisationInference(WrappedLin(), statistic, null, level=0.7).estimate(data)[0]
+        assert fast.statistic == pytest.approx(slow.statistic, rel=1e-8)
+        assert fast.p_value == pytest.approx(slow.p_value, abs=1e-12)
+        assert fast.interval == pytest.approx(slow.interval, rel=1e-6)
+    assert fast.value == gbv.LinAdjusted().estimate(data)[0].value
+
+
+def test_allocations_in_which_lin_has_no_solution_count_as_extreme() -> None:
+    frame = simple(n=10)
+    frame["x"] = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    answer = gbv.RandomisationInference(gbv.LinAdjusted()).estimate(trial(frame, covariates=["x"]))
+    assert "count as extreme" in answer.check("undefined statistics").message

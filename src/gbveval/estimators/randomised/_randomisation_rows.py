@@ -330,7 +330,11 @@ def method_in_words(settings: Settings, found: Sequence[Comparison]) -> Method:
     }
     name = statistics[settings.kind]
     if not settings.fast:
-        name = f"{settings.estimator.name}, refitted" + (", studentised" if settings.studentised else "")
+        name = (
+            settings.estimator.name
+            + ("" if settings.adjusted else ", refitted")
+            + (", studentised" if settings.studentised else "")
+        )
     how = "; ".join(dict.fromkeys(one.words for one in found if one.words))
     return Method(
         sample="",

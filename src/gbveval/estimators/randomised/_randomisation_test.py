@@ -13,6 +13,7 @@ from gbveval.data.trial import Trial
 from gbveval.estimators._trials import subset, two_arms
 from gbveval.estimators.randomised._allocation_statistics import complete_pairs, design_statistic, refit
 from gbveval.estimators.randomised._assignment import Assignment, RecordedAllocations, assignment_of
+from gbveval.numerics.adjusted_means import adjusted_means
 from gbveval.numerics.allocations import draw_allocations, draw_order, enumerate_allocations, how_many
 from gbveval.numerics.null_distribution import invert, tail
 from gbveval.numerics.randomisation import DesignStatistic, Parts, join_parts
@@ -38,6 +39,8 @@ class Settings:
     distribution: str
     n_draws: int
     level: float
+    # Whether the estimator is Lin's adjustment of units assigned one by one, which has matrix products of its own.
+    adjusted: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -139,6 +142,9 @@ def prepare(data: Trial, outcome: int, arm: int, settings: Settings) -> Prepared
     if settings.fast:
         y = trial.outcomes[:, outcome]
         statistic = design_statistic(trial, assignment, y, arm, used, settings.kind)
+    elif settings.adjusted and used.all():
+        y = trial.outcomes[:, outcome]
+        statistic = adjusted_means(y, (trial.arm == arm).astype(float), trial.covariates)
     else:
         statistic = refit(settings.estimator, trial, assignment, outcome)
     return Prepared(trial, assignment, statistic, arm, used)
@@ -209,7 +215,7 @@ def list_all(count: int, settings: Settings) -> bool:
                 "distribution='monte_carlo', or statistic='sum' or 'rank_sum', which need no list."
             )
         return True
-    return count <= settings.n_draws * (LISTED_FOR_EACH_DRAW if settings.fast else 1)
+    return count <= settings.n_draws * (LISTED_FOR_EACH_DRAW if settings.fast or settings.adjusted else 1)
 
 
 def need_list(settings: Settings) -> None:

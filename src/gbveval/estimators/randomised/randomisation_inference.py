@@ -22,6 +22,7 @@ from gbveval.estimators.randomised._randomisation_rows import (
 )
 from gbveval.estimators.randomised._randomisation_test import Settings
 from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans
+from gbveval.estimators.randomised.lin_adjusted import LinAdjusted
 from gbveval.numerics.inference import check_level
 
 STATISTICS = ("studentised", "difference", "ipw_difference", "sum", "rank_sum")
@@ -43,7 +44,8 @@ class RandomisationInference:
     Parameters
     ----------
     estimator : Estimator
-        What is computed for every allocation. `DifferenceInMeans` (the default) is computed by matrix products; any
+        What is computed for every allocation. `DifferenceInMeans` (the default), and `LinAdjusted` with HC2 for people
+        assigned one by one without strata, are computed by matrix products; any
         other estimator of one effect is fitted again each time.
     statistic : str
         "studentised" (estimate over its standard error, the default), "difference" (the estimate), "ipw_difference"
@@ -203,6 +205,7 @@ class RandomisationInference:
             distribution=self.distribution,
             n_draws=self.n_draws,
             level=self.level,
+            adjusted=refit and _is_plain_lin(self.estimator, data),
         )
 
     def _base(self, data: Trial, settings: Settings) -> Estimates | None:
@@ -216,3 +219,10 @@ class RandomisationInference:
             return DifferenceInMeans().estimate(data)
         except (DesignError, IdentificationError):
             return None
+
+
+def _is_plain_lin(estimator: Any, data: Trial) -> bool:
+    """Whether an estimator is Lin's with HC2, on units assigned one by one without strata, pairs or weights."""
+    plain = isinstance(estimator, LinAdjusted) and estimator in (LinAdjusted(), LinAdjusted(std_error="HC2"))
+    roles = (data.cluster, data.stratum, data.pair, data.weight, data.baseline)
+    return plain and all(role is None for role in roles)
