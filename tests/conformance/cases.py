@@ -5,10 +5,14 @@ from __future__ import annotations
 import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
+from gbveval.testing.take_up import AttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
 )
+# Bounds swap ends when arms do, so their sign does not simply flip.
+BOUNDS = frozenset({"shift", "scale"})
+NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
@@ -88,6 +92,67 @@ CASES = (
         TrialFrames(n_per_arm=8, cluster_size=8, covariate=0.5),
         conservative=True,
         note="few clusters",
+    ),
+    Case(
+        gbv.HorvitzThompson(),
+        TrialFrames(n_per_arm=60),
+        equivariant=frozenset({"scale", "swap"}),
+        conservative=True,
+        note="fixed numbers",
+    ),
+    Case(
+        gbv.HorvitzThompson(),
+        ProbabilityFrames(),
+        equivariant=frozenset({"scale"}),
+        conservative=True,
+        note="independent draws",
+        exempt={"check_constant_outcome_has_no_standard_error": NOISY},
+    ),
+    Case(gbv.Hajek(), ProbabilityFrames(), equivariant=frozenset({"shift", "scale"}), conservative=True),
+    Case(gbv.Hajek(), TrialFrames(n_per_arm=20, cluster_size=8), conservative=True, note="clusters"),
+    Case(gbv.ClusterSummary(), TrialFrames(n_per_arm=4, cluster_size=10, uneven=True), note="eight clusters"),
+    Case(gbv.ClusterSummary("pooled_t"), TrialFrames(n_per_arm=3, cluster_size=10), note="pooled, six clusters"),
+    Case(gbv.ClusterSummary(), TrialFrames(n_per_arm=5, cluster_size=10, pairs=True), note="pairs"),
+    Case(
+        gbv.ClusterSummary(),
+        TrialFrames(n_per_arm=10, cluster_size=10, informative=True),
+        note="informative size",
+    ),
+    Case(gbv.InformativeSize(), TrialFrames(n_per_arm=10, cluster_size=10, uneven=True)),
+    Case(
+        gbv.ComplierAverage(interval="wald"),
+        TakeUpFrames(),
+        equivariant=frozenset({"shift", "scale"}),
+        note="individuals",
+    ),
+    Case(
+        gbv.ComplierAverage(),
+        TakeUpFrames(n_per_arm=12, cluster_size=15, compliers=0.8),
+        equivariant=frozenset({"shift", "scale"}),
+        note="clusters",
+    ),
+    Case(gbv.LeeBounds(), AttritionFrames(), equivariant=BOUNDS, conservative=True, note="individuals"),
+    Case(
+        gbv.LeeBounds(),
+        AttritionFrames(n_per_arm=20, cluster_size=12),
+        equivariant=BOUNDS,
+        conservative=True,
+        note="clusters",
+    ),
+    Case(
+        gbv.ManskiBounds(),
+        AttritionFrames(binary=True, effect=0.2),
+        equivariant=frozenset(),
+        conservative=True,
+        note="yes or no",
+    ),
+    Case(gbv.QuantileEffect((0.5,)), TrialFrames(n_per_arm=150), slack=0.02, n_draws=600, note="median"),
+    Case(
+        gbv.QuantileEffect((0.5,)),
+        TrialFrames(n_per_arm=25, cluster_size=12),
+        slack=0.03,
+        n_draws=300,
+        note="clusters",
     ),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import linear, resampling
+from tests.reference import attrition, compliance, linear, resampling
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna
@@ -27,6 +27,8 @@ ROUNDED = {"pretest_pvalue": 0.5e-5}
 Answer = Callable[[Path, dict[str, Any]], Any]
 TASKS: dict[str, Answer] = {
     **linear.TASKS,
+    **compliance.TASKS,
+    **attrition.TASKS,
     **resampling.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
@@ -122,6 +124,10 @@ def run_case(folder: Path, case: dict[str, Any]) -> Comparison:
         return Comparison(name, "unsupported", str(error), numbers=count(case))
     except gbv.GbvevalError as error:
         return Comparison(name, "mismatched", f"gbveval refuses: {error}", numbers=count(case))
+    except Exception as error:
+        # A case that the reader cannot read is not passed over, and does not stop the others.
+        reason = f"the reader fails with {type(error).__name__}: {error}"
+        return Comparison(name, "mismatched", reason, numbers=count(case))
 
 
 def count(case: dict[str, Any]) -> int:

@@ -191,11 +191,18 @@ def fit_trial(
         cluster=None if choice.group is None else choice.group[used],
         n_clusters=choice.n_groups,
     )
-    if found.influence is None or choice.group is not None:
+    if found.influence is None:
         return found
-    whole = np.zeros((data.n, found.fit.k))
-    whole[used] = found.influence
-    return replace(found, influence=whole)
+    return replace(found, influence=spread_rows(found.influence, data, used, choice))
+
+
+def spread_rows(influence: FloatArray, data: Trial, used: BoolArray, choice: Choice) -> FloatArray:
+    """Return influence functions of the rows used for all units of the trial; those of groups are complete already."""
+    if choice.group is not None:
+        return influence
+    whole = np.zeros((data.n, *influence.shape[1:]))
+    whole[used] = influence
+    return whole
 
 
 def check_arms_separate(data: Trial, used: BoolArray, columns: FloatArray) -> None:
@@ -296,7 +303,7 @@ def coefficient_rows(
                 n_units=int(used.sum()),
                 n_clusters=clusters,
                 support=arm_support(data, outcome, used, (0, code)) if causal else (),
-                extra=_fit_columns(found) if causal else (),
+                extra=fit_columns(found) if causal else (),
             )
         )
     return rows
@@ -313,7 +320,7 @@ def shown_coefficients(kept: Sequence[str], first: Sequence[int]) -> list[int]:
     return [i for i in range(len(kept)) if i not in first and i not in hidden]
 
 
-def _fit_columns(found: LinearInference) -> tuple[tuple[str, float | None], ...]:
+def fit_columns(found: LinearInference) -> tuple[tuple[str, float | None], ...]:
     """Return what the next trial is planned with: how much the covariates explain, and what is left."""
     values = (
         ("r_squared", found.r_squared),
