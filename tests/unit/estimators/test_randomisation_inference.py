@@ -438,3 +438,14 @@ def test_allocations_in_which_lin_has_no_solution_count_as_extreme() -> None:
     frame["x"] = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     answer = gbv.RandomisationInference(gbv.LinAdjusted()).estimate(trial(frame, covariates=["x"]))
     assert "count as extreme" in answer.check("undefined statistics").message
+
+
+def test_a_contrast_of_rows_is_tested_by_its_own_standard_error() -> None:
+    rng = np.random.default_rng(2)
+    frame = {"y": rng.normal(size=30), "arm": ["usual", "new", "other"] * 10}
+    resampled = gbv.RandomisationInference(n_draws=99).estimate(trial(frame))
+    plain = gbv.DifferenceInMeans().estimate(trial(frame))
+    weights = {"new vs usual": 1.0, "other vs usual": -1.0}
+    found, expected = (result.contrast(weights, name="c").records()[0] for result in (resampled, plain))
+    assert found["statistic"] == pytest.approx(expected["statistic"])
+    assert found["p_value"] != resampled["new vs usual"].p_value
