@@ -16,6 +16,7 @@ CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 # Bounds swap ends when arms do, so their sign does not simply flip.
 BOUNDS = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
+ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -69,6 +70,49 @@ CASES = (
         equivariant=SWAP,
         n_draws=600,
         note="clusters",
+    ),
+    Case(
+        gbv.RandomisationInference(),
+        TrialFrames(n_per_arm=5),
+        conservative=True,
+        n_draws=400,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="252 allocations",
+    ),
+    Case(
+        gbv.RandomisationInference(n_draws=999),
+        TrialFrames(n_per_arm=6, cluster_size=8, uneven=True),
+        conservative=True,
+        n_draws=200,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="clusters",
+    ),
+    Case(
+        gbv.RandomisationInference(gbv.LinAdjusted(), n_draws=199),
+        TrialFrames(n_per_arm=8, covariate=0.7),
+        conservative=True,
+        n_draws=150,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="adjusted",
+    ),
+    Case(gbv.WestfallYoung(n_draws=199), TrialFrames(n_per_arm=6), conservative=True, n_draws=400),
+    Case(gbv.RomanoWolf(n_draws=199), TrialFrames(n_per_arm=40), slack=0.02, n_draws=300),
+    Case(
+        gbv.WildClusterBootstrap(n_draws=399),
+        TrialFrames(n_per_arm=8, cluster_size=10, uneven=True),
+        slack=0.02,
+        n_draws=500,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+    ),
+    Case(
+        gbv.WildClusterBootstrap(variant="WCR33"),
+        TrialFrames(n_per_arm=5, cluster_size=8, covariate=0.5),
+        slack=0.02,
+        n_draws=400,
+        exempt={
+            "check_wider_level_gives_a_wider_interval": ONE_LEVEL,
+        },
+        note="jackknife",
     ),
     Case(
         gbv.LinAdjusted(population="cluster_average"),

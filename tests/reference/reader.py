@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import attrition, compliance, linear, proportions
+from tests.reference import attrition, compliance, linear, proportions, resampling
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna
@@ -22,6 +22,7 @@ IGNORED = {
     "monte_carlo_rel_tol": "the tolerance of the simulated numbers beside it",
 }
 # R's did prints this p-value rounded to five decimals; half a unit of the last one is all that can be compared.
+INTERVAL = ("conf_low", "conf_high")
 ROUNDED = {"pretest_pvalue": 0.5e-5}
 # Standard errors of searches that stopped early, by how much they are off at most. MASS takes the information on theta
 # one Newton step before its solution, and stops at steps below 1.2e-4. R's glm, on which its standardised contrasts
@@ -39,6 +40,7 @@ TASKS: dict[str, Answer] = {
     **compliance.TASKS,
     **attrition.TASKS,
     **proportions.TASKS,
+    **resampling.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
@@ -78,6 +80,11 @@ def relative_tolerance(case: dict[str, Any]) -> Tolerance:
         if path[-1] == "p_value" and "p_value_relative" in stated:
             # A tail magnifies the last digits of its statistic, so some cases state a tolerance of their own for it.
             return float(stated["p_value_relative"]) * abs(expected)
+        names = [name for name in path if f"absolute_{name}" in stated]
+        if names:
+            return float(stated[f"absolute_{names[-1]}"])
+        if path[-1] in INTERVAL and "relative_conf_int" in stated:
+            return float(stated["relative_conf_int"]) * abs(expected)
         # Estimates far smaller than their standard error are compared on the scale of that error.
         size = max(abs(expected), 0.01 * scale.get(path, 0.0))
         return max(float(relative or 0.0) * size, float(absolute))

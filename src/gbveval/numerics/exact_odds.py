@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-ALTERNATIVES = ("two_sided", "less", "greater")
 RULES = ("no_more_likely", "central")
 
 

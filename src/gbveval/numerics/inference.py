@@ -74,6 +74,18 @@ def _p_value(statistic: FloatArray, df: FloatArray, alternative: str) -> FloatAr
     return np.where(small, half, 1.0 - half)
 
 
+def t_upper(statistic: float, df: float) -> float:
+    """Return the upper tail of Student's t at one statistic; infinite `df` means normal."""
+    from scipy.special import ndtr, stdtr
+
+    return float(ndtr(-statistic)) if np.isinf(df) else float(stdtr(df, -statistic))
+
+
+def normal_upper(statistic: float) -> float:
+    """Return the upper tail of the standard normal distribution."""
+    return t_upper(statistic, np.inf)
+
+
 def f_upper(statistic: float, df1: float, df2: float) -> float:
     """Return the upper tail of an F distribution; infinite `df2` means chi-square over `df1`."""
     from scipy.special import chdtrc, fdtrc

@@ -17,14 +17,13 @@ from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import all_samples, arm_support, assemble_terms, refuse_crossover
 from gbveval.estimators.randomised.proportion_test import need_binary
 from gbveval.numerics.exact_odds import (
-    ALTERNATIVES,
     RULES,
     conditional_interval,
     conditional_odds_ratio,
     exact_p_value,
     margins,
 )
-from gbveval.numerics.inference import check_level
+from gbveval.numerics.inference import ALTERNATIVES, check_level
 
 
 @register("fisher_exact")
