@@ -34,6 +34,7 @@ _PLACES = {
     "ICC": "gbveval.design.icc",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
+    "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "Panel": "gbveval.data.panel",
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
+from gbveval.testing.mixed_processes import ClusterEventFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 
 SITE_PRIOR = gbv.SitePrior(
@@ -27,6 +28,35 @@ CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
+    Case(
+        gbv.MixedEffects(),
+        TrialFrames(n_per_arm=3, cluster_size=10, uneven=True),
+        conservative=True,
+        n_draws=400,
+        note="six clusters",
+    ),
+    Case(gbv.MixedEffects(), TrialFrames(n_per_arm=5, cluster_size=10, uneven=True), n_draws=400, note="ten clusters"),
+    Case(
+        gbv.MixedEffects(df="satterthwaite"),
+        TrialFrames(n_per_arm=10, cluster_size=10, uneven=True),
+        n_draws=400,
+        note="twenty clusters",
+    ),
+    Case(
+        gbv.MixedEffects(family="binomial"),
+        ClusterEventFrames(),
+        equivariant=frozenset({"swap"}),
+        n_draws=300,
+        note="events",
+    ),
+    Case(
+        gbv.MixedEffects(family="poisson"),
+        ClusterEventFrames(clusters_per_arm=10, counts=True),
+        equivariant=frozenset({"swap"}),
+        n_draws=300,
+        exempt={"check_planted_secrets_show_nowhere": "a count refuses the planted number, which is not whole"},
+        note="counts",
+    ),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),

@@ -11,6 +11,7 @@ import gbveval as gbv
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna
+from tests.reference.mixed import TASKS as MIXED_TASKS
 from tests.reference.randomised import difference_in_means, lin_adjusted
 
 # Result keys that are not compared, and why. They still count among a case's numbers.
@@ -29,6 +30,7 @@ TASKS: dict[str, Answer] = {
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "lin_adjusted": lambda folder, case: lin_adjusted(folder, case["task"], case.get("result_terms", {})),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
+    **MIXED_TASKS,
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
 }
 

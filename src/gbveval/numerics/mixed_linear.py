@@ -18,7 +18,7 @@ IntArray = NDArray[np.intp]
 SMALLEST_RATIO = 1e-8
 # Beyond this ratio of variances the outcome does not vary within levels, as far as rounding can tell.
 LARGEST_RATIO = 1e8
-STARTS = (1.0, 0.3, 0.05)
+STARTS = (0.5, 0.1)
 
 
 class NoMaximumError(Exception):
@@ -194,6 +194,18 @@ def _solved(block: BlockSums, ratios: FloatArray) -> tuple[FloatArray, FloatArra
     return inverse, level, float(np.sum(np.linalg.slogdet(matrix)[1]))
 
 
+def _cross(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the sum over blocks and levels of the outer products of rows."""
+    result: FloatArray = a.reshape(-1, a.shape[2]).T @ b.reshape(-1, b.shape[2])
+    return result
+
+
+def _across(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the sum over blocks and levels of rows times numbers."""
+    result: FloatArray = b.ravel() @ a.reshape(-1, a.shape[2])
+    return result
+
+
 def pieces(sums: MixedSums, ratios: FloatArray) -> Pieces:
     """Return the quantities of the restricted likelihood and its derivatives at given variance ratios.
 
@@ -209,8 +221,8 @@ def pieces(sums: MixedSums, ratios: FloatArray) -> Pieces:
         zvx = inverse @ block.zx
         zve = (inverse @ block.ze[:, :, None])[:, :, 0]
         weighted = level[:, :, None] * zvx
-        xvx -= np.einsum("bqk,bql->kl", block.zx, weighted, optimize=True)
-        xve -= np.einsum("bqk,bq->k", block.zx, level * zve, optimize=True)
+        xvx -= _cross(block.zx, weighted)
+        xve -= _across(block.zx, level * zve)
         eve -= float(np.sum(block.ze * level * zve))
         log_v += log_det
         solved.append((block.member, inverse @ block.zz, zvx, zve))
@@ -259,14 +271,14 @@ def _random_terms(
         for i in range(parts):
             own = member[:, :, i]
             x_i, a_i = zvx * own[:, :, None], a * own
-            c[i + 1] += np.einsum("bqk,bql->kl", x_i, x_i, optimize=True)
-            mixed[i + 1] += np.einsum("bqk,bq->k", x_i, a_i, optimize=True)
+            c[i + 1] += _cross(x_i, x_i)
+            mixed[i + 1] += _across(x_i, a_i)
             trace[i + 1] += float(np.sum(np.einsum("bqq->bq", zvz) * own))
             quad[i + 1] += float(np.sum(a_i**2))
             for j in range(parts):
                 other = member[:, :, j]
                 step = zvz @ (zvx * other[:, :, None])
-                q[i + 1, j + 1] += np.einsum("bqk,bql->kl", x_i, step, optimize=True)
+                q[i + 1, j + 1] += _cross(x_i, step)
                 pair[i + 1, j + 1] += float(np.sum((zvz**2 @ other[:, :, None])[:, :, 0] * own))
                 quad_pair[i + 1, j + 1] += float(np.sum(a_i * (zvz @ (a * other)[:, :, None])[:, :, 0]))
     return c, q, trace, pair, quad, quad_pair, mixed
@@ -345,6 +357,8 @@ def _polished(sums: MixedSums, ratios: FloatArray) -> FloatArray:
     from scipy.optimize import root
 
     current = ratios.copy()
+    # The criterion is smooth a little below zero, so that a best value just above it is found like any other.
+    floor = -0.5 / max(float(block.zz.max()) for block in sums.batches)
     for _ in range(2 * sums.components + 1):
         current[current < SMALLEST_RATIO] = 0.0
         free = np.flatnonzero(current > 0)
@@ -353,8 +367,7 @@ def _polished(sums: MixedSums, ratios: FloatArray) -> FloatArray:
 
             def slope(x: FloatArray, free: IntArray = free, unit: FloatArray = unit) -> Any:
                 at = np.zeros(sums.components)
-                # The criterion is smooth a little beyond zero, so a step there may come back.
-                at[free] = np.clip(x * unit, 1e-3 * unit, LARGEST_RATIO)
+                at[free] = np.clip(x * unit, floor, LARGEST_RATIO)
                 found = pieces(sums, at)
                 return (
                     _gradient(sums, found)[free] * unit,
@@ -362,13 +375,12 @@ def _polished(sums: MixedSums, ratios: FloatArray) -> FloatArray:
                 )
 
             solved = root(slope, np.ones(free.size), jac=True, method="hybr", options={"xtol": 1e-13})
-            moved = np.asarray(solved.x, dtype=float)
-            if np.any(moved * unit > 0.01 * LARGEST_RATIO):
+            moved = np.asarray(solved.x, dtype=float) * unit
+            if np.any(moved > 0.01 * LARGEST_RATIO):
                 raise NoMaximumError("the residual variance goes to zero")
-            if np.any(moved <= 1e-3):
-                current[free[moved <= 1e-3]] = 0.0
+            current[free] = np.maximum(moved, 0.0)
+            if np.any(moved < SMALLEST_RATIO):
                 continue
-            current[free] = moved * unit
         slopes = _gradient(sums, pieces(sums, current))
         rising = (current == 0.0) & (slopes < -1e-7 * sums.n)
         if not rising.any():
