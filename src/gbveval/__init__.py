@@ -47,6 +47,7 @@ _PLACES = {
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
+    "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
     "Trial": "gbveval.data.trial",
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
+    from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

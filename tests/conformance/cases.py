@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
-from gbveval.testing.mixed_processes import ClusterEventFrames
+from gbveval.testing.mixed_processes import ClusterEventFrames, SteppedWedgeFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 
 SITE_PRIOR = gbv.SitePrior(
@@ -56,6 +56,28 @@ CASES = (
         n_draws=300,
         exempt={"check_planted_secrets_show_nowhere": "a count refuses the planted number, which is not whole"},
         note="counts",
+    ),
+    Case(
+        gbv.SteppedWedge(),
+        SteppedWedgeFrames(growth=0.3),
+        equivariant=frozenset({"shift", "scale"}),
+        conservative=True,
+        n_draws=300,
+        note="exposure time",
+    ),
+    Case(
+        gbv.SteppedWedge(effect="immediate"),
+        SteppedWedgeFrames(),
+        conservative=True,
+        n_draws=300,
+        note="immediate",
+    ),
+    Case(
+        gbv.SteppedWedge(effect="immediate", random="cluster"),
+        SteppedWedgeFrames(period_sd=0.0),
+        conservative=True,
+        n_draws=300,
+        note="clusters only",
     ),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),
