@@ -32,6 +32,7 @@ _PLACES = {
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
     "ICC": "gbveval.design.icc",
+    "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
@@ -96,6 +97,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.intracluster_correlation import (
+        IntraclusterCorrelation as IntraclusterCorrelation,
+    )
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge

@@ -143,6 +143,40 @@ def fit_mixed_glm(
     )
 
 
+def profile_sd(cells: Cells, points: int, drop: float) -> tuple[float, float, float]:
+    """Return the standard deviation of one random intercept, and where its profile likelihood has fallen by `drop`.
+
+    Parameters
+    ----------
+    cells : Cells
+    points : int
+        Quadrature points.
+    drop : float
+        How far the log-likelihood may fall: half a chi-square quantile with one degree of freedom.
+
+    Raises
+    ------
+    NoMaximumError
+        If the likelihood has no maximum, or does not fall that far before the upper bound.
+    """
+    from scipy.optimize import brentq
+
+    search = _Search(cells, points)
+    psi = search.maximum()
+    best, start, sd = search.both(psi)[0], psi[: search.k], float(psi[search.k])
+
+    def fallen(at: float) -> float:
+        return search.best_at(np.array([at]), start)[0] - best - drop
+
+    low = 0.0 if fallen(0.0) <= 0 else float(brentq(fallen, 0.0, sd, xtol=1e-10))
+    top = max(2.0 * sd, 0.5)
+    while fallen(top) < 0:
+        top *= 1.5
+        if top > LARGEST_SD:
+            raise NoMaximumError("the likelihood hardly falls with a larger standard deviation")
+    return sd, low, float(brentq(fallen, sd, top, xtol=1e-10))
+
+
 class _Search:
     """Minus the log-likelihood as a function of (coefficients on the basis, standard deviations)."""
 
@@ -204,6 +238,17 @@ class _Search:
                 break
         psi[self.k :] = np.abs(psi[self.k :])
         return psi
+
+    def best_at(self, sds: FloatArray, start: FloatArray) -> tuple[float, FloatArray]:
+        """Return minus the log-likelihood, and the coefficients, at its best for given standard deviations."""
+        from scipy.optimize import minimize
+
+        def part(beta: FloatArray) -> tuple[float, FloatArray]:
+            value, slopes = self.both(np.concatenate([beta, sds]))
+            return value, slopes[: self.k]
+
+        found: Any = minimize(part, start, jac=True, method="BFGS")
+        return float(found.fun), np.asarray(found.x, dtype=float)
 
     def hessian(self, psi: FloatArray) -> FloatArray:
         """Return the second derivatives: fourth-order central differences of the analytic slopes."""

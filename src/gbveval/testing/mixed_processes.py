@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gbveval.data.trial import Trial
 from gbveval.testing.case import Frame
+from gbveval.testing.processes import TrialFrames
 
 FloatArray = NDArray[np.float64]
 
@@ -134,3 +135,40 @@ class SteppedWedgeFrames:
     def null(self) -> SteppedWedgeFrames:
         """Return the same trial without an effect at any time."""
         return replace(self, effect=0.0, growth=0.0)
+
+
+@dataclass(frozen=True)
+class IccFrames:
+    """Cluster trials with a normal outcome, whose truth is the intracluster correlation.
+
+    Parameters
+    ----------
+    clusters_per_arm, cluster_size : int
+        Clusters an arm, and mean people in each; sizes vary.
+    icc : float
+        Share of variance between clusters of an arm.
+    """
+
+    clusters_per_arm: int = 30
+    cluster_size: int = 10
+    icc: float = 0.1
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        return self._trial().roles
+
+    def _trial(self) -> TrialFrames:
+        return TrialFrames(self.clusters_per_arm, cluster_size=self.cluster_size, icc=self.icc, uneven=True)
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the true correlation."""
+        return self._trial().frame(rng)[0], self.icc
+
+    def check(self, frame: Frame) -> Trial:
+        """Return the frame as a Trial."""
+        return self._trial().check(frame)
+
+    def null(self) -> IccFrames | None:
+        """Return no source: nobody tests whether clusters are alike."""
+        return None

@@ -158,7 +158,7 @@ def _check_roles(data: Trial) -> None:
         raise DesignError(f"SteppedWedge compares two arms; the trial has {len(data.arms)}. Keep two.")
     if not data.crosses_over:
         raise IdentificationError(
-            "No cluster changes its arm between periods: this is no stepped wedge. Use MixedEffects, with the role time."
+            "No cluster changes its arm between periods: this is no stepped wedge. Use MixedEffects, with time."
         )
 
 
