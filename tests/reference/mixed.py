@@ -128,7 +128,7 @@ def mixed(folder: Path, case: dict[str, Any], family: str, df: str, points: int 
         exposure=exposure,
         **groups,
     )
-    model = gbv.MixedEffects(family=family, random=random, df=df, quadrature_points=points, period_effects=False)
+    model = gbv.MixedEffects(family, random, df, points, period_effects=False, evaluation=_evaluation(case))
     result = model.estimate(trial)
     records = result.records(options.get("level", 0.95))
     low, high = result.intervals(options.get("level", 0.95))
@@ -157,6 +157,13 @@ def mixed(folder: Path, case: dict[str, Any], family: str, df: str, points: int 
         if row is not None:
             answer[key] = row["estimate"] if isinstance(meaning, dict) and "variance" in meaning else row
     return answer
+
+
+def _evaluation(case: dict[str, Any]) -> str:
+    """Return which evaluation of the likelihood the software of the case has."""
+    software = case.get("software")
+    names = software if isinstance(software, dict | list) else [str(software)]
+    return "lme4" if any("lme4" in name for name in names) else "converged"
 
 
 class Names:

@@ -9,7 +9,7 @@ from typing import Any
 
 import gbveval as gbv
 from tests.reference.bayes import bayes_tolerance, normal_summaries
-from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
+from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, find, is_number, leaves
 from tests.reference.differences import callaway_santanna
 from tests.reference.mixed import TASKS as MIXED_TASKS
 from tests.reference.randomised import difference_in_means, lin_adjusted
@@ -22,6 +22,8 @@ IGNORED = {
     "inputs": "repeats the question",
     "monte_carlo_rel_tol": "the tolerance of the simulated numbers beside it",
 }
+# A p-value is never allowed to be further off than this share of itself.
+LARGEST_TAIL = 0.05
 # R's did prints this p-value rounded to five decimals; half a unit of the last one is all that can be compared.
 ROUNDED = {"pretest_pvalue": 0.5e-5}
 
@@ -59,6 +61,11 @@ def relative_tolerance(case: dict[str, Any]) -> Tolerance:
                 return loose * abs(expected)
         if path[-1] in own:
             return float(own[path[-1]])
+        if path[-1] == "p_value":
+            # An error e in a statistic z is one of about (1 + z^2) e in its tail (Mills' ratio).
+            z = find(case["results"], (*path[:-1], "statistic"))
+            more = 1.0 + float(z) ** 2 if is_number(z) else 1.0
+            return max(min(float(relative or 0.0) * more, LARGEST_TAIL) * abs(expected), float(absolute))
         # Estimates far smaller than their standard error are compared on the scale of that error.
         size = max(abs(expected), 0.01 * scale.get(path, 0.0))
         return max(float(relative or 0.0) * size, float(absolute))

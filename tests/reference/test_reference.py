@@ -32,7 +32,7 @@ def complete(case: dict[str, Any]) -> bool:
     kind = reader.kind_of(case)
     if kind == "callaway_santanna":
         return not case["task"]["roles"].get("covariates")
-    return kind in ("difference_in_means", "lin_adjusted", "normal_summaries")
+    return kind in ("difference_in_means", "lin_adjusted", "normal_summaries", "mixed_linear", "mixed_glm", "icc_anova")
 
 
 @needs_shared

@@ -13,6 +13,7 @@ from gbveval.core.method import Check
 from gbveval.data.trial import Trial
 from gbveval.numerics.least_squares import column_names, make_basis
 from gbveval.numerics.mixed_glm import MixedGlm, fit_mixed_glm
+from gbveval.numerics.mixed_glm_lme4 import as_lme4
 from gbveval.numerics.mixed_inference import MixedInference, kenward_roger, satterthwaite
 from gbveval.numerics.mixed_linear import MixedLinear, NoMaximumError, fit_mixed_linear, mixed_sums, pieces
 from gbveval.numerics.random_intercepts import crossed, make_batches
@@ -31,11 +32,12 @@ LARGEST_BLOCK = 3_000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a model is fitted: outcome family, small-sample method, quadrature points."""
+    """How a model is fitted: outcome family, small-sample method, quadrature points, and whether as lme4 does."""
 
     family: str
     small_sample: str
     points: int
+    lme4: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -322,8 +324,10 @@ def fit_model(model: MixedModel, settings: Settings, outcome: str) -> Fitted:
         return _fit_linear(model, small_sample, outcome)
     _check_separation(model, family, outcome)
     try:
-        fit = fit_mixed_glm(family, model.columns, model.y, model.size, model.codes, points=settings.points)
-    except NoMaximumError as reason:
+        data = (family, model.columns, model.y, model.size, model.codes)
+        fit = fit_mixed_glm(*data, points=settings.points)
+        fit = as_lme4(fit, *data, settings.points) if settings.lme4 else fit
+    except (NoMaximumError, np.linalg.LinAlgError) as reason:
         raise ConvergenceError(
             f"The likelihood of {outcome} has no maximum: {reason}. Where clusters have all of the events or none, "
             "compare cluster summaries instead (DifferenceInMeans)."

@@ -135,6 +135,8 @@ def _method(data: Trial, settings: Settings, model: MixedModel) -> Method:
         error = "maximum likelihood by Laplace's method, from the observed information"
     else:
         error = f"maximum likelihood by adaptive quadrature with {points} points, from the observed information"
+    if settings.lme4:
+        error += ", the likelihood evaluated as lme4 does, one step short of convergence"
     small = {
         "kenward_roger": "Kenward and Roger's adjusted covariance",
         "satterthwaite": "Satterthwaite degrees of freedom only",

@@ -27,13 +27,13 @@ def trial(frame: pd.DataFrame) -> gbv.Trial:
 
 
 def test_scale_is_named_and_the_latent_one_is_larger() -> None:
-    data = trial(events(base=-1.5, cluster_sd=1.0, clusters_per_arm=40))
+    data = trial(events(base=-1.5, cluster_sd=1.0, clusters_per_arm=150))
     observed = gbv.IntraclusterCorrelation().estimate(data).records()[0]
-    latent = gbv.IntraclusterCorrelation("latent_logistic").estimate(data).records()[0]
+    latent = gbv.IntraclusterCorrelation("latent_logistic", level=0.99).estimate(data).records()[0]
     assert observed["scale"] == "observed"
     assert latent["scale"] == "latent_logistic"
     assert latent["estimate"] > observed["estimate"]
-    # Latent share 1 / (1 + 3.29) = 0.233: within its own interval.
+    # The latent share 1 / (1 + 3.29) lies within its own interval of 99 %.
     assert latent["conf_low"] < 0.233 < latent["conf_high"]
     assert latent["std_error"] is None
     converted = gbv.icc_convert(gbv.ICC(latent["estimate"], scale="latent_logistic"), to="observed", risk=0.25)

@@ -148,6 +148,7 @@ def test_roles_that_would_be_ignored_are_refused() -> None:
         {"df": "welch"},
         {"family": "binomial", "quadrature_points": 0},
         {"quadrature_points": 5},
+        {"evaluation": "glmmTMB"},
         {"family": "poisson", "random": ("cluster", "cluster:time"), "quadrature_points": 5},
     ],
 )

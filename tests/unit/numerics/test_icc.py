@@ -172,7 +172,7 @@ def test_standard_error_is_the_spread_when_all_pairs_have_one_correlation() -> N
 def test_profile_limits_are_where_the_integrated_likelihood_has_fallen() -> None:
     rng = np.random.default_rng(10)
     size = np.full(25, 20)
-    count = rng.binomial(size, 1 / (1 + np.exp(1.0 - 0.7 * rng.normal(size=25))))
+    count = rng.binomial(size, 1 / (1 + np.exp(1.0 - 1.2 * rng.normal(size=25))))
     y = np.concatenate([np.repeat([1.0, 0.0], [c, n - c]) for c, n in zip(count, size)])
     cells, _ = collapse("binomial", np.ones((500, 1)), y, np.ones(500), np.repeat(np.arange(25), 20)[:, None])
     sd, low, high = profile_sd(cells, 25, 1.92)

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
 from scipy.stats import binom, norm, poisson
 
-from gbveval.numerics.mixed_glm import _Search, collapse, fit_mixed_glm
+from gbveval.numerics import mixed_glm_lme4
+from gbveval.numerics.mixed_glm import _Search, collapse, constants, fit_mixed_glm
+from gbveval.numerics.mixed_glm_likelihood import Cells
 from gbveval.numerics.mixed_linear import NoMaximumError
+from gbveval.numerics.random_intercepts import make_batches
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -128,3 +131,35 @@ def test_clusters_with_all_events_or_none_have_no_maximum() -> None:
     y = np.tile([0.0, 200.0], 10)
     with pytest.raises(NoMaximumError):
         fit_mixed_glm("binomial", x, y, np.full(20, 200.0), np.arange(20)[:, None])
+
+
+@pytest.mark.parametrize("family", ["binomial", "poisson"])
+@pytest.mark.parametrize(("parts", "points"), [(1, 1), (1, 7), (2, 1)])
+def test_lme4s_likelihood_is_the_converged_one_when_its_steps_converge(
+    family: str, parts: int, points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y, size, codes = counts(6, family)
+    more = np.column_stack([codes[:, 0], np.arange(56) // 2])[:, :parts]
+    columns = np.column_stack([np.ones(56), x])
+    cells, _ = collapse(family, columns, y, size, more)
+    at = np.concatenate([[-0.3, 0.4, -0.2], np.linspace(0.5, 0.9, parts)])
+    exact = 2.0 * _Search(cells, points).both(at)[0]
+    constant, saturated = constants(family, y, size)
+    rows = Cells(family, columns, y, size, make_batches(more))
+    lagged = mixed_glm_lme4._Lagged(rows, saturated - constant, points).value(at)
+    # One step short moves Laplace's determinant visibly, and quadrature hardly.
+    assert abs(lagged - exact) < 0.05
+    assert points > 1 or abs(lagged - exact) > 1e-9
+    monkeypatch.setattr(mixed_glm_lme4, "TOLERANCE", 1e-14)
+    settled = mixed_glm_lme4._Lagged(rows, saturated - constant, points).value(at)
+    assert settled == pytest.approx(exact, rel=1e-9)
+
+
+def test_lme4s_fit_is_near_the_converged_one() -> None:
+    data = counts(7, "binomial")
+    fit = fit_mixed_glm("binomial", *data)
+    other = mixed_glm_lme4.as_lme4(fit, "binomial", *data, 1)
+    errors = np.sqrt(np.diag(fit.covariance))
+    assert np.max(np.abs(other.beta - fit.beta) / errors) < 0.05
+    np.testing.assert_allclose(np.sqrt(np.diag(other.covariance)), errors, rtol=0.05)
+    assert np.max(np.abs(other.beta - fit.beta)) > 1e-6
