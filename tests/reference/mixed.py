@@ -23,9 +23,16 @@ ARM_PREFIX = "level "
 def arm_column(frame: pd.DataFrame, roles: dict[str, Any]) -> tuple[pd.DataFrame, str, dict[str, Any] | None]:
     """Return the frame with a text column of arms, the control's label, and the factor that stands for the arm.
 
-    A model without a treatment compares the levels of its first factor; in gbveval these are the arms.
+    A model without a treatment compares the levels of its first factor, or of its first covariate of 0 and 1; in gbveval
+    these are the arms.
     """
     treatment = roles.get("treatment")
+    if treatment is None and not any(term["as"] == "factor" for term in roles.get("covariates", [])):
+        numeric = [t["column"] for t in roles.get("covariates", []) if t["as"] == "numeric"]
+        treatment = next(({"column": c} for c in numeric if set(frame[c].unique()) == {0, 1}), None)
+        if treatment is not None:
+            roles["treatment"] = treatment
+            roles["covariates"] = [t for t in roles["covariates"] if t["column"] != treatment["column"]]
     if treatment is not None and "levels" not in treatment:
         frame, _ = arms(frame, treatment)
         return frame, "control", None
@@ -108,7 +115,7 @@ def offset_column(frame: pd.DataFrame, roles: dict[str, Any]) -> str | None:
 def mixed(folder: Path, case: dict[str, Any], family: str, df: str, points: int | None) -> dict[str, Any]:
     """Return the answer to a case as results of the reference are written."""
     task = case["task"]
-    roles, options = task["roles"], task["options"]
+    roles, options = dict(task["roles"]), task["options"]
     refuse_unknown(options)
     if roles.get("weights") is not None or roles.get("fixed_effects"):
         raise Unsupported("a mixed model with weights or absorbed effects")
@@ -230,8 +237,9 @@ METHODS = {
 }
 # Given by gbveval, but not compared with ICCbin, whose numbers are not those of the literature it names: its moment
 # estimators (keq, kpr, keqs, kprs) misplace a bracket of Kleinman's denominator, as p(1-p) multiplies its first term
-# only, and its Fleiss-Cuzick interval leaves out "- N" in the last term of Zou and Donner's variance. Its modified Wald
-# interval is not offered.
+# only, and its Fleiss-Cuzick interval leaves out "- N" in the last term of Zou and Donner's variance. Its
+# modified Wald variance lacks the terms in k^2 / N of that variance, so that with clusters of two and no correlation it
+# is not Bloch and Kraemer's.
 
 
 def cluster_trial(folder: Path, task: dict[str, Any]) -> gbv.Trial:

@@ -193,3 +193,19 @@ def fleiss_cuzick_std_error(icc: float, events: FloatArray, n: FloatArray) -> fl
     slope -= (3.0 * total - 2.0 * k) * (total - 2.0 * k) * second / (total**2 * free**2)
     curve = (4.0 - v) * (second - total) / total**2
     return float(np.sqrt(max((1.0 - icc) * (constant + slope * icc + curve * icc**2), 0.0)))
+
+
+def modified_wald_std_error(events: FloatArray, n: FloatArray) -> float:
+    """Return the large-sample standard error of the analysis-of-variance estimate when all pairs have one correlation.
+
+    For a yes-or-no outcome, with x = 1 - r_F of the Fleiss-Cuzick estimate and c = (k - 1)(n0 - 1) - (N - k), the
+    analysis of variance gives r = [N - (N - 1) x] / (N + c x). Its standard error is that of r_F times
+    dr/dr_F = N (k - 1) n0 / (N + c x)^2 (delta method; Zou and Donner 2004 start their modified Wald interval from the
+    same variance).
+    """
+    k, total = n.size, float(n.sum())
+    kappa = binary_icc("fleiss_cuzick", events, n)
+    size = (total - float(np.sum(n**2)) / total) / (k - 1)
+    c = (k - 1) * (size - 1.0) - (total - k)
+    slope = total * (k - 1) * size / (total + c * (1.0 - kappa)) ** 2
+    return slope * fleiss_cuzick_std_error(kappa, events, n)

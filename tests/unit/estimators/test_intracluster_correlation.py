@@ -76,6 +76,20 @@ def test_exact_interval_stands_at_its_own_level_only() -> None:
     assert np.isnan(answer.intervals(0.95)[0][0])
 
 
+def test_intervals_differ_and_the_estimate_does_not() -> None:
+    data = trial(events())
+    smith, pairs = (
+        gbv.IntraclusterCorrelation(interval=interval, arms="ignored").estimate(data)[0]
+        for interval in ("smith", "zou_donner")
+    )
+    assert smith.value == pairs.value
+    assert smith.std_error is not None
+    assert pairs.std_error is not None
+    assert smith.std_error != pairs.std_error
+    with pytest.raises(DesignError, match="0 and 1"):
+        gbv.IntraclusterCorrelation(interval="zou_donner", arms="ignored").estimate(trial(continuous()))
+
+
 def test_design_effect_is_that_of_the_sizes() -> None:
     frame = continuous()
     record = gbv.IntraclusterCorrelation().estimate(trial(frame)).records()[0]
@@ -140,6 +154,7 @@ def test_designs_and_options_that_do_not_fit_are_refused() -> None:
         {"arms": "treated"},
         {"method": "mak"},
         {"interval": "fleiss_cuzick"},
+        {"interval": "zou_donner"},
         {"method": "mak", "arms": "ignored", "interval": "smith"},
         {"level": 1.5},
     ):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import minimize_scalar
 
-from gbveval.numerics.icc import BINARY_METHODS, anova_icc, binary_icc, fleiss_cuzick_std_error
+from gbveval.numerics.icc import BINARY_METHODS, anova_icc, binary_icc, fleiss_cuzick_std_error, modified_wald_std_error
 from gbveval.numerics.mixed_glm import collapse, profile_sd
 
 FloatArray = NDArray[np.float64]
@@ -159,14 +159,20 @@ def test_standard_error_of_pairs_is_that_of_kappa() -> None:
 def test_standard_error_is_the_spread_when_all_pairs_have_one_correlation() -> None:
     rng = np.random.default_rng(9)
     n = np.tile([5.0, 9.0, 14.0], 60)
-    found, errors = [], []
+    found, errors, plain, wald = [], [], [], []
+    code = np.repeat(np.arange(n.size), n.astype(int))
+    place = np.arange(code.size) - np.repeat(np.cumsum(n.astype(int)) - n.astype(int), n.astype(int))
     for _ in range(800):
         same = rng.random(n.size) < 0.2
         count = np.where(same, n * (rng.random(n.size) < 0.3), rng.binomial(n.astype(int), 0.3)).astype(float)
         found.append(binary_icc("fleiss_cuzick", count, n))
         errors.append(fleiss_cuzick_std_error(found[-1], count, n))
+        people = (place < count[code]).astype(float)
+        plain.append(anova_icc(people, code, np.zeros(n.size, dtype=int)).icc)
+        wald.append(modified_wald_std_error(count, n))
     # The spread of 800 draws is known to 2.5 %; four of those, and the delta method's own error.
     assert np.mean(errors) == pytest.approx(np.std(found), rel=0.12)
+    assert np.mean(wald) == pytest.approx(np.std(plain), rel=0.12)
 
 
 def test_profile_limits_are_where_the_integrated_likelihood_has_fallen() -> None:
@@ -189,3 +195,21 @@ def test_profile_limits_are_where_the_integrated_likelihood_has_fallen() -> None
     for limit in (low, high):
         # Two searches and an integral, each good to about 1e-6.
         assert best(limit) == pytest.approx(best(sd) - 1.92, abs=1e-4)
+
+
+def test_anova_is_a_function_of_kappa_and_its_error_follows() -> None:
+    y = events()
+    count, n = np.array([g.sum() for g in y]), np.array([float(g.size) for g in y])
+    total, k = n.sum(), n.size
+    size = (total - (n**2).sum() / total) / (k - 1)
+    c = (k - 1) * (size - 1) - (total - k)
+
+    def of(kappa: float) -> float:
+        return float((total - (total - 1) * (1 - kappa)) / (total + c * (1 - kappa)))
+
+    kappa = binary_icc("fleiss_cuzick", count, n)
+    flat, cluster = np.concatenate(y), np.repeat(np.arange(6), n.astype(int))
+    assert of(kappa) == pytest.approx(anova_icc(flat, cluster, np.zeros(6, dtype=int)).icc, rel=1e-10)
+    slope = (of(kappa + 1e-5) - of(kappa - 1e-5)) / 2e-5
+    expected = slope * fleiss_cuzick_std_error(kappa, count, n)
+    assert modified_wald_std_error(count, n) == pytest.approx(expected, rel=1e-7)

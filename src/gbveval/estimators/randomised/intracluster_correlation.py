@@ -19,7 +19,7 @@ from gbveval.data.trial import Trial
 from gbveval.design.icc import ICC, design_effect
 from gbveval.estimators._assemble import arm_support, missing_check, sample_words
 from gbveval.numerics.groups import group_sizes, group_sums
-from gbveval.numerics.icc import BINARY_METHODS, anova_icc, binary_icc, fleiss_cuzick_std_error
+from gbveval.numerics.icc import BINARY_METHODS, anova_icc, binary_icc, fleiss_cuzick_std_error, modified_wald_std_error
 from gbveval.numerics.inference import check_level, normal_quantile
 from gbveval.numerics.mixed_glm import collapse, profile_sd
 from gbveval.numerics.mixed_linear import NoMaximumError
@@ -27,10 +27,18 @@ from gbveval.numerics.mixed_linear import NoMaximumError
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 METHODS = ("anova", *BINARY_METHODS, "latent_logistic")
-INTERVALS = ("auto", "smith", "thomas_hultquist_donner", "fleiss_cuzick", "profile_likelihood", "none")
+INTERVALS = (
+    "auto",
+    "smith",
+    "thomas_hultquist_donner",
+    "zou_donner",
+    "fleiss_cuzick",
+    "profile_likelihood",
+    "none",
+)
 # Which intervals there are for a method; the first is its own.
 OWN = {
-    "anova": ("smith", "thomas_hultquist_donner"),
+    "anova": ("smith", "thomas_hultquist_donner", "zou_donner"),
     "fleiss_cuzick": ("fleiss_cuzick",),
     "latent_logistic": ("profile_likelihood",),
 }
@@ -41,6 +49,7 @@ ESTIMAND = Estimand("intracluster_correlation", "correlation")
 WORDS = {
     "smith": "Smith's large-sample standard error",
     "thomas_hultquist_donner": "from F quantiles (Thomas and Hultquist; Donner)",
+    "zou_donner": "large-sample standard error when all pairs have one correlation (after Zou and Donner)",
     "fleiss_cuzick": "large-sample standard error when all pairs have one correlation (Zou and Donner)",
     "profile_likelihood": "profile likelihood of the variance between clusters",
     "none": "none",
@@ -61,7 +70,8 @@ class IntraclusterCorrelation:
         "latent_logistic", from a logistic model with a random intercept, on the latent scale.
     interval : str
         "auto": "smith" for anova, its own for "fleiss_cuzick", "profile_likelihood" for "latent_logistic", none for the
-        others. "thomas_hultquist_donner" (anova) is exact for a normal outcome and clusters of one size.
+        others. "thomas_hultquist_donner" (anova) is exact for a normal outcome and clusters of one size; "zou_donner"
+        (anova, a yes-or-no outcome, arms not removed) holds when all pairs have one correlation and triples no more.
     arms : str
         "within_arms": differences between arms are removed ("anova" and "latent_logistic"). "control": the control arm
         only. "ignored": all clusters as if in one arm, for outcomes before assignment.
@@ -112,6 +122,10 @@ class IntraclusterCorrelation:
         allowed = ("auto", "none", *OWN.get(self.method, ()))
         if self.interval not in allowed:
             raise DesignError(f"The interval {self.interval!r} is not of {self.method}; choose {' or '.join(allowed)}.")
+        if self.arms == "within_arms" and self.interval == "zou_donner":
+            raise DesignError(
+                'The interval "zou_donner" does not remove differences between arms. Use arms="control" or "ignored".'
+            )
         if self.arms == "within_arms" and self.method not in ("anova", "latent_logistic"):
             raise DesignError(
                 f'{self.method} does not remove differences between arms. Use arms="control" or "ignored", or "anova".'
@@ -206,8 +220,10 @@ class IntraclusterCorrelation:
     def _check(self, data: Trial, outcome: int, y: FloatArray, n: FloatArray, arm: IntArray) -> None:
         """Raise where the clusters cannot give a correlation, or the method does not fit the outcome."""
         name = data.outcome_names[outcome]
-        if self.method != "anova" and not np.isin(y, (0.0, 1.0)).all():
-            raise DesignError(f'{self.method} is for outcomes of 0 and 1; {name} has other values. Use "anova".')
+        binary = self.method != "anova" or self.interval == "zou_donner"
+        if binary and not np.isin(y, (0.0, 1.0)).all():
+            what = self.interval if self.method == "anova" else self.method
+            raise DesignError(f'{what} is for outcomes of 0 and 1; {name} has other values. Use "anova", "smith".')
         if n.size - (int(arm.max()) + 1 if arm.size else 0) < 1:
             raise IdentificationError(
                 f"{n.size} clusters with {name}; at least two in an arm are needed. Use a published correlation."
@@ -240,6 +256,8 @@ class IntraclusterCorrelation:
             if self.interval == "thomas_hultquist_donner":
                 interval = found.exact_interval(self.level)
             error = found.std_error if found.std_error > 0 else None
+            if self.interval == "zou_donner":
+                error = modified_wald_std_error(group_sums(cluster, y, k), n) or None
         else:
             events = group_sums(cluster, y, k)
             value = binary_icc(self.method, events, n)
