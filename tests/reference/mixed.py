@@ -23,8 +23,8 @@ ARM_PREFIX = "level "
 def arm_column(frame: pd.DataFrame, roles: dict[str, Any]) -> tuple[pd.DataFrame, str, dict[str, Any] | None]:
     """Return the frame with a text column of arms, the control's label, and the factor that stands for the arm.
 
-    A model without a treatment compares the levels of its first factor, or of its first covariate of 0 and 1; in gbveval
-    these are the arms.
+    A model without a treatment compares the levels of its first factor, or of its first covariate of 0 and 1; these are
+    the arms in gbveval.
     """
     treatment = roles.get("treatment")
     if treatment is None and not any(term["as"] == "factor" for term in roles.get("covariates", [])):
