@@ -9,11 +9,15 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
+    "Ancova": "gbveval.estimators.randomised.ancova",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "Check": "gbveval.core.method",
     "ClusterDesign": "gbveval.design.cluster",
+    "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
+    "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "Continuous": "gbveval.design.outcomes",
+    "ConvergenceError": "gbveval.core.errors",
     "CountTable": "gbveval.core.counts",
     "DataError": "gbveval.core.errors",
     "DesignError": "gbveval.core.errors",
@@ -26,15 +30,22 @@ _PLACES = {
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
     "GbvevalError": "gbveval.core.errors",
+    "Hajek": "gbveval.estimators.randomised.hajek",
     "HalfCauchy": "gbveval.numerics.priors",
     "HalfNormal": "gbveval.numerics.priors",
     "HalfStudentT": "gbveval.numerics.priors",
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
+    "HorvitzThompson": "gbveval.estimators.randomised.horvitz_thompson",
     "ICC": "gbveval.design.icc",
+    "IdentificationError": "gbveval.core.errors",
+    "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
+    "JointTest": "gbveval.estimators.randomised.joint_test",
+    "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
+    "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
@@ -72,9 +83,11 @@ _PLACES = {
 
 if TYPE_CHECKING:
     from gbveval.core.counts import CountTable as CountTable
+    from gbveval.core.errors import ConvergenceError as ConvergenceError
     from gbveval.core.errors import DataError as DataError
     from gbveval.core.errors import DesignError as DesignError
     from gbveval.core.errors import GbvevalError as GbvevalError
+    from gbveval.core.errors import IdentificationError as IdentificationError
     from gbveval.core.estimand import Estimand as Estimand
     from gbveval.core.estimates import Estimates as Estimates
     from gbveval.core.flow import Flow as Flow
@@ -96,11 +109,20 @@ if TYPE_CHECKING:
     from gbveval.disclosure.released import Released as Released
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
+    from gbveval.estimators.randomised.ancova import Ancova as Ancova
+    from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
+    from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.hajek import Hajek as Hajek
+    from gbveval.estimators.randomised.horvitz_thompson import HorvitzThompson as HorvitzThompson
+    from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
     from gbveval.estimators.randomised.intracluster_correlation import (
         IntraclusterCorrelation as IntraclusterCorrelation,
     )
+    from gbveval.estimators.randomised.joint_test import JointTest as JointTest
+    from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
     from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
     from gbveval.factors.factor import Factor as Factor

@@ -66,7 +66,9 @@ def expression(frame: pd.DataFrame, expr: Any) -> Any:
     if op in COMPARE:
         return COMPARE[op](*parts).astype(float)
     if op in ("log", "log1p"):
-        return np.log(parts[0]) if op == "log" else np.log1p(parts[0])
+        # The logarithm of zero is chosen only where an `if` around it throws it away.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(parts[0]) if op == "log" else np.log1p(parts[0])
     if op == "rank":
         return parts[0].rank(method="average")
     if op == "not_missing":

@@ -11,7 +11,7 @@ import pandas as pd
 import gbveval as gbv
 from tests.reference.compare import Unsupported
 from tests.reference.frames import trial_frame
-from tests.reference.randomised import arms, covariate_columns, refuse_unknown
+from tests.reference.randomised import arms, refuse_unknown
 
 LINEAR = {("model", "satterthwaite"), ("kenward_roger", "kenward_roger")}
 LINKS = {"gaussian": "identity", "binomial": "logit", "poisson": "log"}
@@ -42,6 +42,25 @@ def arm_column(frame: pd.DataFrame, roles: dict[str, Any]) -> tuple[pd.DataFrame
     frame = frame[frame[factor["column"]].isin(factor["levels"])].copy()
     frame["_arm"] = [f"{ARM_PREFIX}{value}" for value in frame[factor["column"]]]
     return frame, f"{ARM_PREFIX}{factor['levels'][0]}", factor
+
+
+def covariate_columns(frame: pd.DataFrame, terms: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add one numeric column a coefficient, and return column -> what it is."""
+    found: dict[str, Any] = {}
+    for term in terms:
+        if term["as"] == "numeric":
+            found[term["column"]] = (term["column"], None)
+        elif term["as"] == "log":
+            frame[f"log({term['column']})"] = np.log(frame[term["column"]])
+            found[f"log({term['column']})"] = (term["column"], None)
+        elif term["as"] == "factor":
+            for level in term["levels"][1:]:
+                name = f"{term['column']}={level}"
+                frame[name] = (frame[term["column"]] == level).astype(float)
+                found[name] = (term["column"], level)
+        else:
+            raise Unsupported(f"a covariate as {term['as']!r}")
+    return found
 
 
 def products(frame: pd.DataFrame, roles: dict[str, Any], columns: dict[str, Any]) -> dict[frozenset[Any], str]:

@@ -1,4 +1,4 @@
-"""Translates cases about randomised trials: differences in means and Lin's adjustment."""
+"""Translates cases about differences in means of a randomised trial."""
 
 from __future__ import annotations
 
@@ -69,65 +69,3 @@ def difference_in_means(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
         "n_clusters": record["n_clusters"],
         "n_blocks": None if blocks is None else blocks.count,
     }
-
-
-def covariate_columns(frame: pd.DataFrame, terms: list[dict[str, Any]]) -> dict[str, Any]:
-    """Add one numeric column a coefficient, and return column -> what it is."""
-    found: dict[str, Any] = {}
-    for term in terms:
-        if term["as"] == "numeric":
-            found[term["column"]] = (term["column"], None)
-        elif term["as"] == "log":
-            frame[f"log({term['column']})"] = np.log(frame[term["column"]])
-            found[f"log({term['column']})"] = (term["column"], None)
-        elif term["as"] == "factor":
-            for level in term["levels"][1:]:
-                name = f"{term['column']}={level}"
-                frame[name] = (frame[term["column"]] == level).astype(float)
-                found[name] = (term["column"], level)
-        else:
-            raise Unsupported(f"a covariate as {term['as']!r}")
-    return found
-
-
-def lin_adjusted(folder: Path, task: dict[str, Any], terms: dict[str, Any]) -> dict[str, Any]:
-    roles, options = task["roles"], task["options"]
-    refuse_unknown(options)
-    if roles.get("weights") is not None or options.get("centre", "mean") != "mean":
-        raise Unsupported("Lin's adjustment with weights")
-    if roles.get("fixed_effects") or roles.get("interactions") or roles.get("block"):
-        raise Unsupported("Lin's adjustment with fixed effects or interactions")
-    if (options["vcov"], options["df"]) not in (("HC2", "residual"), ("HC3", "residual"), ("CR2", "satterthwaite")):
-        raise Unsupported(f"Lin's adjustment with {options['vcov']} and df {options['df']}")
-    frame, arm = arms(trial_frame(folder, task["data"]), roles["treatment"])
-    columns = covariate_columns(frame, roles["covariates"])
-    extra = {"cluster": roles["cluster"]} if roles.get("cluster") else {}
-    trial = gbv.Trial(frame, outcome=roles["outcome"], arm=arm, control="control", covariates=list(columns), **extra)
-    records = gbv.LinAdjusted(std_error=options["vcov"]).estimate(trial).records(options["level"])
-    by_term = {record["term"]: record for record in records}
-    treatment = roles["treatment"]["column"]
-    answer: dict[str, Any] = {"n_obs": records[0]["n_units"], "n_clusters": records[0]["n_clusters"]}
-    for key, meaning in terms.items():
-        record = by_term.get(_term(meaning, treatment, columns))
-        if record is not None:
-            answer[key] = row_of(record)
-    return answer
-
-
-def _term(meaning: Any, treatment: str, columns: dict[str, Any]) -> str:
-    """Return gbveval's name of the coefficient that a result key means."""
-    if meaning == "intercept":
-        return "intercept"
-    if "interaction" in meaning:
-        parts = [part for part in meaning["interaction"] if part["column"] != treatment]
-        return f"treated x {_covariate(parts[0], columns)} (centred)"
-    if meaning["column"] == treatment:
-        return "treated vs control"
-    return f"{_covariate(meaning, columns)} (centred)"
-
-
-def _covariate(meaning: dict[str, Any], columns: dict[str, Any]) -> str:
-    for name, (column, level) in columns.items():
-        if column == meaning["column"] and str(level) == str(meaning.get("level")):
-            return name
-    return meaning["column"]

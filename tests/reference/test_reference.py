@@ -27,12 +27,25 @@ needs_shared = pytest.mark.skipif(
 )
 
 
+COMPLETE = (
+    "cluster_robust_coefficients",
+    "cluster_robust_wald",
+    "difference_in_means",
+    "icc_anova",
+    "lin_adjusted",
+    "linear_model",
+    "mixed_glm",
+    "mixed_linear",
+    "normal_summaries",
+)
+
+
 def complete(case: dict[str, Any]) -> bool:
     """Whether a case is of the kinds that gbveval answers in full."""
     kind = reader.kind_of(case)
     if kind == "callaway_santanna":
         return not case["task"]["roles"].get("covariates")
-    return kind in ("difference_in_means", "lin_adjusted", "normal_summaries", "mixed_linear", "mixed_glm", "icc_anova")
+    return kind in COMPLETE
 
 
 @needs_shared

@@ -43,6 +43,7 @@ POPULATIONS: Final = (
     "cluster_average",
     "treated",
     "compliers",
+    "always_observed",
     "sites",
     "survey_population",
     "sample",

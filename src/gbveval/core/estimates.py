@@ -15,7 +15,7 @@ from gbveval.core.flow import Flow
 from gbveval.core.method import Check, Method
 from gbveval.core.provenance import Provenance
 from gbveval.core.term import TIDY_COLUMNS, Term, inverse_link, link_value
-from gbveval.numerics.inference import check_level, wald
+from gbveval.numerics.inference import bounded_interval, check_level, wald
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,26 @@ class Estimates:
                 low[number], high[number] = row.interval if asked == known else (np.nan, np.nan)
             elif row.kind == "test":
                 low[number] = high[number] = np.nan
+        for lower, upper in self.bound_pairs():
+            both = [lower, upper]
+            low[both], high[both] = bounded_interval(
+                (self.values[lower], self.values[upper]), (self.std_errors[lower], self.std_errors[upper]), level=asked
+            )
         return low, high
+
+    def bound_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Return the positions of lower and upper bounds of one quantity: two bounds that follow each other."""
+        pairs = []
+        last = None
+        for number, row in enumerate(self.terms):
+            if row.kind != "bound":
+                last = None
+            elif last is None:
+                last = number
+            else:
+                pairs.append((last, number))
+                last = None
+        return tuple(pairs)
 
     def probability(self, term: str, *, above: float | None = None, below: float | None = None) -> float:
         """Return the posterior probability that a quantity lies beyond a threshold, on the scale that is shown.
@@ -210,6 +229,8 @@ class Estimates:
         for number, row in enumerate(self.terms):
             if row.kind == "test":
                 kinds.append("none")
+            elif row.kind == "bound":
+                kinds.append("confidence, for the quantity between the bounds")
             elif self.posterior is not None:
                 kinds.append("credible, equal-tailed")
             else:
@@ -233,7 +254,7 @@ class Estimates:
             link = row.estimand.link
             statistic: Any = row.statistic if row.kind == "test" else tests.statistic[i]
             p_value: Any = row.p_value if row.kind == "test" else tests.p_value[i]
-            frequentist = not bayesian and link != "logit"
+            frequentist = not bayesian and link != "logit" and row.kind != "bound"
             values: tuple[Any, ...] = (
                 self.estimator,
                 row.outcome,

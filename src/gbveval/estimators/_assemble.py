@@ -31,8 +31,8 @@ class Row:
         Labels.
     value : float
         Estimate.
-    influence : ndarray, shape (independent units,)
-        Its sum of squares is the variance.
+    influence : ndarray or None, shape (independent units,)
+        Its sum of squares is the variance; None where the covariance is given as a whole.
     df : float
         Degrees of freedom.
     estimand : Estimand
@@ -41,17 +41,20 @@ class Row:
         What it rests on.
     support : tuple of Cell
         Counts for disclosure control.
+    extra : tuple of (str, value)
+        Columns of the method's own.
     """
 
     term: str
     outcome: str
     value: float
-    influence: FloatArray
+    influence: FloatArray | None
     df: float
     estimand: Estimand
     n_units: int
     n_clusters: int | None = None
     support: tuple[Cell, ...] = ()
+    extra: tuple[tuple[str, float | str | None], ...] = ()
 
 
 def refuse_crossover(estimator: str, trial: Trial) -> None:
@@ -142,6 +145,7 @@ def assemble(
     method: Method,
     checks: Sequence[Check] = (),
     blocks: NDArray[np.intp] | None = None,
+    covariance: FloatArray | None = None,
 ) -> Estimates:
     """Return the `Estimates` of a randomised comparison.
 
@@ -159,9 +163,15 @@ def assemble(
         What was looked at.
     blocks : ndarray of int, optional
         Which variance each independent unit belongs to.
+    covariance : ndarray, shape (rows, rows), optional
+        For methods without influence functions; NaN between rows whose covariance is not known.
     """
-    influence = np.column_stack([row.influence for row in rows])
-    covariance = influence.T @ influence
+    influence = _stacked(rows)
+    if covariance is None:
+        if influence is None:
+            raise ValueError("Rows without influence functions need their covariance.")
+        covariance = influence.T @ influence
+    covariance = covariance.copy()
     sizes = {name: _size(trial.outcomes[:, number]) for number, name in enumerate(trial.outcome_names)}
     terms = []
     for number, row in enumerate(rows):
@@ -179,6 +189,7 @@ def assemble(
                 n_units=row.n_units,
                 n_clusters=row.n_clusters,
                 support=row.support,
+                extra=row.extra,
                 reason="" if defined else "nothing is left to vary around the fit, so there is no standard error",
             )
         )
@@ -195,6 +206,52 @@ def assemble(
         influence=influence,
         blocks=blocks,
     )
+
+
+def assemble_terms(
+    estimator: Any,
+    trial: Trial,
+    terms: Sequence[Term],
+    *,
+    method: Method,
+    checks: Sequence[Check] = (),
+    seed: int | None = None,
+) -> Estimates:
+    """Return the `Estimates` of rows that are finished: tests, bounds, or points whose joint covariance is not known.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Whose name and options are recorded.
+    trial : Trial
+        The data.
+    terms : sequence of Term
+        In the order shown.
+    method : Method
+        In words.
+    checks : sequence of Check
+        What was looked at.
+    seed : int, optional
+        Of what was drawn.
+    """
+    errors = [np.nan if term.std_error is None else term.std_error for term in terms]
+    covariance = np.full((len(terms), len(terms)), np.nan)
+    np.fill_diagonal(covariance, np.square(errors))
+    return Estimates(
+        estimator=estimator.name,
+        terms=tuple(terms),
+        covariance=covariance,
+        method=method,
+        checks=(*checks, *missing_check(trial)),
+        provenance=Provenance(trial.digest, tuple(options_of(estimator).items()), seed, versions()),
+        flow=trial.flow(),
+    )
+
+
+def _stacked(rows: Sequence[Row]) -> FloatArray | None:
+    """Return the influence functions side by side, or None where a row has none."""
+    columns = [row.influence for row in rows if row.influence is not None]
+    return np.column_stack(columns) if len(columns) == len(rows) else None
 
 
 def _size(values: FloatArray) -> float:

@@ -165,3 +165,85 @@ def logit_interval(
             return np.where(inside, 1.0 / (1.0 + np.exp(-x)), np.nan)
 
     return back(answer.conf_low), back(answer.conf_high)
+
+
+def bounded_interval(
+    bounds: tuple[float, float], std_errors: tuple[float, float], *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return an interval for a quantity that lies between two estimated bounds (Imbens and Manski 2004).
+
+    It reaches c standard errors beyond each bound, where Phi(c + width / max(standard error)) - Phi(-c) = level: the
+    quantity is somewhere between the bounds, so it can be near one of them only.
+
+    Parameters
+    ----------
+    bounds, std_errors : tuple of (float, float)
+        Lower and upper bound, and their standard errors.
+    level : float
+        Coverage.
+
+    Examples
+    --------
+    >>> tuple(round(x, 3) for x in bounded_interval((0.0, 5.0), (1.0, 1.0)))
+    (-1.645, 6.645)
+    >>> tuple(round(x, 3) for x in bounded_interval((0.0, 0.0), (1.0, 1.0)))
+    (-1.96, 1.96)
+    """
+    from scipy.optimize import brentq
+    from scipy.special import ndtr
+
+    check_level(level)
+    largest = max(std_errors)
+    width = bounds[1] - bounds[0]
+    if not (np.isfinite(largest) and np.isfinite(width) and min(std_errors) > 0):
+        return float("nan"), float("nan")
+    # An estimated width below zero means that the two bounds crossed by chance.
+    gap = max(width, 0.0) / largest
+    one_sided, two_sided = (float(normal_quantile(p)) for p in (level, 0.5 + level / 2.0))
+    c = brentq(lambda x: ndtr(x + gap) - ndtr(-x) - level, one_sided - 1e-9, two_sided + 1e-9, xtol=1e-13)
+    return bounds[0] - c * std_errors[0], bounds[1] + c * std_errors[1]
+
+
+def anderson_rubin_interval(
+    values: FloatArray, covariance: FloatArray, *, df: float = np.inf, level: float = 0.95
+) -> tuple[float, float, str]:
+    """Return the hull and shape of the set of ratios b that are not rejected (Anderson and Rubin 1949; Fieller 1954).
+
+    With the effects r of an instrument on outcome and s on regressor, b is kept where
+    (r - b s)^2 <= c^2 (V_rr - 2 b V_rs + b^2 V_ss), a quadratic in b.
+
+    Parameters
+    ----------
+    values : ndarray, shape (2,)
+        r and s.
+    covariance : ndarray, shape (2, 2)
+        Their covariance.
+    df : float
+        Degrees of freedom of the t reference.
+    level : float
+        Coverage.
+
+    Returns
+    -------
+    low, high : float
+        Hull of the set; infinite where it has no end.
+    shape : str
+        "interval", "line" (all values) or "complement" (all but a gap).
+
+    Examples
+    --------
+    >>> low, high, shape = anderson_rubin_interval(np.array([2.0, 1.0]), np.diag([0.01, 0.0001]))
+    >>> round(low, 3), round(high, 3), shape
+    (1.801, 2.201, 'interval')
+    """
+    check_level(level)
+    c2 = float(t_quantile(0.5 + level / 2.0, df)) ** 2
+    r, s = (float(x) for x in values)
+    a = s**2 - c2 * float(covariance[1, 1])
+    b = -2.0 * (r * s - c2 * float(covariance[0, 1]))
+    c = r**2 - c2 * float(covariance[0, 0])
+    discriminant = b**2 - 4.0 * a * c
+    if a > 0 and discriminant >= 0:
+        root = float(np.sqrt(discriminant))
+        return (-b - root) / (2.0 * a), (-b + root) / (2.0 * a), "interval"
+    return -np.inf, np.inf, "complement" if discriminant > 0 else "line"

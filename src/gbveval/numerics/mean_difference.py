@@ -53,6 +53,18 @@ def neyman(y: FloatArray, treated: BoolArray) -> MeanDifference:
     return MeanDifference(means[0] - means[1], influence, df)
 
 
+def pooled(y: FloatArray, treated: BoolArray) -> MeanDifference:
+    """Return the difference in means with one variance for both arms (Student's t).
+
+    Influence values are scaled so that their sum of squares is the pooled variance; df are units minus two.
+    """
+    n, n1 = y.shape[0], int(treated.sum())
+    mean1, mean0 = float(y[treated].mean()), float(y[~treated].mean())
+    centred = np.where(treated, y - mean1, mean0 - y)
+    influence = centred * np.sqrt((1.0 / n1 + 1.0 / (n - n1)) / (n - 2.0))
+    return MeanDifference(mean1 - mean0, influence, float(n - 2))
+
+
 def stratified(
     y: FloatArray, treated: BoolArray, stratum: IntArray, *, sizes: FloatArray | None = None
 ) -> MeanDifference:

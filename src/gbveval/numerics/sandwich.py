@@ -1,4 +1,4 @@
-"""Heteroskedasticity-robust covariances of least squares: HC1, HC2, HC3 (MacKinnon and White 1985)."""
+"""Heteroskedasticity-robust covariances of least squares: HC0 to HC3 (MacKinnon and White 1985)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gbveval.numerics.least_squares import LeastSquares, blocks
 
 FloatArray = NDArray[np.float64]
-HC_TYPES = ("HC1", "HC2", "HC3")
+HC_TYPES = ("HC0", "HC1", "HC2", "HC3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def heteroskedasticity_robust(
     outcome : ndarray, shape (n,) or (n, outcomes)
         As given to the fit.
     kind : str
-        "HC1" (n / (n - k)), "HC2" (residual over the root of one minus leverage) or "HC3" (over one minus leverage).
+        "HC0" (White 1980), "HC1" (times n / (n - k)), "HC2" (residual over the root of one minus leverage) or "HC3"
+        (over one minus leverage).
     weights : ndarray, optional
         Regression weights; the score is weight times residual.
     """

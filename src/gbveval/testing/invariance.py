@@ -25,6 +25,11 @@ def _compare(a: Estimates, b: Estimates, what: str, *, factor: float = 1.0) -> N
             y, expected, rtol=RELATIVE, atol=ABSOLUTE * scale * max(abs(factor), 1.0), err_msg=f"{what} changes {name}"
         )
 
+    # Tests have no estimate; their statistics and p-values do not depend on units.
+    for name in ("statistic", "p_value"):
+        x, y = (np.array([getattr(row, name) for row in side.terms], dtype=float) for side in (a, b))
+        np.testing.assert_allclose(y, x, rtol=RELATIVE, atol=ABSOLUTE, err_msg=f"{what} changes a test's {name}")
+
 
 def _take(frame: Frame, rows: np.ndarray) -> Frame:
     return {name: _pick(column, rows) for name, column in frame.items()}

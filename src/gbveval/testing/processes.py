@@ -34,6 +34,9 @@ class TrialFrames:
         Share of variance between clusters.
     uneven : bool
         Whether cluster sizes vary (independently of the outcome).
+    informative : bool
+        Whether half of the clusters are large and have three times the effect of the small ones; `effect` is then the
+        mean over clusters, and the mean over participants is larger.
     strata : int
         Strata, with different means.
     pairs : bool
@@ -51,6 +54,7 @@ class TrialFrames:
     cluster_size: int = 0
     icc: float = 0.2
     uneven: bool = False
+    informative: bool = False
     strata: int = 0
     pairs: bool = False
     covariate: float = 0.0
@@ -86,6 +90,8 @@ class TrialFrames:
             low = max(2, self.cluster_size // 2)
             high = 2 * self.cluster_size - low
             size = rng.integers(low, high + 1, groups) if self.uneven else np.full(groups, self.cluster_size)
+            if self.informative:
+                size = np.where(rng.random(groups) < 0.5, low, high)
             level = level + np.sqrt(self.icc) * rng.normal(size=groups)
         member = np.repeat(np.arange(groups), size)
         return self._people(rng, member, arm, block, level), self.effect
@@ -105,6 +111,9 @@ class TrialFrames:
         treated = arm[member]
         frame: Frame = {"arm": np.where(treated == 1, "new", "usual").tolist()}
         effect = np.full(n, self.effect)
+        if self.informative:
+            large = np.bincount(member)[member] > self.cluster_size
+            effect = self.effect * np.where(large, 1.5, 0.5)
         if self.weighted:
             rare = rng.random(n) < 1.0 / 5.0
             # Half of the population, a fifth of the sample: each member of it stands for four of the others.

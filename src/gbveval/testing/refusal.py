@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gbveval.core.errors import GbvevalError
+from gbveval.core.term import Term
 from gbveval.testing.case import Case, Frame
 
 SECRET_NUMBER = 48151.62342
@@ -25,10 +26,15 @@ def refuses_or_explains(case: Case, frame: Frame) -> str:
         text = str(error)
         assert len(text) > 30, f"the error says too little: {text}"
         return text
-    undefined = [row for row in result.terms if row.value is None or row.std_error is None]
+    undefined = [row for row in result.terms if _undefined(row)]
     assert undefined, "an answer was given where none is possible"
     assert all(row.reason for row in undefined), "a null needs its reason"
     return "; ".join(row.reason for row in undefined)
+
+
+def _undefined(row: Term) -> bool:
+    """Return whether a row has no answer: no estimate or error, or, for a test, no p-value."""
+    return row.p_value is None if row.kind == "test" else row.value is None or row.std_error is None
 
 
 def check_refuses_one_arm(case: Case) -> None:

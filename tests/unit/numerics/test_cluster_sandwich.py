@@ -137,8 +137,8 @@ def test_both_ways_of_adding_up_agree() -> None:
     fit = fit_least_squares(design, columns)
     shape = (50, 3, 3), (50, 3, 2)
     few, many = ((np.zeros(shape[0]), np.zeros(shape[1])) for _ in range(2))
-    cluster_sandwich._add_by_cluster(fit, design, columns, cluster, few)
-    cluster_sandwich._add_by_row(fit, design, columns, cluster, many)
+    cluster_sandwich._add_by_cluster(fit, design, columns, cluster, few, None)
+    cluster_sandwich._add_by_row(fit, design, columns, cluster, many, None)
     for a, b in zip(few, many, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-11)
 

@@ -78,6 +78,6 @@ def test_weights_of_any_scale_give_the_same_covariance() -> None:
 
 def test_unknown_kinds_are_refused() -> None:
     design, y, _ = data()
-    for kind in ("HC0", "hc2", "CR2", ""):
-        with pytest.raises(ValueError, match="HC1, HC2, HC3"):
+    for kind in ("HC4", "hc2", "CR2", ""):
+        with pytest.raises(ValueError, match="HC0, HC1, HC2, HC3"):
             heteroskedasticity_robust(fit_least_squares(design, y), design, y, kind=kind)
