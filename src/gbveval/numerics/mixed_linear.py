@@ -284,6 +284,13 @@ def _random_terms(
     return c, q, trace, pair, quad, quad_pair, mixed
 
 
+def _variance(sums: MixedSums, found: Pieces) -> float:
+    """Return the best residual variance for these ratios, or raise where it is lost in rounding."""
+    if not found.square > 1e-13 * sums.square:
+        raise NoMaximumError("the residual variance goes to zero")
+    return found.square / (sums.n - sums.start.size)
+
+
 def reml_criterion(sums: MixedSums, found: Pieces) -> float:
     """Return -2 times the restricted log-likelihood at the best residual variance for these ratios.
 
@@ -292,12 +299,12 @@ def reml_criterion(sums: MixedSums, found: Pieces) -> float:
     """
     free = sums.n - sums.start.size
     units = 2.0 * float(np.linalg.slogdet(sums.basis.to_original)[1])
-    return found.log_v + found.log_x - units + free * (1.0 + float(np.log(2.0 * np.pi * found.square / free)))
+    return found.log_v + found.log_x - units + free * (1.0 + float(np.log(2.0 * np.pi * _variance(sums, found))))
 
 
 def _gradient(sums: MixedSums, found: Pieces) -> FloatArray:
     """Return the derivative of the criterion in each ratio, the residual variance profiled out."""
-    variance = found.square / (sums.n - sums.start.size)
+    variance = _variance(sums, found)
     result: FloatArray = (found.trace - found.quad / variance)[1:]
     return result
 
@@ -305,7 +312,7 @@ def _gradient(sums: MixedSums, found: Pieces) -> FloatArray:
 def _hessian(sums: MixedSums, found: Pieces) -> FloatArray:
     """Return the second derivatives of the criterion in the ratios, the residual variance profiled out."""
     free = sums.n - sums.start.size
-    variance = found.square / free
+    variance = _variance(sums, found)
     quad = found.quad[1:]
     curve = -found.trace_pair[1:, 1:] + 2.0 * found.quad_pair[1:, 1:] / variance
     result: FloatArray = curve - np.outer(quad, quad) / (free * variance**2)

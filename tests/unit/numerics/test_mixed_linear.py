@@ -226,3 +226,11 @@ def test_blocks_are_the_linked_levels() -> None:
 
 def test_crossed_codes_number_the_combinations() -> None:
     assert crossed([np.array([0, 0, 5, 5]), np.array([1, 1, 1, 0])]).tolist() == [0, 0, 2, 1]
+
+
+def test_a_residual_lost_in_rounding_has_no_maximum_and_warns_of_nothing() -> None:
+    design, y, codes = stepped(11)
+    rng = np.random.default_rng(12)
+    level = rng.normal(size=12)[codes[:, 0]] + rng.normal(size=48)[codes[:, 1]]
+    with pytest.raises(NoMaximumError):
+        fit_mixed_linear(mixed_sums(design, level + 1e-8 * y, codes))
