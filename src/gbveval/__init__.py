@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
     "Ancova": "gbveval.estimators.randomised.ancova",
+    "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "Check": "gbveval.core.method",
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.outcome_index import OutcomeIndex as OutcomeIndex
     from gbveval.estimators.randomised._assignment import RecordedAllocations as RecordedAllocations
     from gbveval.estimators.randomised.ancova import Ancova as Ancova
+    from gbveval.estimators.randomised.attrition_weighted import AttritionWeighted as AttritionWeighted
     from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
     from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans

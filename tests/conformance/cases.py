@@ -7,7 +7,7 @@ from gbveval.testing.case import Case
 from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, SteppedWedgeFrames
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
-from gbveval.testing.take_up import AttritionFrames, ProbabilityFrames, TakeUpFrames
+from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
@@ -209,6 +209,18 @@ CASES = (
         gbv.ComplierAverage(),
         TakeUpFrames(n_per_arm=12, cluster_size=15, compliers=0.8),
         equivariant=frozenset({"shift", "scale"}),
+        note="clusters",
+    ),
+    Case(
+        gbv.AttritionWeighted(),
+        MeasuredAttritionFrames(),
+        equivariant=frozenset({"shift", "scale", "swap"}),
+        note="people",
+    ),
+    Case(
+        gbv.AttritionWeighted(),
+        MeasuredAttritionFrames(n_per_arm=15, cluster_size=20),
+        slack=0.02,
         note="clusters",
     ),
     Case(gbv.LeeBounds(), AttritionFrames(), equivariant=BOUNDS, conservative=True, note="individuals"),

@@ -11,7 +11,8 @@ import pandas as pd
 import gbveval as gbv
 from tests.reference.compare import Unsupported
 from tests.reference.frames import trial_frame
-from tests.reference.randomised import arms
+from tests.reference.linear import Regression, check_vcov, fit_of, regression, term_of
+from tests.reference.randomised import arms, refuse_unknown, row_of
 
 
 def observed_frame(folder: Path, task: dict[str, Any]) -> tuple[pd.DataFrame, str]:
@@ -71,4 +72,53 @@ def extreme_value_bounds(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-TASKS = {"lee_bounds": lee_bounds, "extreme_value_bounds": extreme_value_bounds}
+def attrition_weighted(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task, options, roles = case["task"], case["task"]["options"], case["task"]["roles"]
+    refuse_unknown(options)
+    check_vcov(options)
+    if options.get("weight", "inverse_fitted_probability") != "inverse_fitted_probability":
+        raise Unsupported(f"weights {options['weight']}")
+    if options.get("response_family", "binomial") != "binomial":
+        raise Unsupported(f"a response model of the family {options['response_family']}")
+    frame = trial_frame(folder, task["data"])
+    seen = frame[roles["observed"]] == 1
+    frame["_y"] = np.where(seen, frame[roles["outcome"]].astype(float), np.nan)
+    treatment = roles["treatment"]["column"]
+    terms = [term for term in roles["response_covariates"] if term["column"] != treatment]
+    if len(terms) == len(roles["response_covariates"]):
+        raise Unsupported("a response model without the treatment")
+    both = [*terms, *(term for term in roles.get("covariates", []) if term not in terms)]
+    found = regression(frame, {**roles, "covariates": both})
+    model = gbv.AttritionWeighted(
+        response=names_of(found, terms),
+        adjust=names_of(found, roles.get("covariates", [])),
+        link=options.get("response_link", "logit"),
+        weights_known=bool(options.get("weights_known", False)),
+        std_error=options["vcov"],
+        df=options["df"],
+    )
+    chosen = {"cluster": roles["cluster"]} if roles.get("cluster") else {}
+    records = model.estimate(found.trial("_y", **chosen)).records(options.get("level", 0.95))
+    by_term = {record["term"]: record for record in records}
+    answer = {**fit_of(records[0]), "mean_weight": records[0]["mean_weight"], "response_coefficients": {}}
+    for key, meaning in (case.get("result_terms") or {}).items():
+        term = term_of(found, meaning)
+        plain = "arm 1" if term == "arm 1 vs arm 0" else term
+        if f"response: {plain}" in by_term:
+            answer["response_coefficients"][key] = by_term[f"response: {plain}"]["estimate"]
+        if term in by_term:
+            answer[key] = row_of(by_term[term])
+    return answer
+
+
+def names_of(found: Regression, terms: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the columns of some terms."""
+    wanted = {term["column"] for term in terms}
+    return tuple(name for key, names in found.columns.items() if key[0] in wanted for name in names)
+
+
+TASKS = {
+    "attrition_weighted": attrition_weighted,
+    "lee_bounds": lee_bounds,
+    "extreme_value_bounds": extreme_value_bounds,
+}

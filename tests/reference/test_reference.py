@@ -28,28 +28,26 @@ needs_shared = pytest.mark.skipif(
 
 
 COMPLETE = (
-    "equivalence_test",
-    "multiple_testing",
-    "permutation_test",
-    "romano_wolf",
-    "sharpened_fdr",
-    "westfall_young",
-    "wild_cluster_bootstrap",
     "cluster_robust_coefficients",
     "cluster_robust_wald",
     "difference_in_means",
+    "equivalence_test",
     "gee",
     "glm",
-    "lin_adjusted",
-    "linear_model",
-    "negative_binomial",
     "icc_anova",
     "lin_adjusted",
     "linear_model",
     "mixed_glm",
     "mixed_linear",
+    "multiple_testing",
+    "negative_binomial",
     "normal_summaries",
+    "permutation_test",
+    "romano_wolf",
+    "sharpened_fdr",
     "standardised",
+    "westfall_young",
+    "wild_cluster_bootstrap",
 )
 
 

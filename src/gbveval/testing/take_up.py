@@ -159,3 +159,57 @@ class AttritionFrames:
     def null(self) -> AttritionFrames:
         """Return the same trial without an effect."""
         return replace(self, effect=0.0)
+
+
+@dataclass(frozen=True)
+class MeasuredAttritionFrames:
+    """Who is observed depends on arm and a covariate, and so does the size of the effect.
+
+    Parameters
+    ----------
+    n_per_arm : int
+        Participants an arm, or clusters an arm when `cluster_size` is above zero.
+    effect : float
+        Average effect over all participants.
+    cluster_size : int
+        People a cluster; zero for none.
+    """
+
+    n_per_arm: int = 150
+    effect: float = 0.5
+    cluster_size: int = 0
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        clustered = {"cluster": "cluster"} if self.cluster_size else {}
+        return {"outcome": "y", "arm": "arm", "covariates": "x", **clustered}
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the true effect."""
+        size = max(self.cluster_size, 1)
+        group = np.repeat(np.arange(2 * self.n_per_arm), size)
+        treated = group % 2 == 1
+        # Exactly half of everybody in either arm, so that the average effect is the same in every study.
+        x = (np.arange(group.size) // (1 if self.cluster_size else 2)) % 2
+        chance = np.where(x == 1, 0.85, np.where(treated, 0.45, 0.6))
+        seen = rng.random(group.size) < chance
+        level = 0.4 * rng.normal(size=2 * self.n_per_arm)[group] if self.cluster_size else 0.0
+        y = x + level + rng.normal(size=group.size) + self.effect * treated * (0.5 + x)
+        frame: Frame = {
+            "y": np.where(seen, y, np.nan),
+            "arm": np.where(treated, "new", "usual").tolist(),
+            "x": x.astype(float),
+        }
+        if self.cluster_size:
+            frame["cluster"] = [f"c{g:03d}" for g in group]
+        return frame, self.effect
+
+    def check(self, frame: Frame) -> Trial:
+        """Return the frame as a Trial."""
+        roles = {"cluster": "cluster"} if self.cluster_size else {}
+        return Trial(frame, outcome="y", arm="arm", control="usual", covariates=["x"], **roles)
+
+    def null(self) -> MeasuredAttritionFrames:
+        """Return the same trial without an effect."""
+        return replace(self, effect=0.0)
