@@ -27,9 +27,12 @@ _PLACES = {
     "Estimates": "gbveval.core.estimates",
     "Exponential": "gbveval.numerics.priors",
     "Factor": "gbveval.factors.factor",
+    "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
     "GbvevalError": "gbveval.core.errors",
+    "Gee": "gbveval.estimators.randomised.gee",
+    "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
     "Hajek": "gbveval.estimators.randomised.hajek",
     "HalfCauchy": "gbveval.numerics.priors",
     "HalfNormal": "gbveval.numerics.priors",
@@ -37,6 +40,7 @@ _PLACES = {
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
     "HorvitzThompson": "gbveval.estimators.randomised.horvitz_thompson",
+    "Hurdle": "gbveval.estimators.randomised.hurdle",
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
@@ -45,6 +49,8 @@ _PLACES = {
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
+    "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
+    "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "OutcomeIndex": "gbveval.estimators.outcome_index",
@@ -52,16 +58,18 @@ _PLACES = {
     "ParallelDesign": "gbveval.design.parallel",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
+    "ProportionTest": "gbveval.estimators.randomised.proportion_test",
     "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
-    "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "RiskFactors": "gbveval.factors.risk_factors",
+    "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
+    "Standardised": "gbveval.estimators.randomised.standardised",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
     "Trial": "gbveval.data.trial",
@@ -129,18 +137,26 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
     from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.fisher_exact import FisherExact as FisherExact
+    from gbveval.estimators.randomised.gee import Gee as Gee
+    from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear
     from gbveval.estimators.randomised.hajek import Hajek as Hajek
     from gbveval.estimators.randomised.horvitz_thompson import HorvitzThompson as HorvitzThompson
+    from gbveval.estimators.randomised.hurdle import Hurdle as Hurdle
     from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
     from gbveval.estimators.randomised.joint_test import JointTest as JointTest
     from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
+    from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
+    from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
+    from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
     from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
     from gbveval.estimators.randomised.randomisation_inference import (
         RandomisationInference as RandomisationInference,
     )
     from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
+    from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.estimators.randomised.westfall_young import WestfallYoung as WestfallYoung
     from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap
     from gbveval.factors.factor import Factor as Factor

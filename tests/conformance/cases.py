@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
+from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.take_up import AttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
 )
+SWAP = frozenset({"swap"})
+CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 # Bounds swap ends when arms do, so their sign does not simply flip.
 BOUNDS = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
@@ -32,6 +35,42 @@ CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
+    Case(gbv.GeneralisedLinear(), ModelFrames(n_per_arm=150, slope=0.5), equivariant=SWAP, note="logit"),
+    Case(gbv.GeneralisedLinear(), ModelFrames(n_per_arm=10, cluster_size=20), equivariant=SWAP, note="clusters"),
+    Case(
+        gbv.GeneralisedLinear(family="poisson"),
+        ModelFrames(n_per_arm=60, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.4),
+        equivariant=SWAP,
+        n_draws=600,
+        exempt={"check_constant_outcome_has_no_standard_error": CONSTANT_COUNTS},
+        note="rates",
+    ),
+    Case(
+        gbv.ModifiedPoisson(),
+        ModelFrames(n_per_arm=150, link="log", effect=0.3, slope=0.3),
+        equivariant=SWAP,
+        note="individuals",
+    ),
+    Case(
+        gbv.ModifiedPoisson(),
+        ModelFrames(n_per_arm=10, link="log", effect=0.3, slope=0.3, cluster_size=20),
+        equivariant=SWAP,
+        note="clusters",
+    ),
+    Case(
+        gbv.NegativeBinomial(),
+        ModelFrames(n_per_arm=100, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="rates",
+    ),
+    Case(
+        gbv.NegativeBinomial(),
+        ModelFrames(n_per_arm=10, outcome="count", link="log", cluster_size=15, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
     Case(
         gbv.RandomisationInference(),
         TrialFrames(n_per_arm=5),
@@ -94,6 +133,46 @@ CASES = (
         note="few clusters",
     ),
     Case(
+        gbv.Gee(),
+        ModelFrames(n_per_arm=10, cluster_size=20, slope=0.5),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
+    Case(
+        gbv.Hurdle(),
+        ModelFrames(n_per_arm=120, outcome="count", link="log", overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="individuals",
+    ),
+    Case(
+        gbv.Hurdle(),
+        ModelFrames(n_per_arm=12, outcome="count", link="log", cluster_size=15, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
+    Case(
+        gbv.Standardised(),
+        ModelFrames(n_per_arm=120, slope=0.9, truth="risk_difference"),
+        equivariant=SWAP,
+        note="risk difference",
+    ),
+    Case(
+        gbv.Standardised(contrasts=("odds_ratio", "risk_ratio"), interactions=True),
+        ModelFrames(n_per_arm=10, slope=0.9, truth="odds_ratio", cluster_size=20),
+        equivariant=SWAP,
+        note="clusters",
+    ),
+    Case(
+        gbv.Standardised(model="negative_binomial"),
+        ModelFrames(n_per_arm=100, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.5),
+        equivariant=SWAP,
+        n_draws=400,
+        note="rates",
+    ),
+    Case(
         gbv.HorvitzThompson(),
         TrialFrames(n_per_arm=60),
         equivariant=frozenset({"scale", "swap"}),
@@ -145,6 +224,26 @@ CASES = (
         equivariant=frozenset(),
         conservative=True,
         note="yes or no",
+    ),
+    Case(
+        gbv.ProportionTest(),
+        TrialFrames(n_per_arm=100, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        slack=0.02,
+        note="people",
+    ),
+    Case(
+        gbv.ProportionTest(),
+        TrialFrames(n_per_arm=25, cluster_size=8, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        slack=0.02,
+        note="clusters",
+    ),
+    Case(
+        gbv.FisherExact(),
+        TrialFrames(n_per_arm=30, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        conservative=True,
     ),
     Case(gbv.QuantileEffect((0.5,)), TrialFrames(n_per_arm=150), slack=0.02, n_draws=600, note="median"),
     Case(

@@ -17,6 +17,7 @@ EFFECTS: Final = {
     "average_effect": "average effect over sites",
     "new_site_effect": "effect in a new site",
     "between_site_sd": "standard deviation of effects between sites",
+    "arm_mean": "average outcome if everybody were assigned to the arm",
     "nuisance": "a coefficient of the working model, without a causal reading",
     "pretest": "test that all pre-treatment differences are zero",
 }
@@ -27,6 +28,8 @@ CONTRASTS: Final = {
     "risk_ratio": "log",
     "odds_ratio": "log",
     "rate_ratio": "log",
+    "mean_ratio": "log",
+    "probit_difference": "identity",
     "prevalence_ratio": "log",
     "prevalence_difference": "identity",
     "quantile_difference": "identity",
