@@ -44,11 +44,13 @@ _PLACES = {
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
+    "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "JointTest": "gbveval.estimators.randomised.joint_test",
     "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
+    "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "Normal": "gbveval.numerics.priors",
@@ -70,6 +72,7 @@ _PLACES = {
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
     "Standardised": "gbveval.estimators.randomised.standardised",
+    "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
     "Trial": "gbveval.data.trial",
@@ -144,10 +147,14 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.horvitz_thompson import HorvitzThompson as HorvitzThompson
     from gbveval.estimators.randomised.hurdle import Hurdle as Hurdle
     from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
+    from gbveval.estimators.randomised.intracluster_correlation import (
+        IntraclusterCorrelation as IntraclusterCorrelation,
+    )
     from gbveval.estimators.randomised.joint_test import JointTest as JointTest
     from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
+    from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
     from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
@@ -157,6 +164,7 @@ if TYPE_CHECKING:
     )
     from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
     from gbveval.estimators.randomised.standardised import Standardised as Standardised
+    from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
     from gbveval.estimators.randomised.westfall_young import WestfallYoung as WestfallYoung
     from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap
     from gbveval.factors.factor import Factor as Factor

@@ -43,6 +43,11 @@ COMPLETE = (
     "lin_adjusted",
     "linear_model",
     "negative_binomial",
+    "icc_anova",
+    "lin_adjusted",
+    "linear_model",
+    "mixed_glm",
+    "mixed_linear",
     "normal_summaries",
     "standardised",
 )

@@ -95,6 +95,19 @@ def f_upper(statistic: float, df1: float, df2: float) -> float:
     return float(fdtrc(df1, df2, statistic))
 
 
+def f_quantile(probability: float, df1: float, df2: float) -> float:
+    """Return a quantile of an F distribution with finite degrees of freedom.
+
+    Examples
+    --------
+    >>> round(f_quantile(0.95, 3.0, 20.0), 4)
+    3.0984
+    """
+    from scipy.special import fdtri
+
+    return float(fdtri(df1, df2, probability))
+
+
 def wald(
     value: ArrayLike,
     std_error: ArrayLike,
