@@ -67,7 +67,7 @@ def _slack(values: FloatArray, observed: float) -> float:
     if not np.isfinite(observed):
         return 0.0
     finite = values[np.isfinite(values)]
-    spread = float(np.std(finite)) if finite.size else 0.0
+    spread = float(np.sqrt(np.mean(finite * finite))) if finite.size else 0.0
     return TIE * (abs(observed) + spread)
 
 
@@ -124,7 +124,7 @@ def _limit(accepts: Callable[[float], bool], centre: float, step: float) -> floa
     far = centre + step * powers[inside[-1] + 1 if inside else 0]
     for _ in range(200):
         middle = 0.5 * (near + far)
-        if middle in (near, far) or abs(far - near) <= 1e-12 * abs(step):
+        if middle in (near, far) or abs(far - near) <= 1e-10 * abs(step):
             break
         if accepts(middle):
             near = middle

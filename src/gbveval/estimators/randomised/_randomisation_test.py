@@ -80,17 +80,20 @@ class NullDistribution:
         Probability of each allocation when all are listed; None for draws.
     count : int
         Allocations that were possible.
+    together : Parts
+        `parts` with `observed` at the end, for the many tests that an interval takes.
     """
 
     parts: Parts
     observed: Parts
     weight: FloatArray | None
     count: int
+    together: Parts
 
     def p_value(self, tau: float, rule: str, *, studentised: bool) -> float:
         """Return the p-value of the null of a constant effect tau."""
-        values = self.parts.statistic(tau, studentised=studentised)
-        return tail(values, self.statistic(tau, studentised=studentised), self.weight, rule=rule)
+        values = self.together.statistic(tau, studentised=studentised)
+        return tail(values[:-1], float(values[-1]), self.weight, rule=rule)
 
     def statistic(self, tau: float, *, studentised: bool) -> float:
         """Return the observed statistic."""
@@ -174,12 +177,14 @@ def null_distribution(ready: Prepared, settings: Settings, rng: np.random.Genera
         for codes, weight in enumerate_allocations(scheme):
             parts.append(ready.statistic.parts(codes, ready.arm))
             weights.append(weight)
-        return NullDistribution(join_parts(parts), observed, np.concatenate(weights), count)
+        return _distribution(parts, observed, np.concatenate(weights), count)
     need_list(settings)
-    drawn = join_parts(
-        [ready.statistic.parts(codes, ready.arm) for codes in draw_allocations(scheme, settings.n_draws, rng)]
-    )
-    return NullDistribution(drawn, observed, None, count)
+    drawn = [ready.statistic.parts(codes, ready.arm) for codes in draw_allocations(scheme, settings.n_draws, rng)]
+    return _distribution(drawn, observed, None, count)
+
+
+def _distribution(parts: list[Parts], observed: Parts, weight: FloatArray | None, count: int) -> NullDistribution:
+    return NullDistribution(join_parts(parts), observed, weight, count, join_parts([*parts, observed]))
 
 
 def _need_statistic(observed: Parts, settings: Settings) -> None:

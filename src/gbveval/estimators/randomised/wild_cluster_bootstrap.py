@@ -70,6 +70,8 @@ class WildClusterBootstrap:
     **Identifies** the effect of assignment when arms were assigned at random; with strata or pairs it weighs them by
     their share of treated times untreated, so declare strata with like shares, or read it under a constant effect.
 
+    In a stepped wedge periods enter and clusters do not: clusters are compared with each other within a period.
+
     **Valid when** clusters are independent. It is far better than t with few clusters, but no cure: with one or two
     treated clusters WCR hardly ever and WCU nearly always rejects. A warning says so.
 
