@@ -170,7 +170,7 @@ class MeasuredAttritionFrames:
     n_per_arm : int
         Participants an arm, or clusters an arm when `cluster_size` is above zero.
     effect : float
-        Average effect over all participants.
+        Average effect over the population that participants are drawn from.
     cluster_size : int
         People a cluster; zero for none.
     """
@@ -190,10 +190,8 @@ class MeasuredAttritionFrames:
         size = max(self.cluster_size, 1)
         group = np.repeat(np.arange(2 * self.n_per_arm), size)
         treated = group % 2 == 1
-        # Exactly half of everybody in either arm, so that the average effect is the same in every study.
-        x = (np.arange(group.size) // (1 if self.cluster_size else 2)) % 2
-        chance = np.where(x == 1, 0.85, np.where(treated, 0.45, 0.6))
-        seen = rng.random(group.size) < chance
+        x = (rng.random(group.size) < 0.5).astype(int)
+        seen = rng.random(group.size) < 1.0 / (1.0 + np.exp(-(0.3 + 1.4 * x - 0.6 * treated)))
         level = 0.4 * rng.normal(size=2 * self.n_per_arm)[group] if self.cluster_size else 0.0
         y = x + level + rng.normal(size=group.size) + self.effect * treated * (0.5 + x)
         frame: Frame = {

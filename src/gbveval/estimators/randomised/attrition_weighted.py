@@ -255,9 +255,7 @@ def _overlap(name: str, probability: FloatArray, observed: BoolArray) -> tuple[C
     largest = float((1.0 / probability[observed]).max())
     text = f"the largest weight for {name} is {largest:.1f}"
     if rare:
-        text += (
-            f"; {rare} people observed had a probability below {RARE:.0%}, and decide the answer. Report bounds too."
-        )
+        text += f"; {rare} people observed had a probability below {RARE:.0%}: they decide. Report bounds too."
     return (Check(f"response {name}", "warn" if rare else "info", text + ("" if rare else ".")),)
 
 
