@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
+from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, SteppedWedgeFrames
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.take_up import AttritionFrames, ProbabilityFrames, TakeUpFrames
@@ -16,6 +17,7 @@ CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 # Bounds swap ends when arms do, so their sign does not simply flip.
 BOUNDS = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
+ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -69,6 +71,49 @@ CASES = (
         equivariant=SWAP,
         n_draws=600,
         note="clusters",
+    ),
+    Case(
+        gbv.RandomisationInference(),
+        TrialFrames(n_per_arm=5),
+        conservative=True,
+        n_draws=400,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="252 allocations",
+    ),
+    Case(
+        gbv.RandomisationInference(n_draws=999),
+        TrialFrames(n_per_arm=6, cluster_size=8, uneven=True),
+        conservative=True,
+        n_draws=200,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="clusters",
+    ),
+    Case(
+        gbv.RandomisationInference(gbv.LinAdjusted(), n_draws=199),
+        TrialFrames(n_per_arm=8, covariate=0.7),
+        conservative=True,
+        n_draws=150,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="adjusted",
+    ),
+    Case(gbv.WestfallYoung(n_draws=199), TrialFrames(n_per_arm=6), conservative=True, n_draws=400),
+    Case(gbv.RomanoWolf(n_draws=199), TrialFrames(n_per_arm=40), slack=0.02, n_draws=300),
+    Case(
+        gbv.WildClusterBootstrap(n_draws=399),
+        TrialFrames(n_per_arm=8, cluster_size=10, uneven=True),
+        slack=0.02,
+        n_draws=500,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+    ),
+    Case(
+        gbv.WildClusterBootstrap(variant="WCR33"),
+        TrialFrames(n_per_arm=5, cluster_size=8, covariate=0.5),
+        slack=0.02,
+        n_draws=400,
+        exempt={
+            "check_wider_level_gives_a_wider_interval": ONE_LEVEL,
+        },
+        note="jackknife",
     ),
     Case(
         gbv.LinAdjusted(population="cluster_average"),
@@ -181,6 +226,26 @@ CASES = (
         conservative=True,
         note="yes or no",
     ),
+    Case(
+        gbv.ProportionTest(),
+        TrialFrames(n_per_arm=100, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        slack=0.02,
+        note="people",
+    ),
+    Case(
+        gbv.ProportionTest(),
+        TrialFrames(n_per_arm=25, cluster_size=8, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        slack=0.02,
+        note="clusters",
+    ),
+    Case(
+        gbv.FisherExact(),
+        TrialFrames(n_per_arm=30, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        conservative=True,
+    ),
     Case(gbv.QuantileEffect((0.5,)), TrialFrames(n_per_arm=150), slack=0.02, n_draws=600, note="median"),
     Case(
         gbv.QuantileEffect((0.5,)),
@@ -189,6 +254,61 @@ CASES = (
         n_draws=300,
         note="clusters",
     ),
+    Case(
+        gbv.MixedEffects(),
+        TrialFrames(n_per_arm=3, cluster_size=10, uneven=True),
+        conservative=True,
+        n_draws=400,
+        note="six clusters",
+    ),
+    Case(gbv.MixedEffects(), TrialFrames(n_per_arm=5, cluster_size=10, uneven=True), n_draws=400, note="ten clusters"),
+    Case(
+        gbv.MixedEffects(df="satterthwaite"),
+        TrialFrames(n_per_arm=10, cluster_size=10, uneven=True),
+        n_draws=400,
+        note="twenty clusters",
+    ),
+    Case(
+        gbv.MixedEffects(family="binomial"),
+        ClusterEventFrames(),
+        equivariant=frozenset({"swap"}),
+        n_draws=300,
+        note="events",
+    ),
+    Case(
+        gbv.MixedEffects(family="poisson"),
+        ClusterEventFrames(clusters_per_arm=10, counts=True),
+        equivariant=frozenset({"swap"}),
+        n_draws=300,
+        exempt={"check_planted_secrets_show_nowhere": "a count refuses the planted number, which is not whole"},
+        note="counts",
+    ),
+    Case(
+        gbv.SteppedWedge(),
+        SteppedWedgeFrames(growth=0.3),
+        equivariant=frozenset({"shift", "scale"}),
+        conservative=True,
+        n_draws=300,
+        note="exposure time",
+    ),
+    Case(
+        gbv.SteppedWedge(effect="immediate"),
+        SteppedWedgeFrames(),
+        equivariant=frozenset({"shift", "scale"}),
+        conservative=True,
+        n_draws=300,
+        note="immediate",
+    ),
+    Case(
+        gbv.SteppedWedge(effect="immediate", random="cluster"),
+        SteppedWedgeFrames(period_sd=0.0),
+        equivariant=frozenset({"shift", "scale"}),
+        conservative=True,
+        n_draws=300,
+        note="clusters only",
+    ),
+    # Smith's standard error is for many clusters; with sixty its intervals cover 93 in 100.
+    Case(gbv.IntraclusterCorrelation(), IccFrames(), equivariant=frozenset(), slack=0.03, n_draws=400),
     Case(
         gbv.CallawaySantAnna(control="never_treated"),
         PanelFrames(),

@@ -18,6 +18,7 @@ EFFECTS: Final = {
     "new_site_effect": "effect in a new site",
     "between_site_sd": "standard deviation of effects between sites",
     "arm_mean": "average outcome if everybody were assigned to the arm",
+    "intracluster_correlation": "share of the variance that lies between clusters",
     "nuisance": "a coefficient of the working model, without a causal reading",
     "pretest": "test that all pre-treatment differences are zero",
 }
@@ -37,6 +38,8 @@ CONTRASTS: Final = {
     "proportion": "logit",
     "log_odds_ratio": "identity",
     "standard_deviation": "identity",
+    "variance": "identity",
+    "correlation": "identity",
     "none": "identity",
 }
 POPULATIONS: Final = (
@@ -94,7 +97,7 @@ class Estimand:
     @property
     def is_causal(self) -> bool:
         """Whether a report may speak of an effect; an association never is one."""
-        return self.effect not in ("association", "prevalence", "nuisance", "pretest")
+        return self.effect not in ("association", "prevalence", "intracluster_correlation", "nuisance", "pretest")
 
     def words(self) -> str:
         """Return the estimand as a reader would say it."""

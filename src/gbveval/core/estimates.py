@@ -284,8 +284,9 @@ class Estimates:
         rows: list[dict[str, Any]] = []
         for i, row in enumerate(self.terms):
             link = row.estimand.link
-            statistic: Any = row.statistic if row.kind == "test" else tests.statistic[i]
-            p_value: Any = row.p_value if row.kind == "test" else tests.p_value[i]
+            own = row.kind == "test" or row.p_value is not None
+            statistic: Any = row.statistic if own else tests.statistic[i]
+            p_value: Any = row.p_value if own else tests.p_value[i]
             # Nobody asks whether a level is zero.
             compares = row.estimand.effect != "arm_mean" and link != "logit" and row.kind != "bound"
             frequentist = compares and not bayesian

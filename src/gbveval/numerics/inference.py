@@ -74,6 +74,18 @@ def _p_value(statistic: FloatArray, df: FloatArray, alternative: str) -> FloatAr
     return np.where(small, half, 1.0 - half)
 
 
+def t_upper(statistic: float, df: float) -> float:
+    """Return the upper tail of Student's t at one statistic; infinite `df` means normal."""
+    from scipy.special import ndtr, stdtr
+
+    return float(ndtr(-statistic)) if np.isinf(df) else float(stdtr(df, -statistic))
+
+
+def normal_upper(statistic: float) -> float:
+    """Return the upper tail of the standard normal distribution."""
+    return t_upper(statistic, np.inf)
+
+
 def f_upper(statistic: float, df1: float, df2: float) -> float:
     """Return the upper tail of an F distribution; infinite `df2` means chi-square over `df1`."""
     from scipy.special import chdtrc, fdtrc
@@ -81,6 +93,19 @@ def f_upper(statistic: float, df1: float, df2: float) -> float:
     if np.isinf(df2):
         return float(chdtrc(df1, statistic * df1))
     return float(fdtrc(df1, df2, statistic))
+
+
+def f_quantile(probability: float, df1: float, df2: float) -> float:
+    """Return a quantile of an F distribution with finite degrees of freedom.
+
+    Examples
+    --------
+    >>> round(f_quantile(0.95, 3.0, 20.0), 4)
+    3.0984
+    """
+    from scipy.special import fdtri
+
+    return float(fdtri(df1, df2, probability))
 
 
 def wald(
