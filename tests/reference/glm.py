@@ -222,7 +222,12 @@ def glm(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         df=options.get("df", "normal"),
         cluster_by=asked.by,
     )
-    result = estimator.estimate(asked.trial)
+    try:
+        result = estimator.estimate(asked.trial)
+    except gbv.IdentificationError as refusal:
+        if not options.get("separation", {}).get("expected"):
+            raise
+        raise Unsupported(f"the case has no maximum, and gbveval says so: {refusal}") from refusal
     names = row_names(case["result_terms"], task["roles"]["treatment"], asked.columns)
     return coefficient_rows(result, names, options)
 
