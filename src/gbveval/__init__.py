@@ -27,9 +27,12 @@ _PLACES = {
     "Estimates": "gbveval.core.estimates",
     "Exponential": "gbveval.numerics.priors",
     "Factor": "gbveval.factors.factor",
+    "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
     "GbvevalError": "gbveval.core.errors",
+    "Gee": "gbveval.estimators.randomised.gee",
+    "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
     "Hajek": "gbveval.estimators.randomised.hajek",
     "HalfCauchy": "gbveval.numerics.priors",
     "HalfNormal": "gbveval.numerics.priors",
@@ -37,6 +40,7 @@ _PLACES = {
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
     "HorvitzThompson": "gbveval.estimators.randomised.horvitz_thompson",
+    "Hurdle": "gbveval.estimators.randomised.hurdle",
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
@@ -47,30 +51,46 @@ _PLACES = {
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
+    "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
+    "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
+    "OutcomeIndex": "gbveval.estimators.outcome_index",
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
+    "ProportionTest": "gbveval.estimators.randomised.proportion_test",
+    "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
+    "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
+    "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
     "RiskFactors": "gbveval.factors.risk_factors",
+    "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
+    "Standardised": "gbveval.estimators.randomised.standardised",
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
     "Trial": "gbveval.data.trial",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
+    "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
+    "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
+    "adjust_for_multiplicity": "gbveval.core.multiplicity",
+    "adjust_p_values": "gbveval.core.multiplicity",
     "design_effect": "gbveval.design.icc",
+    "equivalence": "gbveval.core.margins",
     "explain_power": "gbveval.planning.closed_form",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
     "leave_one_site_out": "gbveval.multisite.site_checks",
     "mde": "gbveval.planning.closed_form",
+    "noninferiority": "gbveval.core.margins",
+    "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
     "power": "gbveval.planning.closed_form",
     "power_curve": "gbveval.planning.closed_form",
@@ -91,7 +111,12 @@ if TYPE_CHECKING:
     from gbveval.core.estimand import Estimand as Estimand
     from gbveval.core.estimates import Estimates as Estimates
     from gbveval.core.flow import Flow as Flow
+    from gbveval.core.margins import equivalence as equivalence
+    from gbveval.core.margins import noninferiority as noninferiority
+    from gbveval.core.margins import noninferiority_of_risks as noninferiority_of_risks
     from gbveval.core.method import Check as Check
+    from gbveval.core.multiplicity import adjust_for_multiplicity as adjust_for_multiplicity
+    from gbveval.core.multiplicity import adjust_p_values as adjust_p_values
     from gbveval.core.table import Table as Table
     from gbveval.data.panel import Panel as Panel
     from gbveval.data.sites import SiteEffects as SiteEffects
@@ -109,12 +134,18 @@ if TYPE_CHECKING:
     from gbveval.disclosure.released import Released as Released
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
+    from gbveval.estimators.outcome_index import OutcomeIndex as OutcomeIndex
+    from gbveval.estimators.randomised._assignment import RecordedAllocations as RecordedAllocations
     from gbveval.estimators.randomised.ancova import Ancova as Ancova
     from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
     from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.fisher_exact import FisherExact as FisherExact
+    from gbveval.estimators.randomised.gee import Gee as Gee
+    from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear
     from gbveval.estimators.randomised.hajek import Hajek as Hajek
     from gbveval.estimators.randomised.horvitz_thompson import HorvitzThompson as HorvitzThompson
+    from gbveval.estimators.randomised.hurdle import Hurdle as Hurdle
     from gbveval.estimators.randomised.informative_size import InformativeSize as InformativeSize
     from gbveval.estimators.randomised.intracluster_correlation import (
         IntraclusterCorrelation as IntraclusterCorrelation,
@@ -124,7 +155,18 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
     from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
+    from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
+    from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
+    from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
+    from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
+    from gbveval.estimators.randomised.randomisation_inference import (
+        RandomisationInference as RandomisationInference,
+    )
+    from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
+    from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
+    from gbveval.estimators.randomised.westfall_young import WestfallYoung as WestfallYoung
+    from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, SteppedWedgeFrames
+from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.take_up import AttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
 )
+SWAP = frozenset({"swap"})
+CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 # Bounds swap ends when arms do, so their sign does not simply flip.
 BOUNDS = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
+ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -32,6 +36,85 @@ CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=6, cluster_size=10, covariate=0.5, uneven=True), note="clusters"),
+    Case(gbv.GeneralisedLinear(), ModelFrames(n_per_arm=150, slope=0.5), equivariant=SWAP, note="logit"),
+    Case(gbv.GeneralisedLinear(), ModelFrames(n_per_arm=10, cluster_size=20), equivariant=SWAP, note="clusters"),
+    Case(
+        gbv.GeneralisedLinear(family="poisson"),
+        ModelFrames(n_per_arm=60, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.4),
+        equivariant=SWAP,
+        n_draws=600,
+        exempt={"check_constant_outcome_has_no_standard_error": CONSTANT_COUNTS},
+        note="rates",
+    ),
+    Case(
+        gbv.ModifiedPoisson(),
+        ModelFrames(n_per_arm=150, link="log", effect=0.3, slope=0.3),
+        equivariant=SWAP,
+        note="individuals",
+    ),
+    Case(
+        gbv.ModifiedPoisson(),
+        ModelFrames(n_per_arm=10, link="log", effect=0.3, slope=0.3, cluster_size=20),
+        equivariant=SWAP,
+        note="clusters",
+    ),
+    Case(
+        gbv.NegativeBinomial(),
+        ModelFrames(n_per_arm=100, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="rates",
+    ),
+    Case(
+        gbv.NegativeBinomial(),
+        ModelFrames(n_per_arm=10, outcome="count", link="log", cluster_size=15, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
+    Case(
+        gbv.RandomisationInference(),
+        TrialFrames(n_per_arm=5),
+        conservative=True,
+        n_draws=400,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="252 allocations",
+    ),
+    Case(
+        gbv.RandomisationInference(n_draws=999),
+        TrialFrames(n_per_arm=6, cluster_size=8, uneven=True),
+        conservative=True,
+        n_draws=200,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="clusters",
+    ),
+    Case(
+        gbv.RandomisationInference(gbv.LinAdjusted(), n_draws=199),
+        TrialFrames(n_per_arm=8, covariate=0.7),
+        conservative=True,
+        n_draws=150,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="adjusted",
+    ),
+    Case(gbv.WestfallYoung(n_draws=199), TrialFrames(n_per_arm=6), conservative=True, n_draws=400),
+    Case(gbv.RomanoWolf(n_draws=199), TrialFrames(n_per_arm=40), slack=0.02, n_draws=300),
+    Case(
+        gbv.WildClusterBootstrap(n_draws=399),
+        TrialFrames(n_per_arm=8, cluster_size=10, uneven=True),
+        slack=0.02,
+        n_draws=500,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+    ),
+    Case(
+        gbv.WildClusterBootstrap(variant="WCR33"),
+        TrialFrames(n_per_arm=5, cluster_size=8, covariate=0.5),
+        slack=0.02,
+        n_draws=400,
+        exempt={
+            "check_wider_level_gives_a_wider_interval": ONE_LEVEL,
+        },
+        note="jackknife",
+    ),
     Case(
         gbv.LinAdjusted(population="cluster_average"),
         TrialFrames(n_per_arm=10, cluster_size=10, covariate=0.5, informative=True),
@@ -49,6 +132,46 @@ CASES = (
         TrialFrames(n_per_arm=8, cluster_size=8, covariate=0.5),
         conservative=True,
         note="few clusters",
+    ),
+    Case(
+        gbv.Gee(),
+        ModelFrames(n_per_arm=10, cluster_size=20, slope=0.5),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
+    Case(
+        gbv.Hurdle(),
+        ModelFrames(n_per_arm=120, outcome="count", link="log", overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="individuals",
+    ),
+    Case(
+        gbv.Hurdle(),
+        ModelFrames(n_per_arm=12, outcome="count", link="log", cluster_size=15, overdispersion=0.7),
+        equivariant=SWAP,
+        n_draws=600,
+        note="clusters",
+    ),
+    Case(
+        gbv.Standardised(),
+        ModelFrames(n_per_arm=120, slope=0.9, truth="risk_difference"),
+        equivariant=SWAP,
+        note="risk difference",
+    ),
+    Case(
+        gbv.Standardised(contrasts=("odds_ratio", "risk_ratio"), interactions=True),
+        ModelFrames(n_per_arm=10, slope=0.9, truth="odds_ratio", cluster_size=20),
+        equivariant=SWAP,
+        note="clusters",
+    ),
+    Case(
+        gbv.Standardised(model="negative_binomial"),
+        ModelFrames(n_per_arm=100, outcome="count", link="log", slope=0.3, exposure=True, overdispersion=0.5),
+        equivariant=SWAP,
+        n_draws=400,
+        note="rates",
     ),
     Case(
         gbv.HorvitzThompson(),
@@ -102,6 +225,34 @@ CASES = (
         equivariant=frozenset(),
         conservative=True,
         note="yes or no",
+    ),
+    Case(
+        gbv.ProportionTest(),
+        TrialFrames(n_per_arm=100, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        slack=0.02,
+        note="people",
+    ),
+    Case(
+        gbv.ProportionTest(),
+        TrialFrames(n_per_arm=25, cluster_size=8, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        slack=0.02,
+        note="clusters",
+    ),
+    Case(
+        gbv.FisherExact(),
+        TrialFrames(n_per_arm=30, binary=True, effect=0.0),
+        equivariant=frozenset(),
+        conservative=True,
+    ),
+    Case(gbv.QuantileEffect((0.5,)), TrialFrames(n_per_arm=150), slack=0.02, n_draws=600, note="median"),
+    Case(
+        gbv.QuantileEffect((0.5,)),
+        TrialFrames(n_per_arm=25, cluster_size=12),
+        slack=0.03,
+        n_draws=300,
+        note="clusters",
     ),
     Case(
         gbv.MixedEffects(),

@@ -236,7 +236,44 @@ def cluster_robust_wald(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def quantile(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    roles, options = case["task"]["roles"], case["task"]["options"]
+    found = regression(trial_frame(folder, case["task"]["data"]), roles)
+    if roles.get("covariates") and options.get("solution") == "simplex":
+        raise Unsupported("coefficients of covariates are not among the effects")
+    if options.get("bandwidth", "hall_sheather") != "hall_sheather":
+        raise Unsupported(f"the bandwidth {options['bandwidth']}")
+    trial = found.trial(roles["outcome"])
+    quantiles = tuple(float(q) for q in options["quantiles"])
+    kinds = options.get("vcov", ["kernel"])
+    records = {kind: gbv.QuantileEffect(quantiles, kind).estimate(trial).records() for kind in kinds}
+    first = next(iter(records.values()))
+    answer: dict[str, Any] = {"objective": {}}
+    for key, meaning in (case.get("result_terms") or {}).items():
+        if not isinstance(meaning, dict) or "quantile" not in meaning:
+            continue
+        here = [i for i, record in enumerate(first) if record["quantile"] == meaning["quantile"]]
+        answer["objective"][key] = first[here[0]]["objective"]
+        if options.get("report") == "treatment":
+            answer[key] = {"estimate": first[here[0]]["estimate"]}
+            answer[key].update({f"se_{kind}": found_[here[0]]["std_error"] for kind, found_ in records.items()})
+            continue
+        answer[key] = _quantile_terms(found, case["result_terms"], [first[i] for i in here])
+    return answer
+
+
+def _quantile_terms(found: Regression, terms: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
+    answer = {}
+    for name, meaning in terms.items():
+        if meaning == "intercept":
+            answer[name] = records[-1]["estimate"]
+        elif isinstance(meaning, dict) and meaning.get("column") == found.treatment:
+            answer[name] = records[arm_code(found, meaning) - 1]["estimate"]
+    return answer
+
+
 TASKS = {
+    "quantile": quantile,
     "cluster_robust_wald": cluster_robust_wald,
     "linear_model": linear_model,
     "lin_adjusted": lin_adjusted,

@@ -48,6 +48,8 @@ def contrast(estimates: Estimates, weights: Mapping[Any, float], *, name: str) -
         reason="" if defined else "a row of the contrast is undefined, or the contrast has no variance",
         support=tuple(dict.fromkeys(cell for i in chosen for cell in estimates.terms[i].support)),
         interval=None,
+        statistic=None,
+        p_value=None,
         extra=(),
     )
     influence = None if estimates.influence is None else (estimates.influence[:, used] @ w[used])[:, None]

@@ -15,7 +15,7 @@ from gbveval.core.flow import Flow
 from gbveval.core.method import Check, Method
 from gbveval.core.provenance import Provenance
 from gbveval.core.term import TIDY_COLUMNS, Term, inverse_link, link_value
-from gbveval.numerics.inference import bounded_interval, check_level, wald
+from gbveval.numerics.inference import ALTERNATIVES, Wald, bounded_interval, check_level, wald
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,8 +141,9 @@ class Estimates:
         return np.array([np.nan if row.std_error is None else row.std_error for row in self.terms])
 
     def main_rows(self) -> tuple[int, ...]:
-        """Return the positions of the rows with a standard error that are not coefficients of a working model."""
-        return tuple(i for i, row in enumerate(self.terms) if row.std_error and row.estimand.effect != "nuisance")
+        """Return the positions of the rows with a standard error, without arm means and coefficients of a model."""
+        aside = ("nuisance", "arm_mean")
+        return tuple(i for i, row in enumerate(self.terms) if row.std_error and row.estimand.effect not in aside)
 
     def check(self, name: str) -> Check:
         """Return a check by name."""
@@ -222,6 +223,37 @@ class Estimates:
         share = self.posterior.cdf(position, point)
         return 1.0 - share if above is not None else share
 
+    def tests(self, *, null: float = 0.0, alternative: str = "two_sided") -> Wald:
+        """Return Wald tests of every row against a value fixed beforehand.
+
+        Parameters
+        ----------
+        null : float
+            Value under the null hypothesis on the link scale (the logarithm, for ratios).
+        alternative : str
+            "two_sided", "greater" or "less".
+
+        Raises
+        ------
+        DesignError
+            If the result is a posterior, or the alternative is not known.
+
+        Examples
+        --------
+        >>> import gbveval as gbv
+        >>> frame = {"y": [1.0, 2.0, 4.0, 5.0], "arm": ["a", "a", "b", "b"]}
+        >>> answer = gbv.DifferenceInMeans().estimate(gbv.Trial(frame, outcome="y", arm="arm", control="a"))
+        >>> two, one = (answer.tests(alternative=way).p_value[0] for way in ("two_sided", "greater"))
+        >>> bool(abs(two - 2 * one) < 1e-15)
+        True
+        """
+        if self.posterior is not None:
+            raise DesignError(f"{self.estimator} gives a posterior, which has no p-values; use `probability`.")
+        if alternative not in ALTERNATIVES:
+            raise DesignError(f"The alternative must be one of {', '.join(ALTERNATIVES)}, not {alternative!r}.")
+        dfs = np.array([row.df for row in self.terms])
+        return wald(self.values, self.std_errors, df=dfs, level=self.level, null=null, alternative=alternative)
+
     def interval_kinds(self) -> tuple[str, ...]:
         """Return for each row what kind of interval is shown."""
         members = () if self.band is None else self.band.members
@@ -252,9 +284,12 @@ class Estimates:
         rows: list[dict[str, Any]] = []
         for i, row in enumerate(self.terms):
             link = row.estimand.link
-            statistic: Any = row.statistic if row.kind == "test" else tests.statistic[i]
-            p_value: Any = row.p_value if row.kind == "test" else tests.p_value[i]
-            frequentist = not bayesian and link != "logit" and row.kind != "bound"
+            own = row.kind == "test" or row.p_value is not None
+            statistic: Any = row.statistic if own else tests.statistic[i]
+            p_value: Any = row.p_value if own else tests.p_value[i]
+            # Nobody asks whether a level is zero.
+            compares = row.estimand.effect != "arm_mean" and link != "logit" and row.kind != "bound"
+            frequentist = compares and not bayesian
             values: tuple[Any, ...] = (
                 self.estimator,
                 row.outcome,

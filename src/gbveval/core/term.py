@@ -75,7 +75,8 @@ class Term:
     interval_level : float or None
         The level at which `interval` holds; 0.95 when it is not said. At another level there is no interval.
     statistic, df2, p_value : float or None
-        Only for tests, which have no estimate.
+        For tests, which have no estimate, and for points whose test is not that of value over standard error
+        (resampling): with a p-value of its own a point shows it and its statistic in place of the t-test.
     n_units, n_clusters : int or None
         What the row rests on.
     support : tuple of Cell

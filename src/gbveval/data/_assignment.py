@@ -49,7 +49,7 @@ def control_first(reader: Reader, arms: Labels, column: str, control: str) -> La
     return Labels(position[arms.codes], tuple(order))
 
 
-def recode(labels: Labels, keep: BoolArray) -> Labels:
+def recode(labels: Labels, keep: BoolArray | NDArray[np.intp]) -> Labels:
     """Return the labels of some rows with the levels that occur in them."""
     codes = labels.codes[keep]
     used, inverse = np.unique(codes, return_inverse=True)

@@ -17,6 +17,7 @@ from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 
+_NO_VARIATION = "nothing is left to vary around the fit, so there is no standard error"
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
@@ -43,6 +44,8 @@ class Row:
         Counts for disclosure control.
     extra : tuple of (str, value)
         Columns of the method's own.
+    reason : str
+        Why there is no standard error, where its absence has another cause than an outcome that does not vary.
     """
 
     term: str
@@ -55,6 +58,7 @@ class Row:
     n_clusters: int | None = None
     support: tuple[Cell, ...] = ()
     extra: tuple[tuple[str, float | str | None], ...] = ()
+    reason: str = ""
 
 
 def refuse_crossover(estimator: str, trial: Trial) -> None:
@@ -190,7 +194,7 @@ def assemble(
                 n_clusters=row.n_clusters,
                 support=row.support,
                 extra=row.extra,
-                reason="" if defined else "nothing is left to vary around the fit, so there is no standard error",
+                reason="" if defined else row.reason or _NO_VARIATION,
             )
         )
         if not defined:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+ALTERNATIVES = ("two_sided", "greater", "less")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,28 @@ def t_two_sided(statistic: ArrayLike, df: ArrayLike) -> FloatArray:
     return result
 
 
+def _p_value(statistic: FloatArray, df: FloatArray, alternative: str) -> FloatArray:
+    """Return p-values of t statistics for an alternative, accurate far into the tail."""
+    if alternative == "two_sided":
+        return t_two_sided(statistic, df)
+    # Half the two-sided p-value is the smaller tail.
+    half = t_two_sided(statistic, df) / 2.0
+    small = statistic > 0 if alternative == "greater" else statistic < 0
+    return np.where(small, half, 1.0 - half)
+
+
+def t_upper(statistic: float, df: float) -> float:
+    """Return the upper tail of Student's t at one statistic; infinite `df` means normal."""
+    from scipy.special import ndtr, stdtr
+
+    return float(ndtr(-statistic)) if np.isinf(df) else float(stdtr(df, -statistic))
+
+
+def normal_upper(statistic: float) -> float:
+    """Return the upper tail of the standard normal distribution."""
+    return t_upper(statistic, np.inf)
+
+
 def f_upper(statistic: float, df1: float, df2: float) -> float:
     """Return the upper tail of an F distribution; infinite `df2` means chi-square over `df1`."""
     from scipy.special import chdtrc, fdtrc
@@ -86,7 +109,13 @@ def f_quantile(probability: float, df1: float, df2: float) -> float:
 
 
 def wald(
-    value: ArrayLike, std_error: ArrayLike, *, df: ArrayLike = np.inf, level: float = 0.95, null: ArrayLike = 0.0
+    value: ArrayLike,
+    std_error: ArrayLike,
+    *,
+    df: ArrayLike = np.inf,
+    level: float = 0.95,
+    null: ArrayLike = 0.0,
+    alternative: str = "two_sided",
 ) -> Wald:
     """Return Wald tests and intervals.
 
@@ -100,6 +129,8 @@ def wald(
         Coverage of the interval.
     null : array_like
         Value under the null hypothesis.
+    alternative : str
+        "two_sided", "greater" (than the null) or "less". The interval stays two-sided.
 
     Examples
     --------
@@ -108,13 +139,15 @@ def wald(
     (0.0734, -0.1141)
     """
     check_level(level)
+    if alternative not in ALTERNATIVES:
+        raise ValueError(f"The alternative is one of {', '.join(ALTERNATIVES)}, not {alternative!r}.")
     x, se, degrees, h0 = (np.atleast_1d(np.asarray(a, float)) for a in (value, std_error, df, null))
     x, se, degrees, h0 = np.broadcast_arrays(x, se, degrees, h0)
     usable = np.isfinite(se) & (se > 0) & np.isfinite(x) & (degrees > 0)
     safe = np.where(usable, se, 1.0)
     safe_df = np.where(usable, degrees, 1.0)
     statistic = np.where(usable, (x - h0) / safe, np.nan)
-    p_value = np.where(usable, t_two_sided(np.where(usable, statistic, 0.0), safe_df), np.nan)
+    p_value = np.where(usable, _p_value(np.where(usable, statistic, 0.0), safe_df, alternative), np.nan)
     half = t_quantile(0.5 + level / 2.0, safe_df) * safe
     low = np.where(usable, x - half, np.nan)
     high = np.where(usable, x + half, np.nan)

@@ -248,13 +248,16 @@ def _read(record: _Record, number: int, estimates: Estimates, reading: _Reading)
     record.value[number] = row.value
     record.std_error[number] = np.nan if row.std_error is None else row.std_error
     record.df[number] = row.df
+    if row.p_value is not None:
+        # A test by resampling is not that of value over standard error.
+        record.excludes[number] = float(row.p_value < reading.alpha)
     if estimates.posterior is None and estimates.band is None and row.interval is None:
         return
     low, high = estimates.intervals(reading.level)
     record.low[number], record.high[number] = low[position], high[position]
     if not math.isclose(reading.alpha, 1.0 - reading.level):
         low, high = estimates.intervals(1.0 - reading.alpha)
-    if np.isfinite(low[position]):
+    if row.p_value is None and np.isfinite(low[position]):
         record.excludes[number] = float(low[position] > 0.0 or high[position] < 0.0)
 
 

@@ -58,7 +58,8 @@ def _plant(case: Case, frame: Frame) -> Frame:
 
 
 def _is_binary(values: Any) -> bool:
-    return set(np.unique(np.asarray(values, dtype=float)).tolist()) <= {0.0, 1.0}
+    known = np.asarray(values, dtype=float)
+    return set(np.unique(known[~np.isnan(known)]).tolist()) <= {0.0, 1.0}
 
 
 class _Listener(logging.Handler):

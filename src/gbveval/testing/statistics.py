@@ -63,7 +63,9 @@ def _simulate(case: Case, frames: Frames) -> Simulated:
     for rng in generators(SEED, case.n_draws):
         frame, truth = frames.frame(rng)
         result = case.estimator.estimate(frames.check(frame), rng=rng)
-        result = result.with_terms([0 if case.term is None else result.index(case.term)])
+        first = 0 if case.term is None else result.index(case.term)
+        # A bound keeps its partner, with which it shares an interval.
+        result = result.with_terms([first, first + 1] if result.terms[first].kind == "bound" else [first])
         low, high = result.intervals(LEVEL)
         record = result.records(LEVEL)[0]
         p_value = np.nan if record["p_value"] is None else record["p_value"]

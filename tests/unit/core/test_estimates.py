@@ -639,3 +639,19 @@ def test_html_escapes_every_text() -> None:
     answer = result([point(evil, outcome=evil)], checks=(Check(evil, "warn", evil),))
     assert "<script" not in answer._repr_html_()
     assert "<script" not in gbv.Table(evil, (evil,), ((evil,),), (evil,))._repr_html_()
+
+
+def test_tests_against_a_value_halve_at_the_null_and_refuse_a_posterior() -> None:
+    frame = {"y": [1.0, 2.0, 4.0, 5.0, 3.0, 7.0], "arm": ["a", "a", "b", "b", "a", "b"]}
+    answer = gbv.DifferenceInMeans().estimate(gbv.Trial(frame, outcome="y", arm="arm", control="a"))
+    at_estimate = answer.tests(null=float(answer.values[0]), alternative="less")
+    assert at_estimate.p_value[0] == pytest.approx(0.5)
+    assert answer.tests().p_value[0] == pytest.approx(answer.records()[0]["p_value"])
+    with pytest.raises(gbv.DesignError, match="greater"):
+        answer.tests(alternative="bigger")
+    sites = gbv.SiteEffects(
+        {"e": [0.1, 0.2, 0.3], "s": [0.1, 0.1, 0.1], "site": ["x", "y", "z"]}, estimate="e", std_error="s", site="site"
+    )
+    prior = gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))
+    with pytest.raises(gbv.DesignError, match="posterior"):
+        gbv.NormalHierarchy(prior).estimate(sites).tests()

@@ -169,3 +169,16 @@ def test_huge_standard_errors_of_a_proportion_do_not_overflow() -> None:
     low, high = logit_interval([0.5], [500.0])
     assert 0.0 <= low[0] < 1e-6
     assert 1 - 1e-6 < high[0] <= 1.0
+
+
+@pytest.mark.parametrize("df", [3.0, 40.0, np.inf])
+def test_one_sided_tests_against_a_null_are_tails_of_scipy(df: float) -> None:
+    reference = stats.norm() if np.isinf(df) else stats.t(df)
+    value, error = np.array([-8.0, -1.0, 0.3, 2.0, 9.0]), np.full(5, 0.8)
+    statistic = (value - 0.25) / error
+    for alternative, tail in (("greater", reference.sf), ("less", reference.cdf)):
+        found = wald(value, error, df=df, null=0.25, alternative=alternative)
+        np.testing.assert_allclose(found.statistic, statistic, rtol=1e-12)
+        np.testing.assert_allclose(found.p_value, tail(statistic), rtol=1e-8)
+    with pytest.raises(ValueError, match="greater"):
+        wald([1.0], [1.0], alternative="larger")

@@ -248,3 +248,14 @@ def test_a_standard_error_of_rounding_size_is_none() -> None:
     row = run(Rounded(), CLUSTERS)[0]
     values = run(gbv.DifferenceInMeans(), CLUSTERS).replicates[0].value
     assert row.n_undefined == int((values > 0.5).sum()) > 0
+
+
+def test_a_test_by_resampling_rejects_by_its_own_p_value() -> None:
+    plan = gbv.ParallelDesign(n_per_arm=4, outcome=gbv.Continuous())
+    exact = gbv.RandomisationInference(statistic="difference")
+    found = gbv.simulate_power(plan, [exact, gbv.DifferenceInMeans()], effect=2.0, n_draws=200, seed=1)
+    # 70 allocations: a p-value below 0.05 needs one of the three most extreme differences (2/70 = 0.029 each two).
+    assert 0.2 < found["randomisation_inference"].power.value < 1.0
+    strict = gbv.simulate_power(plan, exact, effect=2.0, n_draws=200, seed=1, alpha=0.02)
+    # No p-value of the test is below 2/70, whatever the effect.
+    assert strict["randomisation_inference"].power.value == 0.0

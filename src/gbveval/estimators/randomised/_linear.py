@@ -112,7 +112,7 @@ def choose(data: Trial, std_error: str, df: str, cluster_by: str = "assignment")
     if cluster_by == "site":
         if data.site is None:
             raise DesignError("cluster_by='site' needs the role `site`; the trial declares none.")
-        _check_nested(data)
+        check_nested(data)
     group = data.site if cluster_by == "site" else data.pair or data.cluster
     unit = "site" if cluster_by == "site" else "pair" if data.pair is not None else "unit of assignment"
     if group is None:
@@ -128,7 +128,7 @@ def choose(data: Trial, std_error: str, df: str, cluster_by: str = "assignment")
     return Choice(chosen, auto if df == "auto" else df, group.codes, group.count, unit)
 
 
-def _check_nested(data: Trial) -> None:
+def check_nested(data: Trial) -> None:
     """Raise if a cluster or pair lies in two sites: site would then not be a coarser grouping."""
     assert data.site is not None
     for role in ("cluster", "pair"):

@@ -1,0 +1,342 @@
+"""`WildClusterBootstrap`: tests and intervals for few clusters from resampled signs of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.errors import DesignError, IdentificationError
+from gbveval.core.estimand import Estimand
+from gbveval.core.estimates import Estimates
+from gbveval.core.method import Check, Method
+from gbveval.core.provenance import Provenance, derive_seed, options_of, versions
+from gbveval.core.registry import register
+from gbveval.core.term import Term
+from gbveval.data.trial import Trial
+from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check
+from gbveval.estimators.randomised._regression import ArmRegression, arm_regression
+from gbveval.numerics.inference import check_level
+from gbveval.numerics.null_distribution import invert, tail
+from gbveval.numerics.randomisation import Parts, join_parts
+from gbveval.numerics.wild_bootstrap import BLOCK, WildBootstrap, draw_weights, sign_vectors, wild_bootstrap
+
+FloatArray = NDArray[np.float64]
+VARIANTS = ("WCR11", "WCR13", "WCR31", "WCR33", "WCU11", "WCU13", "WCU31", "WCU33")
+WEIGHTS = ("rademacher", "webb")
+VCOVS = ("CR0", "CR1", "CR1S")
+ALTERNATIVES = ("two_sided", "central", "greater", "less")
+# All sign vectors of more clusters than this are not listed: a million vectors take seconds.
+MOST_LISTED = 20
+
+
+@register("wild_cluster_bootstrap")
+@dataclass(frozen=True, slots=True)
+class WildClusterBootstrap:
+    """Effect of assignment in a cluster trial, tested by the wild cluster bootstrap.
+
+    Regresses the outcome on the arms, the trial's covariates, and indicators of its strata, pairs and periods. The t
+    statistic of an arm is compared with those of bootstrap samples in which every cluster's residuals keep or change
+    their sign together. The interval holds the effects that the test does not reject.
+
+    Parameters
+    ----------
+    variant : str
+        "WCR11" (the null imposed on the residuals; the default), "WCU11" (not imposed). A first digit of 3 takes each
+        cluster's residuals from the fit without it; a second digit of 3 takes the jackknife variance (CV3). "WCR31" and
+        "WCR33" are the most reliable when clusters are few or unequal.
+    weights : str
+        "rademacher" (signs) or "webb" (six points, for eleven clusters and fewer when not all signs are listed).
+    n_draws : int
+        Bootstrap samples; all 2^G vectors of signs are used instead when there are no more than these.
+    null : float
+        Effect under test.
+    alternative : str
+        "two_sided" (absolute t), "central" (twice the smaller tail), "greater" or "less".
+    vcov : str
+        Small-sample factor of the standard error for a second digit of 1: "CR0" none, "CR1" G/(G - 1), "CR1S" that
+        times (n - 1)/(n - k). It changes the standard error shown, and not the test.
+    ties : bool
+        Whether bootstrap statistics equal to the observed one count as extreme. Among all sign vectors at least two are
+        equal to it; without them p can be zero.
+    level : float
+        Level of the interval. It holds at this level only.
+
+    Notes
+    -----
+    **Identifies** the effect of assignment when arms were assigned at random; with strata or pairs it weighs them by
+    their share of treated times untreated, so declare strata with like shares, or read it under a constant effect.
+
+    **Valid when** clusters are independent. It is far better than t with few clusters, but no cure: with one or two
+    treated clusters WCR hardly ever and WCU nearly always rejects. A warning says so.
+
+    **Do not use when** there are fewer than about six clusters or a single treated one (use
+    `RandomisationInference`), or when the trial has weights.
+
+    References
+    ----------
+    Cameron, Gelbach and Miller (2008), Review of Economics and Statistics 90. MacKinnon and Webb (2017), Journal of
+    Applied Econometrics 32. MacKinnon, Nielsen and Webb (2023), Journal of Applied Econometrics 38.
+
+    Examples
+    --------
+    >>> frame = {
+    ...     "y": [1.0, 2.0, 2.0, 3.0, 1.5, 1.0, 4.0, 5.0, 3.0, 5.0, 6.0, 4.0],
+    ...     "arm": ["usual"] * 6 + ["new"] * 6,
+    ...     "school": [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6],
+    ... }
+    >>> trial = Trial(frame, outcome="y", arm="arm", control="usual", cluster="school")
+    >>> row = WildClusterBootstrap().estimate(trial)[0]
+    >>> row.value, row.p_value  # 2 of the 64 vectors of signs
+    (2.75, 0.03125)
+    """
+
+    variant: str = "WCR11"
+    weights: str = "rademacher"
+    n_draws: int = 9_999
+    null: float = 0.0
+    alternative: str = "two_sided"
+    vcov: str = "CR1S"
+    ties: bool = True
+    level: float = 0.95
+    name: ClassVar[str] = "wild_cluster_bootstrap"
+
+    def __post_init__(self) -> None:
+        for option, known in (
+            ("variant", VARIANTS),
+            ("weights", WEIGHTS),
+            ("alternative", ALTERNATIVES),
+            ("vcov", VCOVS),
+        ):
+            if getattr(self, option) not in known:
+                raise DesignError(f"{option} must be one of {', '.join(known)}, not {getattr(self, option)!r}.")
+        if self.n_draws < 19 or not np.isfinite(self.null):
+            raise DesignError("n_draws must be at least 19, so that p can be 0.05, and null a finite number.")
+        try:
+            check_level(self.level)
+        except ValueError as error:
+            raise DesignError(str(error)) from error
+
+    def estimate(self, data: Trial, *, rng: np.random.Generator | None = None) -> Estimates:
+        """Return the effect of each arm on each outcome.
+
+        Parameters
+        ----------
+        data : Trial
+            A trial whose clusters were assigned.
+        rng : numpy.random.Generator, optional
+            For drawn weights; by default seeded from the data and the options.
+
+        Raises
+        ------
+        DesignError
+            If the trial has no clusters, or weights.
+        IdentificationError
+            If an arm is collinear with the rest, or an arm has no cluster with an outcome.
+        """
+        if data.cluster is None:
+            raise DesignError(
+                "The wild cluster bootstrap resamples clusters; the trial declares none. Use RandomisationInference or "
+                "LinAdjusted for units assigned one by one."
+            )
+        if data.weight is not None:
+            raise DesignError("WildClusterBootstrap takes no weights. Leave the role out, or use another estimator.")
+        seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else int(rng.integers(2**31))
+        draws = np.random.default_rng(seed)
+        rows: list[Term] = []
+        influence: list[FloatArray] = []
+        checks: list[Check] = []
+        words = []
+        for outcome in range(len(data.outcome_names)):
+            fitted, notes = arm_regression(data, outcome)
+            weights = bootstrap_draws(self, fitted.clusters.size, draws)
+            checks += notes
+            checks += _cluster_checks(data, fitted)
+            words.append(weights.words)
+            for arm in range(1, len(data.arms)):
+                ready = prepared(self, fitted, arm)
+                parts = join_parts([ready.parts(block) for block in weights.blocks()])
+                row, notes = self._row(data, outcome, arm, fitted, ready, parts, weights.probability)
+                rows.append(row)
+                checks += notes
+                spread = np.zeros(data.cluster.count)
+                spread[fitted.clusters] = ready.influence
+                influence.append(spread)
+        return _estimates(self, data, rows, np.column_stack(influence), checks, words, (seed, rng is None))
+
+    def _row(
+        self,
+        data: Trial,
+        outcome: int,
+        arm: int,
+        fitted: ArmRegression,
+        ready: WildBootstrap,
+        parts: Parts,
+        weight: FloatArray | None,
+    ) -> tuple[Term, list[Check]]:
+        y = data.outcomes[fitted.used, outcome]
+        if ready.std_error <= 1e-13 * float(np.sqrt(np.mean(y**2))):
+            raise IdentificationError(
+                "Nothing is left to vary around the fit, so there is no standard error to bootstrap. Check the "
+                "outcome, or use fewer covariates."
+            )
+        imposed = self.variant.startswith("WCR")
+        rule = "absolute" if self.alternative == "two_sided" else self.alternative
+
+        def p_value(null: float) -> float:
+            delta = ready.estimate - null
+            values = parts.statistic(delta if imposed else 0.0, studentised=True)
+            return tail(values, delta / ready.std_error, weight, rule=rule, ties=self.ties)
+
+        alpha = (1.0 - self.level) * (1.0 + 1e-9)
+        low, high = invert(lambda null: p_value(null) > alpha, ready.estimate, ready.std_error)
+        low = -np.inf if rule == "less" else low
+        high = np.inf if rule == "greater" else high
+        used = fitted.used & np.isin(data.arm, (0, arm))
+        checks = []
+        if ready.singular:
+            text = f"without {ready.singular} of the clusters a coefficient is lost; a pseudo-inverse was used."
+            public = "without some cluster a coefficient is lost; a pseudo-inverse was used."
+            checks.append(Check("singular clusters", "warn", text, public))
+        open_ended = np.isinf(low) and np.isinf(high)
+        row = Term(
+            term=f"{data.arms[arm]} vs {data.arms[0]}",
+            estimand=Estimand("ITT", mean_contrast(data, outcome), "participant_average"),
+            outcome=data.outcome_names[outcome],
+            value=ready.estimate,
+            std_error=ready.std_error,
+            df=float(fitted.clusters.size - 1),
+            interval=(float(low), float(high)),
+            interval_level=self.level,
+            statistic=(ready.estimate - self.null) / ready.std_error,
+            p_value=p_value(self.null),
+            n_units=int(used.sum()),
+            n_clusters=fitted.clusters.size,
+            support=arm_support(data, outcome, used, (0, arm)),
+            reason="no effect can be excluded at this level" if open_ended else "",
+            extra=(("n_draws", float(parts.d_y.size)), ("draws", "listed" if weight is not None else "drawn")),
+        )
+        return row, checks
+
+
+def prepared(options: WildClusterBootstrap, fitted: ArmRegression, arm: int) -> WildBootstrap:
+    """Return the bootstrap of one arm's coefficient."""
+    count, fit = fitted.clusters.size, fitted.fit
+    factor = {"CR0": 1.0, "CR1": count / (count - 1.0)}.get(
+        options.vcov, count / (count - 1.0) * (fit.n - 1.0) / (fit.n - fit.k)
+    )
+    return wild_bootstrap(
+        fit,
+        fitted.sums,
+        fitted.place[arm - 1],
+        restricted=options.variant.startswith("WCR"),
+        transformed=options.variant[3] == "3",
+        jackknife=options.variant[4] == "3",
+        factor=factor,
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Draws:
+    """Weights of clusters, made in blocks so that memory does not grow with draws times clusters.
+
+    Attributes
+    ----------
+    kind : str
+        "signs" (all vectors), "rademacher" or "webb".
+    n_draws, n_clusters : int
+        Vectors, and their length.
+    seed : int
+        Of the draws; blocks can be made again.
+    """
+
+    kind: str
+    n_draws: int
+    n_clusters: int
+    seed: int
+
+    @property
+    def probability(self) -> FloatArray | None:
+        """Probability of each vector when all are listed; None for draws."""
+        return np.full(self.n_draws, 1.0 / self.n_draws) if self.kind == "signs" else None
+
+    @property
+    def words(self) -> str:
+        """What they are."""
+        if self.kind == "signs":
+            return f"all {self.n_draws:,} vectors of signs"
+        return f"{self.n_draws:,} draws of {'signs' if self.kind == 'rademacher' else 'six-point weights (Webb)'}"
+
+    def blocks(self) -> Iterator[FloatArray]:
+        """Yield the weights, shape (some draws, clusters)."""
+        if self.kind == "signs":
+            yield sign_vectors(self.n_clusters)
+            return
+        rng = np.random.default_rng(self.seed)
+        rows = max(1, BLOCK // self.n_clusters)
+        for start in range(0, self.n_draws, rows):
+            yield draw_weights(self.kind, min(rows, self.n_draws - start), self.n_clusters, rng)
+
+
+def bootstrap_draws(options: WildClusterBootstrap, count: int, rng: np.random.Generator) -> Draws:
+    """Return all vectors of signs where they are no more than the draws asked for, else draws."""
+    seed = int(rng.integers(2**31))
+    if options.weights == "rademacher" and count <= MOST_LISTED and 2**count <= options.n_draws + 1:
+        return Draws("signs", 2**count, count, seed)
+    return Draws(options.weights, options.n_draws, count, seed)
+
+
+def _cluster_checks(data: Trial, fitted: ArmRegression) -> list[Check]:
+    assert data.cluster is not None
+    counts = [int(np.unique(data.cluster.codes[fitted.used & (data.arm == arm)]).size) for arm in range(len(data.arms))]
+    checks = []
+    if fitted.clusters.size < 6 or min(counts) < 3:
+        text = (
+            f"there are {fitted.clusters.size} clusters, the fewest in an arm {min(counts)}; the bootstrap is "
+            "unreliable there. RandomisationInference is exact."
+        )
+        public = "there are few clusters in an arm; the bootstrap is unreliable there."
+        checks.append(Check("few clusters", "warn", text, public))
+    return checks
+
+
+def _estimates(
+    options: WildClusterBootstrap,
+    data: Trial,
+    rows: list[Term],
+    influence: FloatArray,
+    checks: list[Check],
+    words: list[str],
+    seed: tuple[int, bool],
+) -> Estimates:
+    imposed = "imposed on" if options.variant.startswith("WCR") else "not imposed on"
+    jackknife = options.variant[4] == "3"
+    return Estimates(
+        estimator=options.name,
+        terms=tuple(rows),
+        covariance=influence.T @ influence,
+        method=Method(
+            sample=all_samples(data),
+            std_error="cluster jackknife (CV3)" if jackknife else f"cluster-robust ({options.vcov})",
+            small_sample=f"wild cluster bootstrap {options.variant}, the null {imposed} the residuals",
+            reference=f"bootstrap distribution of t ({'; '.join(dict.fromkeys(words))})",
+            inference_for="a superpopulation of clusters",
+            assumptions=(
+                "arms were assigned at random as declared",
+                "clusters are independent of each other",
+                "one cluster's assignment does not change another's outcome",
+                "outcomes are missing for reasons unrelated to the outcome",
+            ),
+            source="Cameron, Gelbach and Miller 2008; MacKinnon, Nielsen and Webb 2023",
+        ),
+        level=options.level,
+        checks=(*dict.fromkeys(checks), *missing_check(data)),
+        provenance=Provenance(
+            data.digest, tuple(options_of(options).items()), seed[0], versions(), seed_derived=seed[1]
+        ),
+        flow=data.flow(),
+        influence=influence,
+    )
