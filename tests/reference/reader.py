@@ -10,7 +10,7 @@ from typing import Any
 import gbveval as gbv
 from tests.reference import attrition, compliance, linear, mixed, proportions, resampling
 from tests.reference.bayes import bayes_tolerance, normal_summaries
-from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, find, is_number, leaves
+from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna
 from tests.reference.glm import TASKS as GLM_TASKS
 from tests.reference.randomised import difference_in_means
@@ -21,10 +21,8 @@ IGNORED = {
     "inputs": "repeats the question",
     "monte_carlo_rel_tol": "the tolerance of the simulated numbers beside it",
 }
-# A p-value is never allowed to be further off than this share of itself.
-LARGEST_TAIL = 0.05
-# R's did prints this p-value rounded to five decimals; half a unit of the last one is all that can be compared.
 INTERVAL = ("conf_low", "conf_high")
+# R's did prints this p-value rounded to five decimals; half a unit of the last one is all that can be compared.
 ROUNDED = {"pretest_pvalue": 0.5e-5}
 # Standard errors of searches that stopped early, by how much they are off at most. MASS takes the information on theta
 # one Newton step before its solution, and stops at steps below 1.2e-4. R's glm, on which its standardised contrasts
@@ -41,9 +39,9 @@ TASKS: dict[str, Answer] = {
     **linear.TASKS,
     **compliance.TASKS,
     **attrition.TASKS,
+    **mixed.TASKS,
     **proportions.TASKS,
     **resampling.TASKS,
-    **mixed.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
@@ -88,12 +86,6 @@ def relative_tolerance(case: dict[str, Any]) -> Tolerance:
             return float(stated[f"absolute_{names[-1]}"])
         if path[-1] in INTERVAL and "relative_conf_int" in stated:
             return float(stated["relative_conf_int"]) * abs(expected)
-        if path[-1] == "p_value":
-            # An error e in a statistic z is one of about (1 + z^2) e in its tail (Mills' ratio).
-            z = find(case["results"], (*path[:-1], "statistic"))
-            estimated = is_number(find(case["results"], (*path[:-1], "std_error")))
-            more = 1.0 + float(z) ** 2 if is_number(z) and estimated else 1.0
-            return max(min(float(relative or 0.0) * more, LARGEST_TAIL) * abs(expected), float(absolute))
         # Estimates far smaller than their standard error are compared on the scale of that error.
         size = max(abs(expected), 0.01 * scale.get(path, 0.0))
         return max(float(relative or 0.0) * size, float(absolute))
