@@ -47,6 +47,10 @@ class Bounds:
     trimmed: float
 
 
+class NothingLeftError(ValueError):
+    """Trimming whole values leaves none: too many outcomes are tied."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class _Trimmed:
     """What is left when one end is trimmed: its mean, where the cut is, and the share kept."""
@@ -71,6 +75,8 @@ def _trim_low(y: FloatArray, weights: FloatArray, q: float, rule: str, *, turned
         last = np.searchsorted(ordered, ordered, side="right") - 1
         above = 1.0 - np.concatenate([[0.0], cumulated])[first]
         keep = above <= 1.0 - q + 1e-12 if turned else cumulated[last] > q + 1e-12
+        if not keep.any():
+            raise NothingLeftError("Too many outcomes are tied to trim whole values.")
         threshold = float(ordered[keep][0])
     else:
         threshold = float(np.quantile(y, q))
@@ -99,6 +105,11 @@ def trimming_bounds(
     trimming : str
         "fractional" (exactly the share), "empirical_cdf" (keep values whose cumulated share exceeds it; ties together)
         or "quantile" (keep values at least as large as the interpolated quantile).
+
+    Raises
+    ------
+    NothingLeftError
+        If "empirical_cdf" keeps nothing, as it can where outcomes are tied.
     """
     if trimming not in TRIMMING:
         raise ValueError(f"trimming is one of {', '.join(TRIMMING)}, not {trimming!r}.")

@@ -14,12 +14,16 @@ from gbveval.numerics.cluster_sandwich import (
     cross_products,
 )
 from gbveval.numerics.least_squares import LeastSquares, fit_least_squares
+from gbveval.numerics.many_clusters import many_cluster_robust
 from gbveval.numerics.sandwich import HC_TYPES, heteroskedasticity_robust
 from gbveval.numerics.weighted_cluster_sandwich import weighted_bias_reduced
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 STD_ERRORS = ("classical", *HC_TYPES, *CLUSTER_KINDS)
+# Beyond this many clusters their matrices are not kept: an F with clusters minus one degrees of freedom then differs
+# from the small-sample tests that need them in the fourth digit.
+MANY_CLUSTERS = 2_000
 DEGREES = ("residual", "clusters_minus_1", "satterthwaite", "normal")
 
 
@@ -38,7 +42,7 @@ class LinearInference:
     df : ndarray, shape (k,)
         Degrees of freedom of each coefficient's t.
     moments : ClusterMoments or None
-        For joint tests with few clusters.
+        For joint tests with few clusters; None beyond `MANY_CLUSTERS`.
     residual_squares, total_squares : float
         (Weighted) sums of squares of the residuals, and of the outcome about its (weighted) mean.
     singular_clusters, full_leverage : int
@@ -154,6 +158,8 @@ def _clustered(
     count = present.size
     if std_error == "CR2" and weights is not None:
         robust = weighted_bias_reduced(fit, design, outcome, codes, count, weights=weights)
+    elif count > MANY_CLUSTERS:
+        robust = many_cluster_robust(fit, design, outcome, codes, count, kind=std_error, weights=weights)
     else:
         sums = cross_products(fit, design, outcome, codes, count, weights=weights)
         robust = cluster_robust(fit, sums, kind=std_error)

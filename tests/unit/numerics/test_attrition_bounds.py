@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from gbveval.numerics.attrition_bounds import TRIMMING, extreme_bounds, tightened_bounds, trimming_bounds
+from gbveval.numerics.attrition_bounds import (
+    TRIMMING,
+    NothingLeftError,
+    extreme_bounds,
+    tightened_bounds,
+    trimming_bounds,
+)
 from gbveval.numerics.inference import bounded_interval
 
 FloatArray = NDArray[np.float64]
@@ -75,10 +81,24 @@ def test_swapping_arms_turns_the_bounds_around() -> None:
 @given(st.integers(0, 10_000), st.booleans())
 def test_rules_differ_by_at_most_the_weight_of_one_value(seed: int, binary: bool) -> None:
     y, treated, observed = drawn(np.random.default_rng(seed), 60, binary)
-    found = [trimming_bounds(y, treated, observed, trimming=rule) for rule in TRIMMING]
-    assert all(item.lower <= item.upper + 1e-12 for item in found)
-    manski = extreme_bounds(y, treated, observed, (float(y.min()), float(y.max())))
-    assert manski.lower - 1e-9 <= manski.upper
+    exact = trimming_bounds(y, treated, observed)
+    assert exact.lower <= exact.upper + 1e-12
+    kept = max(1.0, np.floor((1.0 - abs(exact.trimmed)) * (observed & treated).sum()))
+    for rule in ("empirical_cdf", "quantile"):
+        if binary:
+            continue  # Ties are kept or dropped together, so any number of values may move.
+        found = trimming_bounds(y, treated, observed, trimming=rule)
+        for one, other in ((found.lower, exact.lower), (found.upper, exact.upper)):
+            assert abs(one - other) <= 2.0 * np.ptp(y) / kept
+
+
+def test_trimming_whole_values_can_leave_nothing() -> None:
+    y = np.ones(20)
+    treated = np.arange(20) < 10
+    observed = np.arange(20) < 17
+    with pytest.raises(NothingLeftError):
+        trimming_bounds(y, treated, observed, trimming="empirical_cdf")
+    assert trimming_bounds(y, treated, observed).upper == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -69,9 +69,10 @@ class JointTest:
         The regression and its covariance.
     test : str
         "auto": "hotelling" where errors are clustered, else "f". "hotelling" is the approximate Hotelling test, the one
-        that holds its level with few clusters. The others are there for comparison with other software: "hotelling_a",
-        "hotelling_b", "eigen_f", "eigen_t", "chi_squared", "f" (clusters minus one, or rows minus coefficients, degrees
-        of freedom).
+        that holds its level with few clusters; with more than two thousand it is the F with clusters minus one degrees
+        of freedom, from which it no longer differs. The others are there for comparison with other software:
+        "hotelling_a", "hotelling_b", "eigen_f", "eigen_t", "chi_squared", "f" (clusters minus one, or rows minus
+        coefficients, degrees of freedom).
 
     Notes
     -----
@@ -146,7 +147,7 @@ class JointTest:
         constraints = np.zeros((len(wanted), len(kept)))
         for row, name in enumerate(wanted):
             constraints[row, kept.index(name)] = 1.0
-        found = _test(fitted, constraints, test)
+        found = _test(fitted, constraints, test, choice)
         outcomes = data.outcomes[fitted.used, outcome]
         # What rounding leaves of an outcome that is fitted exactly.
         exact = fitted.found.residual_squares <= 1e-26 * float(outcomes @ outcomes)
@@ -183,7 +184,7 @@ def _plain(name: str, arms: tuple[str, ...]) -> str:
     return name
 
 
-def _test(fitted: Fitted, constraints: FloatArray, test: str) -> WaldTest:
+def _test(fitted: Fitted, constraints: FloatArray, test: str, choice: Choice) -> WaldTest:
     found = fitted.found
     if np.linalg.matrix_rank(constraints) < constraints.shape[0]:
         raise DesignError("A term is named twice; name each coefficient once.")
@@ -193,7 +194,9 @@ def _test(fitted: Fitted, constraints: FloatArray, test: str) -> WaldTest:
     statistic, rank, _ = wald_joint(value, constraints @ found.covariance @ constraints.T)
     if rank < constraints.shape[0]:
         raise IdentificationError("The coefficients have no variance left to test them with. Use fewer covariates.")
-    df2 = float("inf") if test == "chi_squared" else float(found.fit.n - found.fit.k)
+    # Thousands of clusters, whose number decides, or units.
+    free = found.fit.n - found.fit.k if choice.group is None else np.unique(choice.group[fitted.used]).size - 1
+    df2 = float("inf") if test == "chi_squared" else float(free)
     return WaldTest(statistic / rank, 1.0, rank, df2, f_upper(statistic / rank, rank, df2))
 
 

@@ -14,7 +14,13 @@ from gbveval.core.method import Check
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
 from gbveval.estimators.randomised._bounds import bounds_method, estimate_bounds
-from gbveval.numerics.attrition_bounds import TRIMMING, Bounds, tightened_bounds, trimming_bounds
+from gbveval.numerics.attrition_bounds import (
+    TRIMMING,
+    Bounds,
+    NothingLeftError,
+    tightened_bounds,
+    trimming_bounds,
+)
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -123,10 +129,16 @@ class LeeBounds:
         y = data.outcomes[rows, outcome]
         weights = None if data.weight is None else data.weight[rows]
         notes = self._direction(data, arm, treated, observed, weights)
-        if not self.tighten:
-            return trimming_bounds(y, treated, observed, weights=weights, trimming=self.trimming), notes
-        cell = _cells(data, rows, treated & observed, ~treated & observed)
-        found, turned = tightened_bounds(y, treated, observed, cell, weights=weights, trimming=self.trimming)
+        try:
+            if not self.tighten:
+                return trimming_bounds(y, treated, observed, weights=weights, trimming=self.trimming), notes
+            cell = _cells(data, rows, treated & observed, ~treated & observed)
+            found, turned = tightened_bounds(y, treated, observed, cell, weights=weights, trimming=self.trimming)
+        except NothingLeftError as error:
+            raise IdentificationError(
+                f"Outcomes of {data.outcome_names[outcome]} are tied, and trimming='empirical_cdf', which keeps or drops "
+                "ties together, drops them all. Use trimming='fractional'."
+            ) from error
         if turned:
             text = (
                 f"in {turned} of {int(cell.max()) + 1} cells the other arm is observed more; they are not trimmed. By "

@@ -1,0 +1,228 @@
+"""Cluster-robust covariances and degrees of freedom for many small clusters, without a decomposition for each.
+
+On whitened columns Z R, with R the symmetric root of M = (Z'Z)^-1, the cross-products S_g of all clusters add up to the
+identity, and with g(x) = (1 - x)^(-1/2) for CR2, (1 - x)^-1 for CR3, 1 for CR0 and CR1, and v = R c for a contrast c:
+
+    adjusted score        g(S_g) s_g,
+    F_g'a_g = L_g         S_g w_g,   w_g = g(S_g) v,
+    a_g'a_g               w_g'S_g w_g,
+    their overlap         -L_g'L_g.
+
+The traces of all S_g add up to the number of coefficients k, so at most k / t clusters have one above t. Those few are
+decomposed; for the others g is its power series, whose length the largest trace decides: with 100,000 clusters four or
+five terms are exact to rounding. Everything is done on arrays with the clusters last, where each step is one vector
+operation over thousands of clusters, in blocks that stay in the cache. Clusters of one row need their leverage only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.numerics.cluster_sandwich import CLUSTER_KINDS, SINGULAR, ClusterRobust, small_sample_factor
+from gbveval.numerics.least_squares import LeastSquares
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+# Above this trace a cluster is decomposed: below it the series needs at most thirty terms.
+DECOMPOSE = 0.25
+ROUNDING = 1e-17
+BLOCK = 16_384
+_POWER = {"CR2": 0.5, "CR3": 1.0}
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What adds up over clusters, for every contrast."""
+
+    trace: FloatArray
+    own_squares: FloatArray
+    own_overlap: FloatArray
+    inner: FloatArray
+    singular: int = 0
+
+    def add(self, lifted: FloatArray, own: FloatArray) -> None:
+        """Add clusters: `lifted` has shape (k, contrasts, clusters), `own` (contrasts, clusters)."""
+        overlap = -np.einsum("ajg,ajg->jg", lifted, lifted)
+        self.trace += (own + overlap).sum(axis=1)
+        self.own_squares += (own**2).sum(axis=1)
+        self.own_overlap += (own * overlap).sum(axis=1)
+        for j in range(own.shape[0]):
+            self.inner[j] += lifted[:, j] @ lifted[:, j].T
+
+    def df(self) -> FloatArray:
+        """Return Satterthwaite degrees of freedom."""
+        squares = self.own_squares + 2.0 * self.own_overlap + (self.inner**2).sum(axis=(1, 2))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result: FloatArray = np.where(squares > 0, self.trace**2 / squares, np.nan)
+        return result
+
+
+def many_cluster_robust(
+    fit: LeastSquares,
+    design: FloatArray,
+    outcome: FloatArray,
+    cluster: IntArray,
+    n_clusters: int,
+    *,
+    kind: str,
+    weights: FloatArray | None = None,
+) -> ClusterRobust:
+    """Return what `cluster_robust` returns for one outcome, without the moments for joint tests.
+
+    Parameters
+    ----------
+    fit : LeastSquares
+        Fit of `outcome` on `design` with the same weights.
+    design : ndarray, shape (n, columns)
+        Without an intercept column.
+    outcome : ndarray, shape (n,)
+        Outcome.
+    cluster : ndarray of int, shape (n,)
+        Codes 0 .. n_clusters - 1, each of which occurs.
+    n_clusters : int
+        Number of clusters.
+    kind : str
+        "CR0", "CR1", "CR1S", "CR2" or "CR3".
+    weights : ndarray, shape (n,), optional
+        Regression weights; CR2 then takes their inverses for variances.
+    """
+    if kind not in CLUSTER_KINDS:
+        raise ValueError(f"The covariance is one of {', '.join(CLUSTER_KINDS)}, not {kind!r}.")
+    k = fit.k
+    values, vectors = np.linalg.eigh(fit.basis.gram_inverse)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    contrasts = root @ fit.basis.to_original.T
+    sums = _Sums(np.zeros(k), np.zeros(k), np.zeros(k), np.zeros((k, k, k)))
+    score = np.empty((k, n_clusters))
+    sizes = np.bincount(cluster, minlength=n_clusters)
+    # Clusters in order of size, so that those of one row come together.
+    by_size = np.argsort(sizes, kind="stable")
+    rank = np.empty(n_clusters, dtype=np.intp)
+    rank[by_size] = np.arange(n_clusters)
+    order = np.argsort(rank[cluster], kind="stable")
+    ends = np.cumsum(sizes[by_size])
+    first = 0
+    while first < n_clusters:
+        start = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, start + BLOCK, side="right")))
+        rows = order[start : int(ends[last - 1])]
+        z = fit.basis.rows(design, rows)
+        residual = outcome[rows] - z @ fit.gamma[:, 0]
+        z = z @ root
+        if weights is not None:
+            heavy = np.sqrt(weights[rows])
+            z, residual = z * heavy[:, None], residual * heavy
+        block = _singles if sizes[by_size[last - 1]] == 1 else _groups
+        starts = ends[first:last] - sizes[by_size[first:last]] - start
+        score[:, by_size[first:last]] = block(np.ascontiguousarray(z.T), residual, starts, contrasts, kind, sums)
+        first = last
+    scale = np.sqrt(small_sample_factor(kind, n_clusters, fit.n, k))
+    influence = scale * (score.T @ contrasts)
+    return ClusterRobust(
+        (influence.T @ influence)[:, :, None], influence[:, :, None], sums.df(), sums.singular if kind in _POWER else 0
+    )
+
+
+def _singles(
+    z: FloatArray, residual: FloatArray, starts: IntArray, contrasts: FloatArray, kind: str, sums: _Sums
+) -> FloatArray:
+    """Return the adjusted scores of clusters of one row, whose S_g is z z' with the leverage as its only root."""
+    leverage = np.minimum((z**2).sum(axis=0), 1.0)
+    exact = 1.0 - leverage <= SINGULAR
+    sums.singular += int(exact.sum())
+    power = _POWER.get(kind, 0.0)
+    stretch = np.where(exact, 0.0, np.where(exact, 1.0, 1.0 - leverage) ** -power) if power else np.ones_like(leverage)
+    reach = (contrasts.T @ z) * stretch
+    own = reach**2
+    overlap = -own * leverage
+    sums.trace += (own + overlap).sum(axis=1)
+    sums.own_squares += (own**2).sum(axis=1)
+    sums.own_overlap += (own * overlap).sum(axis=1)
+    for j in range(own.shape[0]):
+        sums.inner[j] += (z * own[j]) @ z.T
+    return z * (residual * stretch)
+
+
+def _groups(
+    z: FloatArray, residual: FloatArray, starts: IntArray, contrasts: FloatArray, kind: str, sums: _Sums
+) -> FloatArray:
+    """Return the adjusted scores of clusters of several rows."""
+    k = z.shape[0]
+    gram = np.empty((k, k, starts.size))
+    for a in range(k):
+        for b in range(a, k):
+            gram[a, b] = gram[b, a] = np.add.reduceat(z[a] * z[b], starts)
+    score = np.add.reduceat(z * residual, starts, axis=1)
+    trace = np.einsum("aag->g", gram)
+    large = np.flatnonzero(trace > DECOMPOSE) if kind in _POWER else np.zeros(0, dtype=np.intp)
+    small = np.flatnonzero(trace <= DECOMPOSE) if kind in _POWER else np.arange(starts.size)
+    result = np.empty_like(score)
+    if small.size:
+        chosen = gram if small.size == starts.size else np.ascontiguousarray(gram[:, :, small])
+        series = _series(kind, float(trace[small].max()))
+        result[:, small] = _apply(chosen, score[:, small], series)
+        lifted = np.empty((k, k, small.size))
+        own = np.empty((k, small.size))
+        for j in range(k):
+            w = _apply(chosen, np.repeat(contrasts[:, [j]], small.size, axis=1), series)
+            lifted[:, j] = _times(chosen, w)
+            own[j] = (w * lifted[:, j]).sum(axis=0)
+        sums.add(lifted, own)
+    if large.size:
+        _decomposed(gram, score, large, contrasts, kind, sums, result)
+    return result
+
+
+def _series(kind: str, largest: float) -> list[float]:
+    """Return the coefficients of g, as many as matter for roots up to `largest`."""
+    power = _POWER.get(kind, 0.0)
+    coefficients = [1.0]
+    term = 1.0
+    while power and term * largest ** len(coefficients) > ROUNDING and len(coefficients) < 60:
+        # The binomial series of (1 - x)^-power.
+        term *= (power + len(coefficients) - 1.0) / len(coefficients)
+        coefficients.append(term)
+    return coefficients
+
+
+def _times(gram: FloatArray, vector: FloatArray) -> FloatArray:
+    """Return S_g times a vector, for all clusters, shape (k, clusters)."""
+    result = gram[0] * vector[0]
+    for b in range(1, gram.shape[0]):
+        result += gram[b] * vector[b]
+    return np.asarray(result, dtype=np.float64)
+
+
+def _apply(gram: FloatArray, vector: FloatArray, series: list[float]) -> FloatArray:
+    """Return g(S_g) times a vector by Horner's rule."""
+    result = series[-1] * vector
+    for coefficient in series[-2::-1]:
+        result = _times(gram, result)
+        result += coefficient * vector
+    return result
+
+
+def _decomposed(
+    gram: FloatArray,
+    score: FloatArray,
+    which: IntArray,
+    contrasts: FloatArray,
+    kind: str,
+    sums: _Sums,
+    into: FloatArray,
+) -> None:
+    """Put the adjusted scores of clusters with a large trace into their places, by eigenvalues."""
+    lam, q = np.linalg.eigh(np.moveaxis(gram[:, :, which], 2, 0))
+    lam = np.clip(lam, 0.0, 1.0)
+    open_direction = 1.0 - lam > SINGULAR
+    stretch = np.where(open_direction, np.where(open_direction, 1.0 - lam, 1.0) ** -_POWER[kind], 0.0)
+    sums.singular += int(np.sum(np.any(~open_direction, axis=1)))
+    turned = np.swapaxes(q, 1, 2)
+    into[:, which] = (q @ (stretch[:, :, None] * (turned @ score[:, which].T[:, :, None])))[:, :, 0].T
+    w = q @ (stretch[:, :, None] * (turned @ contrasts))
+    lifted = q @ (lam[:, :, None] * (turned @ w))
+    own = np.einsum("gaj,gaj->jg", w, lifted)
+    sums.add(np.moveaxis(lifted, 0, 2), own)
