@@ -136,8 +136,8 @@ class LeeBounds:
             found, turned = tightened_bounds(y, treated, observed, cell, weights=weights, trimming=self.trimming)
         except NothingLeftError as error:
             raise IdentificationError(
-                f"Outcomes of {data.outcome_names[outcome]} are tied, and trimming='empirical_cdf', which keeps or drops "
-                "ties together, drops them all. Use trimming='fractional'."
+                f"Outcomes of {data.outcome_names[outcome]} are tied, and trimming='empirical_cdf', which keeps or "
+                "drops ties together, drops them all. Use trimming='fractional'."
             ) from error
         if turned:
             text = (
