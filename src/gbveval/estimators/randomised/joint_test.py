@@ -147,10 +147,11 @@ class JointTest:
         constraints = np.zeros((len(wanted), len(kept)))
         for row, name in enumerate(wanted):
             constraints[row, kept.index(name)] = 1.0
-        found = _test(fitted, constraints, test, choice)
         outcomes = data.outcomes[fitted.used, outcome]
         # What rounding leaves of an outcome that is fitted exactly.
         exact = fitted.found.residual_squares <= 1e-26 * float(outcomes @ outcomes)
+        undefined = WaldTest(float("nan"), float("nan"), len(wanted), float("nan"), float("nan"))
+        found = undefined if exact else _test(fitted, constraints, test, choice)
         causal = set(wanted) <= set(data.arms[1:])
         estimand = Estimand("ITT" if causal else "nuisance", mean_contrast(data, outcome), self.model.population)
         possible = np.isfinite(found.p_value) and not exact
