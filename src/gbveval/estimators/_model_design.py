@@ -12,7 +12,7 @@ from gbveval.core.errors import DataError, DesignError, IdentificationError
 from gbveval.core.method import Check
 from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
-from gbveval.estimators.randomised._linear import check_nested
+from gbveval.estimators.randomised._linear import check_nested, regression_weights
 from gbveval.numerics.least_squares import Basis, make_basis
 
 FloatArray = NDArray[np.float64]
@@ -107,6 +107,7 @@ def build_design(
     products: Sequence[int] = (),
     log_link: bool = False,
     cluster_by: str = "assignment",
+    population: str = "participant_average",
 ) -> Design:
     """Return the model of one outcome of a trial.
 
@@ -124,6 +125,8 @@ def build_design(
         Whether the link is the logarithm, so that exposure is an offset.
     cluster_by : str
         "assignment" or "site".
+    population : str
+        "participant_average" or "cluster_average", in which the weights of every cluster add up to the same.
 
     Raises
     ------
@@ -148,7 +151,7 @@ def build_design(
     columns = np.column_stack([covariates, strata, _arm_columns(arm, n_arms, covariates[:, list(products)])])
     product_names = [f"{label} x {data.covariate_names[j]}" for label in data.arms[1:] for j in products]
     names = (*data.covariate_names, *strata_names, *data.arms[1:], *product_names)
-    weight = None if data.weight is None else data.weight[used]
+    weight = regression_weights(data, used, population)
     basis = make_basis(columns, weights=weight)
     first_arm = covariates.shape[1] + strata.shape[1]
     checks += _check_rank(data, basis, names, first_arm)

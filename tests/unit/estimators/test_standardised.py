@@ -235,3 +235,23 @@ def test_options_that_do_not_fit_are_refused() -> None:
         gbv.Standardised(interactions=("x",)).estimate(data)
     with pytest.raises(gbv.DataError, match="not 0 or 1"):
         gbv.Standardised().estimate(trial(table((30, 70), (20, 80)).assign(y=lambda f: f["y"] * 3)))
+
+
+def test_every_cluster_the_same_is_the_difference_of_cluster_risks() -> None:
+    rng = np.random.default_rng(8)
+    size = rng.integers(3, 25, 30)
+    group = np.repeat(np.arange(30), size)
+    treated = group % 2 == 1
+    y = (rng.random(group.size) < 0.3 + 0.01 * size[group] * treated).astype(float)
+    frame = {"y": y, "arm": np.where(treated, "new", "usual"), "c": group}
+    trial = gbv.Trial(frame, outcome="y", arm="arm", control="usual", cluster="c")
+    risks = np.bincount(group, weights=y) / size
+    found = gbv.Standardised(population="cluster_average").estimate(trial)
+    assert found[0].value == pytest.approx(risks[1::2].mean() - risks[::2].mean(), rel=1e-8)
+    assert found[0].estimand.population == "cluster_average"
+    ratio = gbv.ModifiedPoisson(population="cluster_average").estimate(trial)
+    assert np.exp(ratio[0].value) == pytest.approx(risks[1::2].mean() / risks[::2].mean(), rel=1e-8)
+    with pytest.raises(gbv.DesignError, match="needs clusters"):
+        gbv.Standardised(population="cluster_average").estimate(
+            gbv.Trial(frame, outcome="y", arm="arm", control="usual")
+        )

@@ -19,6 +19,7 @@ from gbveval.estimators._model_design import build_design
 from gbveval.estimators._model_rows import (
     CLUSTERED,
     WORDS,
+    check_choice,
     choose_degrees,
     choose_std_error,
     coefficient_rows,
@@ -29,6 +30,7 @@ from gbveval.estimators._model_rows import (
     std_error_words,
     superpopulation,
 )
+from gbveval.estimators.randomised._linear import POPULATIONS
 from gbveval.numerics.glm import Family
 
 STD_ERRORS = ("auto", "HC0", "HC1", "HC2", "HC3", *CLUSTERED)
@@ -52,6 +54,8 @@ class ModifiedPoisson:
         "residual", "clusters_minus_1" or "satterthwaite".
     cluster_by : str
         What errors are clustered by: "assignment" (the role `cluster`, if there is one) or "site".
+    population : str
+        "participant_average", or "cluster_average", in which every cluster counts the same whatever its size.
 
     Notes
     -----
@@ -62,9 +66,8 @@ class ModifiedPoisson:
     **Valid when** the events in the smaller arm are clearly more than the coefficients, and there are about ten
     clusters an arm when clusters were assigned.
 
-    **Do not use when** the ratio is thought to differ between people and the average is wanted (use Standardised), when
-    the outcome is a count (use NegativeBinomial), or when cluster size is informative and the average over clusters is
-    wanted.
+    **Do not use when** the ratio is thought to differ between people and the average is wanted (use Standardised), or
+    the outcome is a count (use NegativeBinomial).
 
     References
     ----------
@@ -81,10 +84,12 @@ class ModifiedPoisson:
     std_error: str = "auto"
     df: str = "auto"
     cluster_by: str = "assignment"
+    population: str = "participant_average"
     name: ClassVar[str] = "modified_poisson"
 
     def __post_init__(self) -> None:
         inference_options(self.std_error, self.df, self.cluster_by, STD_ERRORS)
+        check_choice("population", self.population, POPULATIONS)
 
     def estimate(self, data: Trial, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return the risk ratio of each arm against control for each outcome, and the coefficients behind it.
@@ -114,7 +119,14 @@ class ModifiedPoisson:
         checks: list[Check] = []
         for outcome, name in enumerate(data.outcome_names):
             _check_binary(data, outcome)
-            design = build_design(data, outcome, name="ModifiedPoisson", log_link=True, cluster_by=self.cluster_by)
+            design = build_design(
+                data,
+                outcome,
+                name="ModifiedPoisson",
+                log_link=True,
+                cluster_by=self.cluster_by,
+                population=self.population,
+            )
             fit = fit_coefficients(Family("poisson", "log"), design, (kind, degrees), name, advice=ADVICE)
             checks += [*design.checks, *covariance_checks(kind, fit, design)]
             above = int((fit.mu > 1.0 + 1e-9).sum())
@@ -125,7 +137,7 @@ class ModifiedPoisson:
                 checks.append(
                     Check("risks above one", "info", text, f"the model of {name} gives some risks above one.")
                 )
-            rows += coefficient_rows(data, outcome, design, fit, Estimand("ITT", "risk_ratio"))[0]
+            rows += coefficient_rows(data, outcome, design, fit, Estimand("ITT", "risk_ratio", self.population))[0]
         return finish(self, data, rows, _method(data, (kind, degrees), self.cluster_by), checks, None)
 
 

@@ -36,6 +36,7 @@ from gbveval.estimators._model_rows import (
     superpopulation,
 )
 from gbveval.estimators._negative_binomial_fit import fit_negative_binomial
+from gbveval.estimators.randomised._linear import POPULATIONS
 from gbveval.numerics.glm import Family, whiten
 from gbveval.numerics.glm_covariance import CoefficientCovariance, coefficient_covariance
 from gbveval.numerics.groups import group_sums
@@ -94,19 +95,20 @@ class Standardised:
         "residual", "clusters_minus_1" or "satterthwaite".
     cluster_by : str
         What errors are clustered by: "assignment" (the role `cluster`, if there is one) or "site".
+    population : str
+        "participant_average", or "cluster_average", in which every cluster counts the same whatever its size.
 
     Notes
     -----
-    **Identifies** the average effect over the participants. In a randomised trial the logistic, Poisson and linear
-    models (canonical links with a constant) need not be right: the averages are consistent whatever the outcome depends
-    on, when everybody was assigned with the same probability (Freedman 2008; Rosenblum and van der Laan 2010). The
-    others have no such guarantee.
+    **Identifies** the average effect over the participants (or clusters). In a randomised trial the logistic, Poisson
+    and linear models (canonical links with a constant) need not be right: the averages are consistent whatever the
+    outcome depends on, when everybody was assigned with the same probability (Freedman 2008; Rosenblum and van der Laan
+    2010). The others have no such guarantee.
 
     **Valid when** events are clearly more than coefficients in the smaller arm, and there are about ten clusters an arm
     when clusters were assigned.
 
-    **Do not use when** an arm or category has no events (refused), when covariates were measured after assignment, or
-    when cluster size is informative and the average over clusters is wanted.
+    **Do not use when** an arm or category has no events (refused), or covariates were measured after assignment.
 
     With the role `exposure` predictions are rates for one unit of exposure, averaged over units. The last rows of each
     outcome are the standardised means of the arms.
@@ -132,10 +134,12 @@ class Standardised:
     std_error: str = "auto"
     df: str = "auto"
     cluster_by: str = "assignment"
+    population: str = "participant_average"
     name: ClassVar[str] = "standardised"
 
     def __post_init__(self) -> None:
         check_choice("model", self.model, tuple(MODELS))
+        check_choice("population", self.population, POPULATIONS)
         if isinstance(self.contrasts, str) or not isinstance(self.contrasts, tuple):
             raise DesignError("contrasts must be a tuple of names, such as ('risk_difference', 'risk_ratio').")
         for contrast in self.contrasts:
@@ -184,6 +188,7 @@ class Standardised:
                 products=self._products(data),
                 log_link=MODELS[self.model].link == "log",
                 cluster_by=self.cluster_by,
+                population=self.population,
             )
             found, notes, covariance = self._rows(data, outcome, design, (kind, degrees))
             rows += found
@@ -273,12 +278,18 @@ class Standardised:
                 weights = np.zeros(len(means))
                 weights[arm], weights[0] = found[1], found[2]
                 term = f"{label} ({contrast.replace('_', ' ')})" if several else label
-                items.append(_Contrast(term, Estimand("ITT", contrast), found[0], weights, (0, arm)))
+                items.append(_Contrast(term, Estimand("ITT", contrast, self.population), found[0], weights, (0, arm)))
         for arm, mean in enumerate(means):
             weights = np.zeros(len(means))
             weights[arm] = 1.0
             items.append(
-                _Contrast(f"mean under {data.arms[arm]}", Estimand("arm_mean", "mean"), mean.value, weights, (arm,))
+                _Contrast(
+                    f"mean under {data.arms[arm]}",
+                    Estimand("arm_mean", "mean", self.population),
+                    mean.value,
+                    weights,
+                    (arm,),
+                )
             )
         return items
 
