@@ -12,7 +12,7 @@ import gbveval as gbv
 from tests.reference.compare import Unsupported
 from tests.reference.frames import trial_frame
 from tests.reference.linear import Regression, check_vcov, fit_of, regression, term_of
-from tests.reference.randomised import arms, refuse_unknown, row_of
+from tests.reference.randomised import arms, row_of, rows_of
 
 
 def observed_frame(folder: Path, task: dict[str, Any]) -> tuple[pd.DataFrame, str]:
@@ -74,7 +74,6 @@ def extreme_value_bounds(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
 
 def attrition_weighted(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     task, options, roles = case["task"], case["task"]["options"], case["task"]["roles"]
-    refuse_unknown(options)
     check_vcov(options)
     if options.get("weight", "inverse_fitted_probability") != "inverse_fitted_probability":
         raise Unsupported(f"weights {options['weight']}")
@@ -98,7 +97,7 @@ def attrition_weighted(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         df=options["df"],
     )
     chosen = {"cluster": roles["cluster"]} if roles.get("cluster") else {}
-    records = model.estimate(found.trial("_y", **chosen)).records(options.get("level", 0.95))
+    records = rows_of(model.estimate(found.trial("_y", **chosen)), options)
     by_term = {record["term"]: record for record in records}
     answer = {**fit_of(records[0]), "mean_weight": records[0]["mean_weight"], "response_coefficients": {}}
     for key, meaning in (case.get("result_terms") or {}).items():

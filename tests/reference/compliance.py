@@ -12,12 +12,11 @@ import gbveval as gbv
 from tests.reference.compare import Unsupported
 from tests.reference.frames import trial_frame
 from tests.reference.linear import Regression, check_vcov, fit_of, key_of, regression
-from tests.reference.randomised import arms, refuse_unknown, row_of
+from tests.reference.randomised import arms, refuse_tests_of_other_nulls, row_of, rows_of
 
 
 def two_stage_least_squares(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     roles, options = case["task"]["roles"], case["task"]["options"]
-    refuse_unknown(options)
     check_vcov(options)
     if len(roles["endogenous"]) != 1:
         raise Unsupported("more than one endogenous regressor")
@@ -25,7 +24,7 @@ def two_stage_least_squares(folder: Path, case: dict[str, Any]) -> dict[str, Any
     found = regression(frame, {**roles, "treatment": treatment})
     trial, by = found.grouped({**roles, "received": roles["endogenous"][0]})
     model = gbv.ComplierAverage(options["vcov"], options["df"], by, "wald", options["level"])
-    records = model.estimate(trial).records()
+    records = rows_of(model.estimate(trial), options)
     by_term = {record["term"]: record for record in records}
     answer = fit_of(records[0])
     for key, meaning in (case.get("result_terms") or {}).items():
@@ -53,7 +52,6 @@ def _term(found: Regression, endogenous: str, meaning: Any) -> str:
 
 def horvitz_thompson(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     roles, options = case["task"]["roles"], case["task"]["options"]
-    refuse_unknown(options)
     if options["vcov"] not in ("young", "constant_effects") or options["df"] != "normal":
         raise Unsupported(f"Horvitz-Thompson with {options['vcov']} and df {options['df']}")
     kind = options["assignment"]["type"]
@@ -68,7 +66,7 @@ def horvitz_thompson(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     assignment = "independent" if kind == "simple" else "complete"
     trial = gbv.Trial(frame, outcome=roles["outcome"], arm=arm, control="control", **chosen)
     estimates = gbv.HorvitzThompson(assignment, options["vcov"]).estimate(trial)
-    record = estimates.records(options["level"])[0]
+    record = rows_of(estimates, options)[0]
     return {**row_of(record), "n_obs": record["n_units"]}
 
 
@@ -91,7 +89,6 @@ def probability(frame: pd.DataFrame, roles: dict[str, Any], assignment: dict[str
 
 def cluster_summary_test(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     roles, options = case["task"]["roles"], case["task"]["options"]
-    refuse_unknown(options)
     frame, arm = arms(trial_frame(folder, case["task"]["data"]), roles["treatment"])
     if options.get("distribution", "normal_approximation") != "normal_approximation":
         raise Unsupported("the exact distribution of a rank sum is a permutation test")
@@ -99,9 +96,12 @@ def cluster_summary_test(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     chosen = {"pair": roles["pair"]} if roles.get("pair") and options["test"] == "paired_t" else {}
     trial = gbv.Trial(frame, outcome=roles["outcome"], arm=arm, control="control", cluster="_cluster", **chosen)
     continuity = bool(options.get("continuity_correction", True))
-    record = gbv.ClusterSummary(options["test"], continuity=continuity).estimate(trial).records(options.get("level"))[0]
+    estimates = gbv.ClusterSummary(options["test"], continuity=continuity).estimate(trial)
     if options["test"] == "rank_sum":
+        refuse_tests_of_other_nulls(options)
+        record = estimates.records()[0]
         return {**row_of(record), "statistic": record["rank_sum_minus_minimum"]}
+    record = rows_of(estimates, options, one_sided=True)[0]
     return {**row_of(record), "mean_1": record["mean_treated"], "mean_0": record["mean_control"]}
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import gbveval as gbv
 from tests.reference.compare import Unsupported
 from tests.reference.frames import trial_frame
-from tests.reference.randomised import refuse_unknown, row_of
+from tests.reference.randomised import row_of, rows_of
 
 VCOV = ("classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "CR1S", "CR2", "CR3")
 DF = ("residual", "clusters_minus_1", "satterthwaite", "normal")
@@ -158,12 +158,11 @@ def check_vcov(options: dict[str, Any]) -> None:
 def linear_model(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     """Answer `linear_model` and the linear part of `cluster_robust_coefficients`."""
     roles, options = case["task"]["roles"], case["task"]["options"]
-    refuse_unknown(options)
     check_vcov(options)
     found = regression(trial_frame(folder, case["task"]["data"]), roles)
     trial, by = found.grouped(roles)
     model = gbv.Ancova(std_error=options["vcov"], df=options["df"], cluster_by=by, interact=tuple(found.interact))
-    records = model.estimate(trial).records(options.get("level", 0.95))
+    records = rows_of(model.estimate(trial), options)
     by_term = {record["term"]: record for record in records}
     answer = fit_of(records[0])
     for key, meaning in (case.get("result_terms") or {}).items():
@@ -181,7 +180,6 @@ def cluster_robust_coefficients(folder: Path, case: dict[str, Any]) -> dict[str,
 
 def lin_adjusted(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     roles, options = case["task"]["roles"], case["task"]["options"]
-    refuse_unknown(options)
     check_vcov(options)
     centre = "mean" if roles.get("weights") is None else "weighted_mean"
     if options.get("centre", centre) != centre:
@@ -190,7 +188,7 @@ def lin_adjusted(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         raise Unsupported("Lin's adjustment with products of covariates")
     found = regression(trial_frame(folder, case["task"]["data"]), roles)
     trial = found.trial(roles["outcome"], **roles_of(roles))
-    records = gbv.LinAdjusted(std_error=options["vcov"], df=options["df"]).estimate(trial).records(options["level"])
+    records = rows_of(gbv.LinAdjusted(std_error=options["vcov"], df=options["df"]).estimate(trial), options)
     by_term = {record["term"]: record for record in records}
     answer = fit_of(records[0])
     for key, meaning in (case.get("result_terms") or {}).items():

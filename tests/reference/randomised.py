@@ -23,7 +23,26 @@ WEIGHTED = ("HC2", "residual")
 BLOCK_WEIGHTS = {"blocked": "block_size", "matched_pairs": "block_size", "matched_pair_clusters": "pair_size"}
 
 
-def refuse_unknown(options: dict[str, Any]) -> None:
+def rows_of(estimates: gbv.Estimates, options: dict[str, Any], *, one_sided: bool = False) -> list[dict[str, Any]]:
+    """Return the numbers of every row, tested against the null and alternative of a case.
+
+    `one_sided` says that the system's interval has one end where its alternative has one side, as R's t.test has.
+    """
+    level, null = options.get("level", 0.95), float(options.get("null", 0.0))
+    alternative = options.get("alternative", "two_sided")
+    side = one_sided and alternative != "two_sided"
+    records = estimates.records(2.0 * level - 1.0 if side else level)
+    if alternative == "two_sided" and null == 0.0:
+        return records
+    tests = estimates.tests(null=null, alternative=alternative)
+    for i, record in enumerate(records):
+        record["statistic"], record["p_value"] = float(tests.statistic[i]), float(tests.p_value[i])
+        if side:
+            record["conf_low" if alternative == "less" else "conf_high"] = None
+    return records
+
+
+def refuse_tests_of_other_nulls(options: dict[str, Any]) -> None:
     if options.get("alternative", "two_sided") != "two_sided" or options.get("null", 0) != 0:
         raise Unsupported("only two-sided tests of no effect are given")
 
@@ -46,7 +65,6 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
 
 def difference_in_means(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
     roles, options = task["roles"], task["options"]
-    refuse_unknown(options)
     design = options["design"]
     weighted = roles.get("weights") is not None
     wanted = WEIGHTED if weighted else DESIGNS.get(design)
@@ -61,7 +79,7 @@ def difference_in_means(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
         if roles.get(theirs) is not None
     }
     trial = gbv.Trial(frame, outcome=roles["outcome"], arm=arm, control="control", **chosen)
-    record = gbv.DifferenceInMeans().estimate(trial).records(options["level"])[0]
+    record = rows_of(gbv.DifferenceInMeans().estimate(trial), options)[0]
     blocks = trial.stratum or trial.pair
     return {
         **row_of(record),
