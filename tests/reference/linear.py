@@ -41,7 +41,7 @@ class Regression:
 
     def grouped(self, roles: dict[str, Any]) -> tuple[gbv.Trial, str]:
         """Return the trial, and what its errors are clustered by."""
-        chosen = roles_of(roles)
+        chosen = roles_of(self.frame, roles)
         by = "assignment"
         if "cluster" in chosen and self.within(chosen["cluster"]):
             chosen["site"], by = chosen.pop("cluster"), "site"
@@ -140,14 +140,19 @@ def arm_code(found: Regression, meaning: dict[str, Any]) -> int:
     return [str(level) for level in found.arms].index(str(meaning["level"])) if "level" in meaning else 1
 
 
-def roles_of(roles: dict[str, Any]) -> dict[str, Any]:
+def roles_of(frame: pd.DataFrame, roles: dict[str, Any]) -> dict[str, str]:
+    """Return the columns of the trial's roles; a case may give one column several, so each role gets its own copy."""
     chosen = {
         ours: roles[theirs]
         for ours, theirs in (("cluster", "cluster"), ("weight", "weights"), ("received", "received"))
         if roles.get(theirs) is not None
     }
     fixed = roles.get("fixed_effects") or []
-    return {**chosen, "stratum": fixed[0]} if fixed else chosen
+    if fixed:
+        chosen["stratum"] = fixed[0]
+    for role, column in chosen.items():
+        frame[f"_{role}"] = frame[column]
+    return {role: f"_{role}" for role in chosen}
 
 
 def check_vcov(options: dict[str, Any]) -> None:
@@ -187,7 +192,7 @@ def lin_adjusted(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     if roles.get("interactions"):
         raise Unsupported("Lin's adjustment with products of covariates")
     found = regression(trial_frame(folder, case["task"]["data"]), roles)
-    trial = found.trial(roles["outcome"], **roles_of(roles))
+    trial = found.trial(roles["outcome"], **roles_of(found.frame, roles))
     records = rows_of(gbv.LinAdjusted(std_error=options["vcov"], df=options["df"]).estimate(trial), options)
     by_term = {record["term"]: record for record in records}
     answer = fit_of(records[0])
