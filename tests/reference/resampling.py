@@ -177,7 +177,7 @@ def wild_trial(folder: Path, task: dict[str, Any], outcome: str | list[str]) -> 
     found = regression(trial_frame(folder, task["data"]), roles)
     if roles.get("cluster") and found.within(roles["cluster"]):
         raise Unsupported("arms that vary inside clusters")
-    return found.trial(outcome, **roles_of(roles))
+    return found.trial(outcome, **roles_of(found.frame, roles))
 
 
 def wild_cluster_bootstrap(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def multiple_testing(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     found = regression(frame, roles)
     if roles.get("cluster") and found.within(roles["cluster"]):
         raise Unsupported("arms that vary inside clusters")
-    trial = found.trial(roles["outcomes"], **roles_of(roles))
+    trial = found.trial(roles["outcomes"], **roles_of(found.frame, roles))
     result = gbv.Ancova(std_error=raw["vcov"], df=raw.get("df", "auto")).estimate(trial)
     first = {record["outcome"]: record for record in reversed(result.records()) if record["estimand"] == "ITT"}
     p_values = [first[name]["p_value"] for name in roles["outcomes"]]
