@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gbveval.core.estimates import Estimates
 from gbveval.core.table import Table
@@ -129,7 +130,8 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
     event_times = [dict(estimates.terms[i].extra).get("event_time") for i in shown]
     along_time = len(timed) > 2
     if ax is None:
-        size = (7.0, 3.6) if along_time else (7.0, 1.2 + 0.34 * max(len(shown), 1))
+        lines = len(shown) - len(estimates.bound_pairs())
+        size = (7.0, 3.6) if along_time else (7.0, 1.2 + 0.34 * max(lines, 1))
         _, ax = plt.subplots(figsize=size, layout="constrained")
     contrast = estimates.terms[shown[0]].estimand.contrast.replace("_", " ") if shown else ""
     null = 1.0 if link == "log" else 0.0
@@ -142,23 +144,37 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
         ax.set_xlabel("periods since the intervention began")
         ax.set_ylabel(contrast)
         return ax
-    positions = np.arange(len(shown))[::-1]
+    positions, names, joined = _lines(estimates, shown)
+    for a, b in joined:
+        ax.plot(value[[a, b]], positions[[a, b]], color=ACCENT, linewidth=5.0, alpha=0.35, solid_capstyle="butt")
     if link != "logit" and shown and estimates.terms[shown[0]].estimand.contrast not in ("mean", "proportion"):
         ax.axvline(null, color=INK, linewidth=0.8)
     ax.errorbar(value, positions, xerr=errors, fmt="o", color=ACCENT, ecolor=ACCENT, capsize=3, markersize=5)
     if link == "log":
         ax.set_xscale("log")
-    outcomes = {estimates.terms[i].outcome for i in shown}
-    several = len(outcomes) > 1
-    names = [
-        f"{estimates.terms[i].outcome}: {estimates.terms[i].term}" if several else estimates.terms[i].term
-        for i in shown
-    ]
     # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
-    ax.set_yticks(positions, names, parse_math=False)
-    ax.set_ylim(-0.7, len(shown) - 0.3)
+    ax.set_yticks(list(names), list(names.values()), parse_math=False)
+    ax.set_ylim(-0.7, len(names) - 0.3)
     ax.set_xlabel(contrast)
     return ax
+
+
+def _lines(
+    estimates: Estimates, shown: list[int]
+) -> tuple[NDArray[np.float64], dict[float, str], list[tuple[int, int]]]:
+    """Return where each row shown is drawn, the label of each line, and the pairs of bounds that share one."""
+    place = {row: number for number, row in enumerate(shown)}
+    partner = {upper: lower for lower, upper in estimates.bound_pairs() if lower in place and upper in place}
+    lines = [row for row in shown if row not in partner]
+    height = {row: float(len(lines) - 1 - number) for number, row in enumerate(lines)}
+    positions = np.array([height[partner.get(row, row)] for row in shown])
+    several = len({estimates.terms[row].outcome for row in shown}) > 1
+    names = {}
+    for row in lines:
+        term = estimates.terms[row]
+        label = term.term.replace(", lower bound", ", bounds") if row in partner.values() else term.term
+        names[height[row]] = f"{term.outcome}: {label}" if several else label
+    return positions, names, [(place[lower], place[upper]) for upper, lower in partner.items()]
 
 
 def table_frame(table: Table) -> pd.DataFrame:

@@ -92,5 +92,7 @@ def test_bounds_can_be_released_and_drawn() -> None:
     found = gbv.LeeBounds().estimate(trial(frame()))
     released = gbv.release(found, gbv.Policy())
     assert released is not None
-    assert found.plot() is not None
+    axes = found.plot()
+    # Both bounds are on one line, with a bar between them.
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["new vs usual, bounds"]
     assert "bound" in found.summary()
