@@ -28,12 +28,18 @@ needs_shared = pytest.mark.skipif(
 
 
 COMPLETE = (
+    "attrition_weighted",
     "cluster_robust_coefficients",
     "cluster_robust_wald",
+    "cluster_summary_test",
+    "clustered_proportion_test",
     "difference_in_means",
     "equivalence_test",
+    "extreme_value_bounds",
+    "fisher_exact",
     "gee",
     "glm",
+    "horvitz_thompson",
     "icc_anova",
     "lin_adjusted",
     "linear_model",
@@ -43,9 +49,11 @@ COMPLETE = (
     "negative_binomial",
     "normal_summaries",
     "permutation_test",
+    "proportion_test",
     "romano_wolf",
     "sharpened_fdr",
     "standardised",
+    "two_stage_least_squares",
     "westfall_young",
     "wild_cluster_bootstrap",
 )
