@@ -76,11 +76,13 @@ _PLACES = {
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
+    "Transitions": "gbveval.estimators.randomised.transitions",
     "Trial": "gbveval.data.trial",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
     "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
     "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
+    "WinProbability": "gbveval.estimators.randomised.win_probability",
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
     "design_effect": "gbveval.design.icc",
@@ -167,8 +169,10 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
     from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
+    from gbveval.estimators.randomised.transitions import Transitions as Transitions
     from gbveval.estimators.randomised.westfall_young import WestfallYoung as WestfallYoung
     from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap
+    from gbveval.estimators.randomised.win_probability import WinProbability as WinProbability
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

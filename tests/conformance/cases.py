@@ -6,6 +6,7 @@ import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, SteppedWedgeFrames
 from gbveval.testing.model_processes import ModelFrames
+from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 
@@ -362,4 +363,24 @@ CASES = (
         n_draws=200,
         note="adjusted",
     ),
+    Case(
+        gbv.WinProbability(contrasts=("win_probability", "win_difference", "win_odds", "win_ratio")),
+        OrdinalFrames(n_per_arm=40, truth="win_probability"),
+        equivariant=frozenset({"shift", "swap"}),
+        note="individuals",
+    ),
+    Case(
+        gbv.WinProbability(),
+        OrdinalFrames(n_per_arm=8, cluster_size=15, truth="win_probability"),
+        equivariant=frozenset({"shift", "swap"}),
+        note="clusters",
+    ),
+    Case(
+        gbv.WinProbability(),
+        OrdinalFrames(n_per_arm=60, strata=2, truth="coefficient", effect=0.0),
+        equivariant=frozenset({"shift", "swap"}),
+        note="strata",
+    ),
+    Case(gbv.Transitions(), TransitionFrames(n_per_arm=60), equivariant=SWAP, note="individuals"),
+    Case(gbv.Transitions(), TransitionFrames(n_per_arm=8, cluster_size=20), equivariant=SWAP, note="clusters"),
 )
