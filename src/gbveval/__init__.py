@@ -53,6 +53,7 @@ _PLACES = {
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
+    "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
@@ -95,12 +96,15 @@ _PLACES = {
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "plot_tipping_point": "gbveval.estimators.tipping_point",
+    "pool_imputations": "gbveval.estimators._pool",
     "power": "gbveval.planning.closed_form",
     "power_curve": "gbveval.planning.closed_form",
     "prior_sensitivity": "gbveval.multisite.site_checks",
     "release": "gbveval.disclosure.release",
     "required_size": "gbveval.planning.closed_form",
     "simulate_power": "gbveval.planning.simulate",
+    "tipping_point": "gbveval.estimators.tipping_point",
     "write_report": "gbveval.reporting.report",
 }
 
@@ -135,6 +139,7 @@ if TYPE_CHECKING:
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
+    from gbveval.estimators._pool import pool_imputations as pool_imputations
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.outcome_index import OutcomeIndex as OutcomeIndex
@@ -160,6 +165,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
     from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
+    from gbveval.estimators.randomised.multiple_imputation import MultipleImputation as MultipleImputation
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
     from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
     from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
@@ -173,6 +179,8 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.westfall_young import WestfallYoung as WestfallYoung
     from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap
     from gbveval.estimators.randomised.win_probability import WinProbability as WinProbability
+    from gbveval.estimators.tipping_point import plot_tipping_point as plot_tipping_point
+    from gbveval.estimators.tipping_point import tipping_point as tipping_point
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

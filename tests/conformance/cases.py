@@ -19,6 +19,7 @@ CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 BOUNDS = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
+DRAWN = "missing outcomes are drawn one row after the other, so another order draws others"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -383,4 +384,12 @@ CASES = (
     ),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=60), equivariant=SWAP, note="individuals"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=8, cluster_size=20), equivariant=SWAP, note="clusters"),
+    Case(
+        gbv.MultipleImputation(gbv.LinAdjusted(), n_imputations=8),
+        MeasuredAttritionFrames(n_per_arm=80),
+        equivariant=frozenset({"shift", "scale"}),
+        n_draws=300,
+        slack=0.02,
+        exempt={"check_row_order_does_not_matter": DRAWN},
+    ),
 )
