@@ -63,6 +63,7 @@ _PLACES = {
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
+    "ProportionalOdds": "gbveval.estimators.randomised.proportional_odds",
     "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
@@ -168,6 +169,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.multiple_imputation import MultipleImputation as MultipleImputation
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
     from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
+    from gbveval.estimators.randomised.proportional_odds import ProportionalOdds as ProportionalOdds
     from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
     from gbveval.estimators.randomised.randomisation_inference import (
         RandomisationInference as RandomisationInference,

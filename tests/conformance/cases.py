@@ -392,4 +392,19 @@ CASES = (
         slack=0.02,
         exempt={"check_row_order_does_not_matter": DRAWN},
     ),
+    Case(
+        gbv.ProportionalOdds(),
+        OrdinalFrames(n_per_arm=150, slope=0.5),
+        equivariant=frozenset({"shift", "swap"}),
+        n_draws=600,
+        note="individuals",
+    ),
+    Case(
+        gbv.ProportionalOdds(),
+        OrdinalFrames(n_per_arm=10, cluster_size=20),
+        equivariant=frozenset({"shift", "swap"}),
+        n_draws=400,
+        slack=0.02,
+        note="clusters",
+    ),
 )
