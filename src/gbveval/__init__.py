@@ -53,6 +53,7 @@ _PLACES = {
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
+    "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
@@ -62,6 +63,7 @@ _PLACES = {
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
+    "ProportionalOdds": "gbveval.estimators.randomised.proportional_odds",
     "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
@@ -76,11 +78,13 @@ _PLACES = {
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
+    "Transitions": "gbveval.estimators.randomised.transitions",
     "Trial": "gbveval.data.trial",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
     "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
     "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
+    "WinProbability": "gbveval.estimators.randomised.win_probability",
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
     "design_effect": "gbveval.design.icc",
@@ -93,12 +97,15 @@ _PLACES = {
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "plot_tipping_point": "gbveval.estimators.tipping_point",
+    "pool_imputations": "gbveval.estimators._pool",
     "power": "gbveval.planning.closed_form",
     "power_curve": "gbveval.planning.closed_form",
     "prior_sensitivity": "gbveval.multisite.site_checks",
     "release": "gbveval.disclosure.release",
     "required_size": "gbveval.planning.closed_form",
     "simulate_power": "gbveval.planning.simulate",
+    "tipping_point": "gbveval.estimators.tipping_point",
     "write_report": "gbveval.reporting.report",
 }
 
@@ -133,6 +140,7 @@ if TYPE_CHECKING:
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
+    from gbveval.estimators._pool import pool_imputations as pool_imputations
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.outcome_index import OutcomeIndex as OutcomeIndex
@@ -158,8 +166,10 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
     from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
+    from gbveval.estimators.randomised.multiple_imputation import MultipleImputation as MultipleImputation
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
     from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
+    from gbveval.estimators.randomised.proportional_odds import ProportionalOdds as ProportionalOdds
     from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
     from gbveval.estimators.randomised.randomisation_inference import (
         RandomisationInference as RandomisationInference,
@@ -167,8 +177,12 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
     from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
+    from gbveval.estimators.randomised.transitions import Transitions as Transitions
     from gbveval.estimators.randomised.westfall_young import WestfallYoung as WestfallYoung
     from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap
+    from gbveval.estimators.randomised.win_probability import WinProbability as WinProbability
+    from gbveval.estimators.tipping_point import plot_tipping_point as plot_tipping_point
+    from gbveval.estimators.tipping_point import tipping_point as tipping_point
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors

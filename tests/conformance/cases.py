@@ -6,6 +6,7 @@ import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, SteppedWedgeFrames
 from gbveval.testing.model_processes import ModelFrames
+from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 
@@ -18,6 +19,7 @@ CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 BOUNDS = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
+DRAWN = "missing outcomes are drawn one row after the other, so another order draws others"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -363,5 +365,48 @@ CASES = (
         equivariant=frozenset(),
         n_draws=200,
         note="adjusted",
+    ),
+    Case(
+        gbv.WinProbability(contrasts=("win_probability", "win_difference", "win_odds", "win_ratio")),
+        OrdinalFrames(n_per_arm=40, truth="win_probability"),
+        equivariant=frozenset({"shift", "swap"}),
+        note="individuals",
+    ),
+    Case(
+        gbv.WinProbability(),
+        OrdinalFrames(n_per_arm=8, cluster_size=15, truth="win_probability"),
+        equivariant=frozenset({"shift", "swap"}),
+        note="clusters",
+    ),
+    Case(
+        gbv.WinProbability(),
+        OrdinalFrames(n_per_arm=60, strata=2, truth="coefficient", effect=0.0),
+        equivariant=frozenset({"shift", "swap"}),
+        note="strata",
+    ),
+    Case(gbv.Transitions(), TransitionFrames(n_per_arm=60), equivariant=SWAP, note="individuals"),
+    Case(gbv.Transitions(), TransitionFrames(n_per_arm=8, cluster_size=20), equivariant=SWAP, note="clusters"),
+    Case(
+        gbv.MultipleImputation(gbv.LinAdjusted(), n_imputations=8),
+        MeasuredAttritionFrames(n_per_arm=80),
+        equivariant=frozenset({"shift", "scale"}),
+        n_draws=300,
+        slack=0.02,
+        exempt={"check_row_order_does_not_matter": DRAWN},
+    ),
+    Case(
+        gbv.ProportionalOdds(),
+        OrdinalFrames(n_per_arm=150, slope=0.5),
+        equivariant=frozenset({"shift", "swap"}),
+        n_draws=600,
+        note="individuals",
+    ),
+    Case(
+        gbv.ProportionalOdds(),
+        OrdinalFrames(n_per_arm=10, cluster_size=20),
+        equivariant=frozenset({"shift", "swap"}),
+        n_draws=400,
+        slack=0.02,
+        note="clusters",
     ),
 )

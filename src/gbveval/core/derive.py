@@ -77,7 +77,7 @@ def joint_test(estimates: Estimates, *, name: str) -> Estimates:
     used = np.array(estimates.main_rows(), dtype=int)
     if used.size == 0:
         raise DesignError("No row has a standard error, so there is nothing to test jointly.")
-    if any(estimates.terms[i].estimand.link == "logit" for i in used):
+    if any(estimates.terms[i].estimand.contrast == "proportion" for i in used):
         raise DesignError("That all proportions are a half is nobody's hypothesis; test differences or ratios.")
     smallest = min(estimates.terms[i].df for i in used)
     statistic, rank, _ = wald_joint(estimates.values[used], estimates.covariance[np.ix_(used, used)])

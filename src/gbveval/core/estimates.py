@@ -287,8 +287,9 @@ class Estimates:
             own = row.kind == "test" or row.p_value is not None
             statistic: Any = row.statistic if own else tests.statistic[i]
             p_value: Any = row.p_value if own else tests.p_value[i]
-            # Nobody asks whether a level is zero.
-            compares = row.estimand.effect != "arm_mean" and link != "logit" and row.kind != "bound"
+            # Nobody asks whether a level is zero; a win probability of a half, zero on its scale, is no difference.
+            is_level = row.estimand.effect == "arm_mean" or row.estimand.contrast == "proportion"
+            compares = not is_level and row.kind != "bound"
             frequentist = compares and not bayesian
             values: tuple[Any, ...] = (
                 self.estimator,

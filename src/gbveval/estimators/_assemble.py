@@ -31,7 +31,7 @@ class Row:
     term, outcome : str
         Labels.
     value : float
-        Estimate.
+        Estimate; NaN or infinite where there is none, with a `reason`.
     influence : ndarray or None, shape (independent units,)
         Its sum of squares is the variance; None where the covariance is given as a whole.
     df : float
@@ -181,13 +181,14 @@ def assemble(
     for number, row in enumerate(rows):
         variance = covariance[number, number]
         # Rounding leaves about 1e-16 of the outcome's size where there is no variation at all.
-        defined = variance > (1e-13 * sizes[row.outcome]) ** 2 and row.df > 0
+        estimated = bool(np.isfinite(row.value))
+        defined = estimated and variance > (1e-13 * sizes[row.outcome]) ** 2 and row.df > 0
         terms.append(
             Term(
                 term=row.term,
                 estimand=row.estimand,
                 outcome=row.outcome,
-                value=float(row.value),
+                value=float(row.value) if estimated else None,
                 std_error=float(np.sqrt(variance)) if defined else None,
                 df=float(row.df) if np.isfinite(row.df) or row.df > 0 else float("nan"),
                 n_units=row.n_units,
