@@ -87,12 +87,16 @@ _PLACES = {
     "WinProbability": "gbveval.estimators.randomised.win_probability",
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
+    "balance": "gbveval.estimators.diagnostics.balance",
+    "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
     "design_effect": "gbveval.design.icc",
+    "differential_attrition": "gbveval.estimators.diagnostics.attrition",
     "equivalence": "gbveval.core.margins",
     "explain_power": "gbveval.planning.closed_form",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
     "leave_one_site_out": "gbveval.multisite.site_checks",
+    "love_plot": "gbveval.estimators.diagnostics.balance",
     "mde": "gbveval.planning.closed_form",
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
@@ -141,6 +145,10 @@ if TYPE_CHECKING:
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
     from gbveval.estimators._pool import pool_imputations as pool_imputations
+    from gbveval.estimators.diagnostics.assignment_log import check_assignment_log as check_assignment_log
+    from gbveval.estimators.diagnostics.attrition import differential_attrition as differential_attrition
+    from gbveval.estimators.diagnostics.balance import balance as balance
+    from gbveval.estimators.diagnostics.balance import love_plot as love_plot
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.outcome_index import OutcomeIndex as OutcomeIndex

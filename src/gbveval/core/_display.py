@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # A card is to be read at a glance; the rest is in tidy().
 MAXIMUM_CARD_ROWS = 12
 INK, ACCENT = "#1b1b1b", "#0072b2"
+# Colours of several arms that people with any colour vision tell apart (Okabe and Ito).
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 
 
 def tidy(estimates: Estimates, level: float | None) -> pd.DataFrame:
@@ -175,6 +178,35 @@ def _lines(
         label = term.term.replace(", lower bound", ", bounds") if row in partner.values() else term.term
         names[height[row]] = f"{term.outcome}: {label}" if several else label
     return positions, names, [(place[lower], place[upper]) for upper, lower in partner.items()]
+
+
+def love_plot(
+    labels: Sequence[str], marks: Mapping[str, Sequence[float | None]], control: str, ax: Axes | None
+) -> Axes:
+    """Draw standardised differences, first row on top; rows without one are left out."""
+    import matplotlib.pyplot as plt
+
+    shown = [i for i in range(len(labels)) if any(values[i] is not None for values in marks.values())]
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.0, 1.4 + 0.3 * max(len(shown), 1)), layout="constrained")
+    positions = np.arange(len(shown))[::-1]
+    ax.axvline(0.0, color=INK, linewidth=0.8)
+    for guide in (-0.1, 0.1):
+        ax.axvline(guide, color=INK, linewidth=0.8, linestyle=":")
+    for number, (arm, values) in enumerate(marks.items()):
+        drawn = np.array([np.nan if values[i] is None else values[i] for i in shown], dtype=float)
+        color = ACCENT if len(marks) == 1 else SERIES[number % len(SERIES)]
+        ax.plot(drawn, positions, "osD^vP*"[number % 7], color=color, markersize=6, label=arm.replace("$", "\\$"))
+    limit = max([0.2, *(abs(v) for values in marks.values() for v in values if v is not None)])
+    ax.set_xlim(-1.15 * limit, 1.15 * limit)
+    ax.set_ylim(-0.7, len(shown) - 0.3)
+    ax.set_yticks(positions, [labels[i] for i in shown], parse_math=False)
+    ax.grid(axis="y", linewidth=0.4, alpha=0.5)
+    ax.set_axisbelow(True)
+    ax.set_xlabel(f"standardised difference from {control}", parse_math=False)
+    if len(marks) > 1:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    return ax
 
 
 def table_frame(table: Table) -> pd.DataFrame:

@@ -15,6 +15,9 @@ from gbveval.core.errors import DataError
 # A column with more categories than this is a name or an identifier, not a covariate.
 MAXIMUM_CATEGORIES = 200
 
+# Roles, known before assignment, whose column may be described as a characteristic as well.
+DESCRIBED_TOO = ("covariate", "baseline", "stratum", "site")
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
@@ -104,6 +107,7 @@ class Reader:
         self.kind = kind
         self.problems: list[str] = []
         self._taken: dict[str, str] = {}
+        self.first_levels: tuple[tuple[str, str], ...] = ()
         twice = [name for name, count in Counter(_listed_columns(frame)).items() if count > 1]
         if twice:
             shown = ", ".join(repr(name) for name in twice)
@@ -159,7 +163,8 @@ class Reader:
             self.problem(f"Column {column!r} ({role}) is absent.{hint}")
             return False
         other = self._taken.get(column)
-        if other is not None and other != role and role != "factor":
+        shared = role == "factor" or (role == "characteristic" and other in DESCRIBED_TOO)
+        if other is not None and other != role and not shared:
             self.problem(f"Column {column!r} is given two roles, {other} and {role}; give each role its own column.")
         self._taken.setdefault(column, role)
         return True
@@ -329,9 +334,36 @@ class Reader:
                         continue
                     parts += [(found.codes == level).astype(float) for level in range(1, found.count)]
                     names += [f"{column}[{level}]" for level in found.levels[1:]]
+                    self.first_levels = (*self.first_levels, (column, found.levels[0]))
                     continue
             parts.append(self.numbers(column, "covariate"))
             names.append(column)
+        matrix = np.column_stack(parts) if parts else np.zeros((self.n, 0))
+        return matrix, tuple(names)
+
+    def characteristics(self, columns: Sequence[str]) -> tuple[FloatArray, tuple[tuple[str, str], ...]]:
+        """Return described columns, NaN where missing: numbers, and an indicator of every level of a category."""
+        import narwhals as nw
+
+        parts: list[FloatArray] = []
+        names: list[tuple[str, str]] = []
+        for column in columns:
+            if column in self.columns:
+                dtype = self.dtype(column)
+                if not (dtype.is_numeric() or dtype in (nw.Boolean, nw.Object)):
+                    found = self.labels(column, "characteristic", missing=True)
+                    if found.count > MAXIMUM_CATEGORIES:
+                        self.problem(
+                            f"Column {column!r} (characteristic) has {found.count:,} categories, which looks like a "
+                            f"name or an identifier; at most {MAXIMUM_CATEGORIES} were expected. Group them."
+                        )
+                        continue
+                    absent = found.codes < 0
+                    parts += [np.where(absent, np.nan, found.codes == level) for level in range(found.count)]
+                    names += [(column, level) for level in found.levels]
+                    continue
+            parts.append(self.numbers(column, "characteristic", missing=True))
+            names.append((column, ""))
         matrix = np.column_stack(parts) if parts else np.zeros((self.n, 0))
         return matrix, tuple(names)
 

@@ -52,6 +52,9 @@ class Trial(Checked):
         The outcome before assignment; it may be missing.
     covariates : sequence of str
         Measured before assignment. Categories become indicators. They must be complete.
+    characteristics : sequence of str
+        Measured before assignment, to be described by `balance` and no more; they may be missing. A column may be a
+        covariate, a stratum, a site or the baseline as well.
     weight : str, optional
         Analysis weight, zero or more.
     exposure : str, optional
@@ -94,6 +97,7 @@ class Trial(Checked):
         sequence: str | None = None,
         baseline: str | None = None,
         covariates: Sequence[str] = (),
+        characteristics: Sequence[str] = (),
         weight: str | None = None,
         exposure: str | None = None,
         probability: str | Mapping[str, str] | None = None,
@@ -118,6 +122,7 @@ class Trial(Checked):
         if pair is not None and stratum is not None:
             reader.problem("Give stratum or pair, not both: a pair is the stratum of two.")
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
+        described, characteristic_names = reader.characteristics(as_names(characteristics, "characteristics"))
         measured = {
             "weight": None if weight is None else reader.weights(weight),
             "baseline": None if baseline is None else reader.numbers(baseline, "baseline", missing=True),
@@ -139,6 +144,9 @@ class Trial(Checked):
             arm=arms.codes[randomised],
             covariate_names=covariate_names,
             covariates=matrix[randomised],
+            covariate_levels=reader.first_levels,
+            characteristic_names=characteristic_names,
+            characteristics=described[randomised],
             **{role: None if found is None else found[randomised] for role, found in measured.items()},
             **{role: None if found is None else recode(found, randomised) for role, found in groups.items()},
         )
@@ -159,6 +167,11 @@ class Trial(Checked):
     sequence: Labels | None
     covariate_names: tuple[str, ...]
     covariates: FloatArray
+    # Columns of categories among the covariates, each with the level that has no indicator.
+    covariate_levels: tuple[tuple[str, str], ...]
+    # Column and level of each described column; the level is empty for numbers.
+    characteristic_names: tuple[tuple[str, str], ...]
+    characteristics: FloatArray
     weight: FloatArray | None
     baseline: FloatArray | None
     exposure: FloatArray | None
@@ -173,6 +186,9 @@ class Trial(Checked):
             **dict.fromkeys((*GROUP_ROLES, *NUMBER_ROLES)),
             "covariate_names": (),
             "covariates": np.zeros((values["arm"].shape[0], 0)),
+            "covariate_levels": (),
+            "characteristic_names": (),
+            "characteristics": np.zeros((values["arm"].shape[0], 0)),
             "n_assessed": values["arm"].shape[0],
         }
         trial._set(**{**defaults, **values})
@@ -216,6 +232,7 @@ class Trial(Checked):
                 ("arms", self.arms),
                 *groups,
                 ("covariates", self.covariates),
+                *((("characteristics", self.characteristics),) if self.characteristic_names else ()),
                 *((role, getattr(self, role)) for role in NUMBER_ROLES),
             ]
         )

@@ -175,6 +175,24 @@ def wald_joint(value: FloatArray, covariance: FloatArray, *, df2: float = np.inf
     return statistic, rank, f_upper(statistic / rank, rank, df2)
 
 
+def binomial_two_sided(count: int, total: int, share: float) -> float:
+    """Return the exact two-sided p-value of a binomial count: all counts no more likely than the one found.
+
+    Examples
+    --------
+    >>> round(binomial_two_sided(1, 10, 0.5), 6)
+    0.021484
+    """
+    from scipy.special import gammaln, xlog1py, xlogy
+
+    values = np.arange(total + 1.0)
+    ways = gammaln(total + 1.0) - gammaln(values + 1.0) - gammaln(total - values + 1.0)
+    logarithm = ways + xlogy(values, share) + xlog1py(total - values, -share)
+    # Equal probabilities along two routes differ in their last digits.
+    slack = 1e-12 * max(1.0, float(np.abs(ways).max()))
+    return min(1.0, float(np.exp(logarithm[logarithm <= logarithm[count] + slack + 1e-9]).sum()))
+
+
 def normal_quantile(probability: ArrayLike) -> FloatArray:
     """Return standard normal quantiles."""
     from scipy.special import ndtri
