@@ -15,6 +15,7 @@ from gbveval.numerics.cluster_sandwich import (
 )
 from gbveval.numerics.least_squares import LeastSquares, fit_least_squares
 from gbveval.numerics.many_clusters import many_cluster_robust
+from gbveval.numerics.many_weighted_clusters import many_weighted_bias_reduced
 from gbveval.numerics.sandwich import HC_TYPES, heteroskedasticity_robust
 from gbveval.numerics.weighted_cluster_sandwich import weighted_bias_reduced
 
@@ -156,7 +157,9 @@ def _clustered(
     design, outcome, weights = data
     present, codes = np.unique(cluster, return_inverse=True)
     count = present.size
-    if std_error == "CR2" and weights is not None:
+    if std_error == "CR2" and weights is not None and count > MANY_CLUSTERS:
+        robust = many_weighted_bias_reduced(fit, design, outcome, codes, count, weights=weights)
+    elif std_error == "CR2" and weights is not None:
         robust = weighted_bias_reduced(fit, design, outcome, codes, count, weights=weights)
     elif count > MANY_CLUSTERS:
         robust = many_cluster_robust(fit, design, outcome, codes, count, kind=std_error, weights=weights)

@@ -162,13 +162,13 @@ def _groups(
     result = np.empty_like(score)
     if small.size:
         chosen = gram if small.size == starts.size else np.ascontiguousarray(gram[:, :, small])
-        series = _series(kind, float(trace[small].max()))
+        series = power_series(_POWER.get(kind, 0.0), float(trace[small].max()))
         result[:, small] = _apply(chosen, score[:, small], series)
         lifted = np.empty((k, k, small.size))
         own = np.empty((k, small.size))
         for j in range(k):
             w = _apply(chosen, np.repeat(contrasts[:, [j]], small.size, axis=1), series)
-            lifted[:, j] = _times(chosen, w)
+            lifted[:, j] = times(chosen, w)
             own[j] = (w * lifted[:, j]).sum(axis=0)
         sums.add(lifted, own)
     if large.size:
@@ -176,19 +176,17 @@ def _groups(
     return result
 
 
-def _series(kind: str, largest: float) -> list[float]:
-    """Return the coefficients of g, as many as matter for roots up to `largest`."""
-    power = _POWER.get(kind, 0.0)
+def power_series(power: float, largest: float) -> list[float]:
+    """Return the coefficients of (1 - x)^-power, as many as matter for roots up to `largest`."""
     coefficients = [1.0]
     term = 1.0
     while power and term * largest ** len(coefficients) > ROUNDING and len(coefficients) < 60:
-        # The binomial series of (1 - x)^-power.
         term *= (power + len(coefficients) - 1.0) / len(coefficients)
         coefficients.append(term)
     return coefficients
 
 
-def _times(gram: FloatArray, vector: FloatArray) -> FloatArray:
+def times(gram: FloatArray, vector: FloatArray) -> FloatArray:
     """Return S_g times a vector, for all clusters, shape (k, clusters)."""
     result = gram[0] * vector[0]
     for b in range(1, gram.shape[0]):
@@ -200,7 +198,7 @@ def _apply(gram: FloatArray, vector: FloatArray, series: list[float]) -> FloatAr
     """Return g(S_g) times a vector by Horner's rule."""
     result = series[-1] * vector
     for coefficient in series[-2::-1]:
-        result = _times(gram, result)
+        result = times(gram, result)
         result += coefficient * vector
     return result
 

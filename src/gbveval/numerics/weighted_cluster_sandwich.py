@@ -86,6 +86,42 @@ def weighted_bias_reduced(
     gram, score = _span_products(fit, design, columns, w, cluster, n_clusters)
     squared = bread @ gram[:, k:, k:].sum(axis=0) @ bread
     kernel = np.block([[squared, -bread], [-bread, np.zeros((k, k))]])
+    lift = fit.basis.to_original @ bread
+    contrast = np.vstack([np.zeros((k, lift.shape[0])), lift.T])
+    adjusted, lifted, own, singular = decomposed(gram, score, kernel, contrast)
+    influence = lift @ adjusted[:, k:, :]
+    moments = ClusterMoments(lifted, own, kernel)
+    covariance = np.einsum("gjo,glo->jlo", influence, influence)
+    return ClusterRobust(covariance, influence, satterthwaite(moments), singular, moments)
+
+
+def decomposed(
+    gram: FloatArray, score: FloatArray, kernel: FloatArray, contrast: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, int]:
+    """Return what CR2 needs of each cluster, by two decompositions.
+
+    Parameters
+    ----------
+    gram : ndarray, shape (clusters, 2k, 2k)
+        F_g'F_g.
+    score : ndarray, shape (clusters, 2k, outcomes)
+        F_g'e_g.
+    kernel : ndarray, shape (2k, 2k)
+        K.
+    contrast : ndarray, shape (2k, contrasts)
+        Contrasts on the columns of F_g.
+
+    Returns
+    -------
+    adjusted : ndarray, shape (clusters, 2k, outcomes)
+        F_g'A_g e_g.
+    lifted : ndarray, shape (clusters, 2k, contrasts)
+        F_g'a_g.
+    own : ndarray, shape (clusters, contrasts, contrasts)
+        a_g'a_g.
+    singular : int
+        Clusters with a direction that is fitted exactly.
+    """
     sizes, axes = np.linalg.eigh(gram)
     keep = sizes > NEGLIGIBLE * sizes[:, -1:]
     length = np.sqrt(np.where(keep, sizes, 0.0))
@@ -98,13 +134,7 @@ def weighted_bias_reduced(
     inverse = np.where(keep, 1.0 / np.where(keep, length, 1.0), 0.0)
     across = np.swapaxes(q, 1, 2) @ (inverse[:, :, None] * (np.swapaxes(axes, 1, 2) @ score))
     adjusted = score + along @ ((d - 1.0)[:, :, None] * across)
-    lift = fit.basis.to_original @ bread
-    influence = lift @ adjusted[:, k:, :]
-    contrast = np.vstack([np.zeros((k, lift.shape[0])), lift.T])
     turned = np.swapaxes(along, 1, 2) @ contrast
     lifted = gram @ contrast + along @ ((d - 1.0)[:, :, None] * turned)
     own = contrast.T @ gram @ contrast + np.swapaxes(turned, 1, 2) @ ((d**2 - 1.0)[:, :, None] * turned)
-    moments = ClusterMoments(lifted, own, kernel)
-    covariance = np.einsum("gjo,glo->jlo", influence, influence)
-    singular = int(np.sum(np.any(~open_direction, axis=1)))
-    return ClusterRobust(covariance, influence, satterthwaite(moments), singular, moments)
+    return adjusted, lifted, own, int(np.sum(np.any(~open_direction, axis=1)))

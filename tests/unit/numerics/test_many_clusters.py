@@ -12,6 +12,8 @@ from gbveval.numerics.cluster_sandwich import CLUSTER_KINDS, cluster_robust, cro
 from gbveval.numerics.least_squares import fit_least_squares
 from gbveval.numerics.linear_inference import MANY_CLUSTERS, linear_inference
 from gbveval.numerics.many_clusters import many_cluster_robust
+from gbveval.numerics.many_weighted_clusters import many_weighted_bias_reduced
+from gbveval.numerics.weighted_cluster_sandwich import weighted_bias_reduced
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -53,6 +55,21 @@ def test_streamed_answers_are_those_of_the_decomposition(kind: str, weighted: bo
 def test_for_any_sizes(seed: int, sizes: list[int], k: int) -> None:
     if sum(sizes) > 3 * k + 8:
         agree(made(seed, sizes, k), len(sizes), "CR2", False)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1] * 400, [2] * 300, [1] * 200 + [3] * 200 + [60], [40, 30, 2, 2, 1, 1, 1, 5], [1, 2, 3, 4, 5] * 100]
+)
+def test_weighted_answers_under_an_identity_model_are_those_of_the_decomposition(sizes: list[int]) -> None:
+    design, y, cluster, weights = made(5, sizes)
+    fit = fit_least_squares(design, y, weights=weights)
+    plain = weighted_bias_reduced(fit, design, y, cluster, len(sizes), weights=weights)
+    streamed = many_weighted_bias_reduced(fit, design, y, cluster, len(sizes), weights=weights)
+    scale = np.sqrt(np.outer(*[np.diag(plain.covariance[:, :, 0])] * 2))
+    np.testing.assert_allclose(streamed.covariance[:, :, 0] / scale, plain.covariance[:, :, 0] / scale, atol=1e-9)
+    np.testing.assert_allclose(streamed.influence, plain.influence, atol=1e-9 * np.abs(plain.influence).max())
+    np.testing.assert_allclose(streamed.df, plain.df, rtol=1e-8)
+    assert streamed.singular_clusters == plain.singular_clusters
 
 
 def test_several_blocks_of_rows() -> None:

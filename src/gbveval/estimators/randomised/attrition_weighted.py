@@ -99,7 +99,7 @@ class AttritionWeighted:
     >>> frame = {"y": y, "x": x, "arm": ["usual"] * 20 + ["new"] * 20}
     >>> trial = Trial(frame, outcome="y", arm="arm", control="usual", covariates=["x"])
     >>> round(AttritionWeighted().estimate(trial)[0].value, 4)
-    0.0239
+    -0.0239
     """
 
     response: tuple[str, ...] = ()
