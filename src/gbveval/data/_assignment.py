@@ -164,11 +164,11 @@ def _check_pairs(reader: Reader, trial: Trial, columns: dict[str, str | None]) -
 
 def _varying_groups(groups: Labels, value: NDArray[Any]) -> NDArray[np.intp]:
     """Return the groups in which `value` is not constant."""
-    lowest = np.full(groups.count, np.inf)
-    highest = np.full(groups.count, -np.inf)
-    np.minimum.at(lowest, groups.codes, value)
-    np.maximum.at(highest, groups.codes, value)
-    return np.flatnonzero(lowest < highest)
+    one = np.zeros(groups.count, dtype=value.dtype)
+    # Any of its rows stands for a group; the others are compared with it.
+    one[groups.codes] = value
+    differs = value != one[groups.codes]
+    return np.flatnonzero(np.bincount(groups.codes[differs], minlength=groups.count))
 
 
 def varies_within(groups: Labels, value: NDArray[Any]) -> int:

@@ -299,8 +299,16 @@ class Reader:
             present = ~np.isnan(values)
             unique, inverse = np.unique(values[present], return_inverse=True)
             names = tuple(f"{x:.0f}" if float(x).is_integer() and abs(x) < 1e15 else repr(float(x)) for x in unique)
-        else:
+        elif series.dtype.is_integer() and series.null_count() == 0:
             # Whole numbers stay whole: account numbers of nineteen digits would merge as floats.
+            unique, inverse = _whole_numbers(series.to_numpy())
+            return inverse, tuple(str(x) for x in unique.tolist())
+        elif series.dtype == nw.String and series.null_count() == 0:
+            texts = series.to_list()
+            names = tuple(sorted(set(texts)))
+            at = {text: i for i, text in enumerate(names)}
+            return np.fromiter((at[text] for text in texts), dtype=np.intp, count=self.n), names
+        else:
             whole = series.dtype.is_integer()
             labels = [
                 None if is_missing(value) else (int(value) if whole else _as_text(value)) for value in series.to_list()
@@ -366,6 +374,22 @@ class Reader:
             names.append((column, ""))
         matrix = np.column_stack(parts) if parts else np.zeros((self.n, 0))
         return matrix, tuple(names)
+
+
+def _whole_numbers(values: NDArray[Any]) -> tuple[NDArray[Any], IntArray]:
+    """Return the distinct whole numbers in order and the position of each row's, by counting where they lie close."""
+    if values.dtype.itemsize < 8:
+        # The distance of two small whole numbers need not be a small whole number.
+        values = values.astype(np.int64)
+    low, high = int(values.min()), int(values.max())
+    if high - low > 4 * values.size:
+        unique, inverse = np.unique(values, return_inverse=True)
+        return unique, inverse.astype(np.intp)
+    offset = (values - values.dtype.type(low)).astype(np.intp)
+    there = np.flatnonzero(np.bincount(offset, minlength=high - low + 1))
+    place = np.zeros(high - low + 1, dtype=np.intp)
+    place[there] = np.arange(there.size)
+    return there.astype(values.dtype) + values.dtype.type(low), place[offset]
 
 
 def is_missing(value: Any) -> bool:

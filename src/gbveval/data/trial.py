@@ -215,8 +215,13 @@ class Trial(Checked):
 
     def is_binary(self, outcome: int) -> bool:
         """Return whether every observed value of an outcome is 0 or 1."""
-        values = self.outcomes[self.observed(outcome), outcome]
-        return bool(np.all((values == 0) | (values == 1)))
+        values = self.outcomes[:, outcome]
+        for rows in (slice(0, 64), slice(None)):
+            # A measurement is told by its first rows.
+            part = values[rows]
+            if not np.all((part == 0) | (part == 1) | np.isnan(part)):
+                return False
+        return True
 
     @cached_property
     def digest(self) -> str:
@@ -253,7 +258,7 @@ class Trial(Checked):
         for stage, mask in (("randomised", None), ("missing outcome", ~observed), ("analysed", observed)):
             for code, label in enumerate(self.arms):
                 member = self.arm == code if mask is None else (self.arm == code) & mask
-                clusters = None if self.cluster is None else int(np.unique(self.cluster.codes[member]).size)
+                clusters = None if self.cluster is None else _occurring(self.cluster, member)
                 rows.append(FlowRow(stage, label, int(member.sum()), clusters))
         return Flow(tuple(rows))
 
@@ -265,3 +270,8 @@ class Trial(Checked):
         clusters = "" if self.cluster is None else f" in {plural(self.cluster.count, 'cluster')}"
         word = "outcome" if len(self.outcome_names) == 1 else "outcomes"
         return f"<Trial: {plural(self.n, 'unit')}{clusters}, arms {arms}; {word} {names}>"
+
+
+def _occurring(labels: Labels, member: BoolArray) -> int:
+    """Return how many labels occur among some rows."""
+    return int(np.count_nonzero(np.bincount(labels.codes[member], minlength=labels.count)))

@@ -90,9 +90,7 @@ def blocks(n: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def _moments(
-    design: FloatArray, weights: FloatArray | None, intercept: bool
-) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+def _moments(design: FloatArray, weights: FloatArray | None, intercept: bool) -> tuple[FloatArray, FloatArray, float]:
     """Return column means, root mean squares, scaled Gram matrix of the centred columns and the total weight."""
     n, k = design.shape
     total = float(n) if weights is None else float(weights.sum())
@@ -113,12 +111,7 @@ def _moments(
         # The first mean carries rounding error of its own; this is the correction of the two-pass algorithm.
         gram -= np.outer(shift, shift) / total
         mean = mean + shift / total
-    scale = np.sqrt(np.maximum(np.diag(gram), 0.0) / total)
-    size = np.maximum(np.abs(mean), np.sqrt(np.maximum(np.diag(gram), 0.0) / total))
-    constant = scale <= 1e-12 * np.where(size > 0, size, 1.0)
-    scale = np.where(constant, 0.0, scale)
-    safe = np.where(scale > 0, scale, 1.0)
-    return mean, scale, gram / np.outer(safe, safe), total
+    return mean, gram, total
 
 
 def independent_columns(gram: FloatArray, usable: NDArray[np.bool_], tolerance: float) -> NDArray[np.intp]:
@@ -163,9 +156,33 @@ def make_basis(
     tolerance : float
         Share of a column's variance below which it counts as explained by the columns before it.
     """
-    mean, scale, gram, total = _moments(design, weights, intercept)
-    kept = independent_columns(gram, scale > 0, tolerance * 1.0)
-    dropped = np.setdiff1d(np.arange(design.shape[1]), kept).astype(np.intp)
+    mean, gram, total = _moments(design, weights, intercept)
+    return basis_from_moments(mean, gram, total, intercept=intercept, tolerance=tolerance)
+
+
+def basis_from_moments(mean: FloatArray, gram: FloatArray, total: float, *, intercept: bool, tolerance: float) -> Basis:
+    """Return the basis of columns of which means and cross-products are known.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (columns,)
+        Column means; zero without an intercept.
+    gram : ndarray, shape (columns, columns)
+        Cross-products about the means.
+    total : float
+        Rows, or their total weight.
+    intercept : bool
+        Whether the model has an intercept.
+    tolerance : float
+        Share of a column's variance below which it counts as explained by the columns before it.
+    """
+    spread = np.sqrt(np.maximum(np.diag(gram), 0.0) / total)
+    size = np.maximum(np.abs(mean), spread)
+    scale = np.where(spread <= 1e-12 * np.where(size > 0, size, 1.0), 0.0, spread)
+    safe = np.where(scale > 0, scale, 1.0)
+    gram = gram / np.outer(safe, safe)
+    kept = independent_columns(gram, scale > 0, tolerance)
+    dropped = np.setdiff1d(np.arange(mean.size), kept).astype(np.intp)
     inner = gram[np.ix_(kept, kept)]
     inverse = np.linalg.inv(inner) if kept.size else np.zeros((0, 0))
     inverse = (inverse + inverse.T) / 2.0

@@ -255,3 +255,15 @@ def test_the_frame_is_read_and_not_kept_or_changed() -> None:
     pd.testing.assert_frame_equal(frame, before)
     frame.loc[:, "y"] = 0.0
     assert type(trial).digest.func(trial) == digest
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "uint64"])
+def test_whole_numbers_of_any_width_are_labels_in_order(dtype: str) -> None:
+    values = np.array([120, 3, 120, 7, 3, 0], dtype=dtype)
+    if dtype == "int8":
+        values = values - np.int8(100) * (values == 3)
+    frame = {"y": np.arange(6.0), "arm": ["a", "b"] * 3, "s": values}
+    trial = gbv.Trial(frame, outcome="y", arm="arm", control="a", stratum="s")
+    assert trial.stratum is not None
+    assert trial.stratum.levels == tuple(str(x) for x in sorted(set(values.tolist())))
+    assert [trial.stratum.levels[code] for code in trial.stratum.codes] == [str(x) for x in values.tolist()]

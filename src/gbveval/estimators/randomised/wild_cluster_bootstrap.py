@@ -19,6 +19,7 @@ from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check
 from gbveval.estimators.randomised._regression import ArmRegression, arm_regression
+from gbveval.numerics.groups import present
 from gbveval.numerics.inference import check_level
 from gbveval.numerics.null_distribution import invert, tail
 from gbveval.numerics.randomisation import Parts, join_parts
@@ -197,7 +198,7 @@ class WildClusterBootstrap:
         low, high = invert(lambda null: p_value(null) > alpha, ready.estimate, ready.std_error)
         low = -np.inf if rule == "less" else low
         high = np.inf if rule == "greater" else high
-        used = fitted.used & np.isin(data.arm, (0, arm))
+        used = fitted.used & ((data.arm == 0) | (data.arm == arm))
         checks = []
         if ready.singular:
             text = f"without {ready.singular} of the clusters a coefficient is lost; a pseudo-inverse was used."
@@ -293,7 +294,8 @@ def bootstrap_draws(options: WildClusterBootstrap, count: int, rng: np.random.Ge
 
 def _cluster_checks(data: Trial, fitted: ArmRegression) -> list[Check]:
     assert data.cluster is not None
-    counts = [int(np.unique(data.cluster.codes[fitted.used & (data.arm == arm)]).size) for arm in range(len(data.arms))]
+    codes, total = data.cluster.codes, data.cluster.count
+    counts = [present(codes[fitted.used & (data.arm == arm)], total).size for arm in range(len(data.arms))]
     checks = []
     if fitted.clusters.size < 6 or min(counts) < 3:
         text = (
