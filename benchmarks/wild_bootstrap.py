@@ -74,13 +74,16 @@ def main() -> None:
     from wildboottest.wildboottest import wildboottest
 
     model = sm.OLS(frame["y"], sm.add_constant(frame[["treated", "x"]]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")
+    times = []
+    for _ in range(3):
         started = time.perf_counter()
         answer = wildboottest(
             model, param="treated", cluster=frame["cluster"], B=DRAWS, bootstrap_type="11", seed=1, show=False
         )
-        peer = time.perf_counter() - started
+        times.append(time.perf_counter() - started)
+    # The first run compiles; it is left out, as ours is warm too.
+    peer = float(np.median(times[1:]))
     p_value = float(answer["p-value"].iloc[0])
     error = np.sqrt(2.0 * p_value * (1.0 - p_value) / DRAWS)
     assert abs(p_value - record["p_value"]) < 4.0 * error + 1e-12, (p_value, record["p_value"])

@@ -255,12 +255,25 @@ class Trial(Checked):
         number = 0 if outcome is None else self.outcome_names.index(outcome)
         observed = self.observed(number)
         rows = [FlowRow("assessed", "all", self.n_assessed)]
-        for stage, mask in (("randomised", None), ("missing outcome", ~observed), ("analysed", observed)):
+        everybody = np.ones(self.n, dtype=bool)
+        complete = bool(observed.all())
+        known: dict[str, tuple[int, int | None]] = {}
+        for stage, mask in (("randomised", everybody), ("missing outcome", ~observed), ("analysed", observed)):
             for code, label in enumerate(self.arms):
-                member = self.arm == code if mask is None else (self.arm == code) & mask
-                clusters = None if self.cluster is None else _occurring(self.cluster, member)
-                rows.append(FlowRow(stage, label, int(member.sum()), clusters))
+                if complete and stage != "randomised":
+                    # Nobody is missing, so these are those who were randomised, or nobody.
+                    nobody = 0, None if self.cluster is None else 0
+                    counts = known[label] if stage == "analysed" else nobody
+                else:
+                    counts = self._count(mask & (self.arm == code))
+                known.setdefault(label, counts)
+                rows.append(FlowRow(stage, label, *counts))
         return Flow(tuple(rows))
+
+    def _count(self, member: BoolArray) -> tuple[int, int | None]:
+        """Return how many units, and how many clusters, are among some rows."""
+        clusters = None if self.cluster is None else _occurring(self.cluster, member)
+        return int(np.count_nonzero(member)), clusters
 
     def __repr__(self) -> str:
         sizes = np.bincount(self.arm, minlength=len(self.arms))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+# Limits are found to this share of a standard error: far below what any number of draws says about them.
+RESOLUTION = 1e-8
 # Two statistics that differ by less than this share of their size are one value computed along two routes.
 TIE = 1e-9
 
@@ -124,7 +126,7 @@ def _limit(accepts: Callable[[float], bool], centre: float, step: float) -> floa
     far = centre + step * powers[inside[-1] + 1 if inside else 0]
     for _ in range(200):
         middle = 0.5 * (near + far)
-        if middle in (near, far) or abs(far - near) <= 1e-10 * abs(step):
+        if middle in (near, far) or abs(far - near) <= RESOLUTION * abs(step):
             break
         if accepts(middle):
             near = middle

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from gbveval.numerics.exact_sums import exact_sums, lattice, moments
-from gbveval.numerics.null_distribution import invert, probability_of, tail
+from gbveval.numerics.null_distribution import RESOLUTION, invert, probability_of, tail
 from gbveval.numerics.ranks import midranks
 
 
@@ -102,7 +102,7 @@ def test_nobody_and_everybody_treated_in_a_block() -> None:
 
 def test_inversion_finds_the_hull_and_says_when_there_is_no_end() -> None:
     low, high = invert(lambda x: -0.3 <= x <= 1.7, 0.5, 0.2)
-    assert (low, high) == (pytest.approx(-0.3, abs=1e-10), pytest.approx(1.7, abs=1e-10))
-    assert invert(lambda x: x <= 1.0, 0.0, 1.0) == (-np.inf, pytest.approx(1.0, abs=1e-10))
+    assert (low, high) == (pytest.approx(-0.3, abs=RESOLUTION), pytest.approx(1.7, abs=RESOLUTION))
+    assert invert(lambda x: x <= 1.0, 0.0, 1.0) == (-np.inf, pytest.approx(1.0, abs=RESOLUTION))
     # A hole inside the set is inside the hull.
-    assert invert(lambda x: abs(x) < 0.1 or 1.0 <= x <= 2.5, 0.0, 1.0)[1] == pytest.approx(2.5, abs=1e-10)
+    assert invert(lambda x: abs(x) < 0.1 or 1.0 <= x <= 2.5, 0.0, 1.0)[1] == pytest.approx(2.5, abs=RESOLUTION)
