@@ -16,6 +16,7 @@ operation over thousands of clusters, in blocks that stay in the cache. Clusters
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,31 +34,89 @@ BLOCK = 16_384
 _POWER = {"CR2": 0.5, "CR3": 1.0}
 
 
-@dataclass(slots=True)
-class _Sums:
-    """What adds up over clusters, for every contrast."""
+class Sums:
+    """What adds up over clusters for the degrees of freedom of every contrast.
 
-    trace: FloatArray
-    own_squares: FloatArray
-    own_overlap: FloatArray
-    inner: FloatArray
-    singular: int = 0
+    Parameters
+    ----------
+    kernel : ndarray, shape (m, m)
+        The overlap of a cluster's lifted contrast L is L' kernel L.
+    contrasts : int
+        Number of contrasts.
+    """
+
+    def __init__(self, kernel: FloatArray, contrasts: int) -> None:
+        self.kernel = kernel
+        self.trace = np.zeros(contrasts)
+        self.own_squares = np.zeros(contrasts)
+        self.own_overlap = np.zeros(contrasts)
+        self.inner = np.zeros((contrasts, *kernel.shape))
+        self.singular = 0
 
     def add(self, lifted: FloatArray, own: FloatArray) -> None:
-        """Add clusters: `lifted` has shape (k, contrasts, clusters), `own` (contrasts, clusters)."""
-        overlap = -np.einsum("ajg,ajg->jg", lifted, lifted)
-        self.trace += (own + overlap).sum(axis=1)
-        self.own_squares += (own**2).sum(axis=1)
-        self.own_overlap += (own * overlap).sum(axis=1)
+        """Add clusters: `lifted` has shape (m, contrasts, clusters), `own` (contrasts, clusters)."""
         for j in range(own.shape[0]):
-            self.inner[j] += lifted[:, j] @ lifted[:, j].T
+            overlap = (lifted[:, j] * (self.kernel @ lifted[:, j])).sum(axis=0)
+            self.add_parts(j, own[j], overlap, lifted[:, j] @ lifted[:, j].T)
+
+    def add_parts(self, contrast: int, own: FloatArray, overlap: FloatArray, inner: FloatArray) -> None:
+        """Add clusters to one contrast, whose sum of L L' is known."""
+        self.trace[contrast] += float((own + overlap).sum())
+        self.own_squares[contrast] += float(own @ own)
+        self.own_overlap[contrast] += float(own @ overlap)
+        self.inner[contrast] += inner
 
     def df(self) -> FloatArray:
         """Return Satterthwaite degrees of freedom."""
-        squares = self.own_squares + 2.0 * self.own_overlap + (self.inner**2).sum(axis=(1, 2))
+        product = self.kernel @ self.inner
+        squares = self.own_squares + 2.0 * self.own_overlap + np.einsum("jil,jli->j", product, product)
         with np.errstate(divide="ignore", invalid="ignore"):
             result: FloatArray = np.where(squares > 0, self.trace**2 / squares, np.nan)
         return result
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Block:
+    """Some clusters, in order of their size.
+
+    Attributes
+    ----------
+    clusters : ndarray of int
+        Their codes.
+    rows : ndarray of int
+        Their rows, one cluster after the other.
+    begins : ndarray of int
+        Where in `rows` each cluster begins.
+    single : bool
+        Whether each has one row.
+    """
+
+    clusters: IntArray
+    rows: IntArray
+    begins: IntArray
+    single: bool
+
+
+def blocks_by_size(cluster: IntArray, n_clusters: int) -> Iterator[Block]:
+    """Yield all clusters in blocks that stay in the cache, those of one row together."""
+    sizes = np.bincount(cluster, minlength=n_clusters)
+    by_size = np.argsort(sizes, kind="stable")
+    rank = np.empty(n_clusters, dtype=np.intp)
+    rank[by_size] = np.arange(n_clusters)
+    order = np.argsort(rank[cluster], kind="stable")
+    ends = np.cumsum(sizes[by_size])
+    first = 0
+    while first < n_clusters:
+        start = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, start + BLOCK, side="right")))
+        chosen = by_size[first:last]
+        yield Block(
+            chosen,
+            order[start : int(ends[last - 1])],
+            ends[first:last] - sizes[chosen] - start,
+            bool(sizes[chosen[-1]] == 1),
+        )
+        first = last
 
 
 def many_cluster_robust(
@@ -95,30 +154,17 @@ def many_cluster_robust(
     values, vectors = np.linalg.eigh(fit.basis.gram_inverse)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     contrasts = root @ fit.basis.to_original.T
-    sums = _Sums(np.zeros(k), np.zeros(k), np.zeros(k), np.zeros((k, k, k)))
+    sums = Sums(-np.eye(k), k)
     score = np.empty((k, n_clusters))
-    sizes = np.bincount(cluster, minlength=n_clusters)
-    # Clusters in order of size, so that those of one row come together.
-    by_size = np.argsort(sizes, kind="stable")
-    rank = np.empty(n_clusters, dtype=np.intp)
-    rank[by_size] = np.arange(n_clusters)
-    order = np.argsort(rank[cluster], kind="stable")
-    ends = np.cumsum(sizes[by_size])
-    first = 0
-    while first < n_clusters:
-        start = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, start + BLOCK, side="right")))
-        rows = order[start : int(ends[last - 1])]
-        z = fit.basis.rows(design, rows)
-        residual = outcome[rows] - z @ fit.gamma[:, 0]
+    for block in blocks_by_size(cluster, n_clusters):
+        z = fit.basis.rows(design, block.rows)
+        residual = outcome[block.rows] - z @ fit.gamma[:, 0]
         z = z @ root
         if weights is not None:
-            heavy = np.sqrt(weights[rows])
+            heavy = np.sqrt(weights[block.rows])
             z, residual = z * heavy[:, None], residual * heavy
-        block = _singles if sizes[by_size[last - 1]] == 1 else _groups
-        starts = ends[first:last] - sizes[by_size[first:last]] - start
-        score[:, by_size[first:last]] = block(np.ascontiguousarray(z.T), residual, starts, contrasts, kind, sums)
-        first = last
+        of = _singles if block.single else _groups
+        score[:, block.clusters] = of(np.ascontiguousarray(z.T), residual, block.begins, contrasts, kind, sums)
     scale = np.sqrt(small_sample_factor(kind, n_clusters, fit.n, k))
     influence = scale * (score.T @ contrasts)
     return ClusterRobust(
@@ -127,7 +173,7 @@ def many_cluster_robust(
 
 
 def _singles(
-    z: FloatArray, residual: FloatArray, starts: IntArray, contrasts: FloatArray, kind: str, sums: _Sums
+    z: FloatArray, residual: FloatArray, starts: IntArray, contrasts: FloatArray, kind: str, sums: Sums
 ) -> FloatArray:
     """Return the adjusted scores of clusters of one row, whose S_g is z z' with the leverage as its only root."""
     leverage = np.minimum((z**2).sum(axis=0), 1.0)
@@ -137,17 +183,13 @@ def _singles(
     stretch = np.where(exact, 0.0, np.where(exact, 1.0, 1.0 - leverage) ** -power) if power else np.ones_like(leverage)
     reach = (contrasts.T @ z) * stretch
     own = reach**2
-    overlap = -own * leverage
-    sums.trace += (own + overlap).sum(axis=1)
-    sums.own_squares += (own**2).sum(axis=1)
-    sums.own_overlap += (own * overlap).sum(axis=1)
     for j in range(own.shape[0]):
-        sums.inner[j] += (z * own[j]) @ z.T
+        sums.add_parts(j, own[j], -own[j] * leverage, (z * own[j]) @ z.T)
     return z * (residual * stretch)
 
 
 def _groups(
-    z: FloatArray, residual: FloatArray, starts: IntArray, contrasts: FloatArray, kind: str, sums: _Sums
+    z: FloatArray, residual: FloatArray, starts: IntArray, contrasts: FloatArray, kind: str, sums: Sums
 ) -> FloatArray:
     """Return the adjusted scores of clusters of several rows."""
     k = z.shape[0]
@@ -209,7 +251,7 @@ def _decomposed(
     which: IntArray,
     contrasts: FloatArray,
     kind: str,
-    sums: _Sums,
+    sums: Sums,
     into: FloatArray,
 ) -> None:
     """Put the adjusted scores of clusters with a large trace into their places, by eigenvalues."""

@@ -18,41 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.numerics.cluster_sandwich import SINGULAR, ClusterRobust
-from gbveval.numerics.least_squares import LeastSquares
-from gbveval.numerics.many_clusters import BLOCK, DECOMPOSE, power_series, times
+from gbveval.numerics.least_squares import LeastSquares, blocks
+from gbveval.numerics.many_clusters import DECOMPOSE, Sums, blocks_by_size, power_series, times
 from gbveval.numerics.weighted_cluster_sandwich import decomposed
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
-
-
-class _Sums:
-    """What adds up over clusters, for every contrast."""
-
-    def __init__(self, kernel: FloatArray, contrasts: int) -> None:
-        self.kernel = kernel
-        self.trace = np.zeros(contrasts)
-        self.own_squares = np.zeros(contrasts)
-        self.own_overlap = np.zeros(contrasts)
-        self.inner = np.zeros((contrasts, *kernel.shape))
-        self.singular = 0
-
-    def add(self, lifted: FloatArray, own: FloatArray) -> None:
-        """Add clusters: `lifted` has shape (2k, contrasts, clusters), `own` (contrasts, clusters)."""
-        for j in range(own.shape[0]):
-            overlap = (lifted[:, j] * (self.kernel @ lifted[:, j])).sum(axis=0)
-            self.trace[j] += float((own[j] + overlap).sum())
-            self.own_squares[j] += float(own[j] @ own[j])
-            self.own_overlap[j] += float(own[j] @ overlap)
-            self.inner[j] += lifted[:, j] @ lifted[:, j].T
-
-    def df(self) -> FloatArray:
-        """Return Satterthwaite degrees of freedom."""
-        product = self.kernel @ self.inner
-        squares = self.own_squares + 2.0 * self.own_overlap + np.einsum("jil,jli->j", product, product)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            result: FloatArray = np.where(squares > 0, self.trace**2 / squares, np.nan)
-        return result
 
 
 def many_weighted_bias_reduced(
@@ -85,40 +56,26 @@ def many_weighted_bias_reduced(
     w = weights / weights.mean()
     values, vectors = np.linalg.eigh(fit.basis.gram_inverse * weights.mean())
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    sizes = np.bincount(cluster, minlength=n_clusters)
-    # Clusters in order of size, so that those of one row come together.
-    by_size = np.argsort(sizes, kind="stable")
-    rank = np.empty(n_clusters, dtype=np.intp)
-    rank[by_size] = np.arange(n_clusters)
-    order = np.argsort(rank[cluster], kind="stable")
-    ends = np.cumsum(sizes[by_size])
     squared = np.zeros((k, k))
-    for start in range(0, order.size, BLOCK):
-        rows = order[start : start + BLOCK]
-        heavy = (fit.basis.rows(design, rows) @ root) * w[rows, None]
+    for where in blocks(design.shape[0]):
+        heavy = (fit.basis.rows(design, where) @ root) * w[where, None]
         squared += heavy.T @ heavy
     kernel = np.block([[squared, -np.eye(k)], [-np.eye(k), np.zeros((k, k))]])
     contrasts = np.vstack([np.zeros((k, k)), root @ fit.basis.to_original.T])
-    sums = _Sums(kernel, k)
+    sums = Sums(kernel, k)
     score = np.empty((k, n_clusters))
-    first = 0
-    while first < n_clusters:
-        start = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, start + BLOCK, side="right")))
-        rows = order[start : int(ends[last - 1])]
-        z = fit.basis.rows(design, rows)
-        residual = outcome[rows] - z @ fit.gamma[:, 0]
+    for block in blocks_by_size(cluster, n_clusters):
+        z = fit.basis.rows(design, block.rows)
+        residual = outcome[block.rows] - z @ fit.gamma[:, 0]
         z = z @ root
-        span = np.ascontiguousarray(np.column_stack([z, z * w[rows, None]]).T)
-        begins = np.concatenate([[0], ends[first : last - 1] - start]).astype(np.intp)
-        block = _singles if sizes[by_size[last - 1]] == 1 else _block
-        score[:, by_size[first:last]] = block(span, residual, begins, contrasts, sums)[k:]
-        first = last
+        span = np.ascontiguousarray(np.column_stack([z, z * w[block.rows, None]]).T)
+        of = _singles if block.single else _groups
+        score[:, block.clusters] = of(span, residual, block.begins, contrasts, sums)[k:]
     influence = score.T @ contrasts[k:]
     return ClusterRobust((influence.T @ influence)[:, :, None], influence[:, :, None], sums.df(), sums.singular)
 
 
-def _block(span: FloatArray, residual: FloatArray, begins: IntArray, contrasts: FloatArray, sums: _Sums) -> FloatArray:
+def _groups(span: FloatArray, residual: FloatArray, begins: IntArray, contrasts: FloatArray, sums: Sums) -> FloatArray:
     """Return g(N_g) s_g of some clusters, and add what they contribute to the degrees of freedom."""
     width = span.shape[0]
     gram = np.empty((width, width, begins.size))
@@ -152,21 +109,16 @@ def _block(span: FloatArray, residual: FloatArray, begins: IntArray, contrasts: 
     return result
 
 
-def _singles(
-    span: FloatArray, residual: FloatArray, begins: IntArray, contrasts: FloatArray, sums: _Sums
-) -> FloatArray:
+def _singles(span: FloatArray, residual: FloatArray, begins: IntArray, contrasts: FloatArray, sums: Sums) -> FloatArray:
     """Return the same for clusters of one row, whose B_g is a number."""
     spread = 1.0 + (span * (sums.kernel @ span)).sum(axis=0)
     exact = spread <= SINGULAR
     sums.singular += int(exact.sum())
     stretch = np.where(exact, 0.0, 1.0 / np.sqrt(np.where(exact, 1.0, spread)))
     reach = (contrasts.T @ span) * stretch
-    overlap = reach**2 * (spread - 1.0)
-    sums.trace += (reach**2 + overlap).sum(axis=1)
-    sums.own_squares += (reach**4).sum(axis=1)
-    sums.own_overlap += (reach**2 * overlap).sum(axis=1)
-    for j in range(reach.shape[0]):
-        sums.inner[j] += (span * reach[j] ** 2) @ span.T
+    own = reach**2
+    for j in range(own.shape[0]):
+        sums.add_parts(j, own[j], own[j] * (spread - 1.0), (span * own[j]) @ span.T)
     return span * (residual * stretch)
 
 
