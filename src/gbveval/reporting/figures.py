@@ -151,7 +151,11 @@ def _plain_ticks(ax: Axes) -> None:
     """Write ratios as 0.5, 1, 2 and not as powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    low, high = ax.get_xlim()
+    # Where all intervals lie close together, the ticks do too; with a single one nobody could read the ratio.
+    near = high < 2.2 * low
+    subs = (1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, *range(2, 10)) if near else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    ax.xaxis.set_major_locator(LogLocator(base=10, subs=subs))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 

@@ -20,6 +20,7 @@ LEFT_TO_JSON = frozenset(
         *("domain", "domain_level"),
     )
 )
+ERROR_WORDS = "Standard error: "
 # A table of one row and many columns is read down and not across.
 WIDE = 8
 
@@ -56,14 +57,20 @@ def side_by_side(items: Sequence[ReleasedEstimates]) -> ReleasedEstimates | None
     """Return the single rows of several methods as one, for a figure; None unless they estimate the same."""
     single = [item for item in items if len(item.rows) == 1]
     alike = {
-        (item.rows[0]["outcome"], item.rows[0]["contrast"], item.rows[0]["estimand"], item.level) for item in single
+        # The heading holds the population and the scale: effects between people alike are not those on the average.
+        (item.rows[0]["outcome"], item.heading, item.level)
+        for item in single
     }
     if len(single) < 2 or len(alike) != 1:
         return None
     rows = []
-    for item in single:
+    names = [item.estimator.replace("_", " ") for item in single]
+    for item, name in zip(single, names, strict=True):
         record = dict(item.rows[0].record)
-        record["term"] = item.estimator.replace("_", " ")
+        # One estimator twice: what differs is mostly its standard error.
+        error = next((text for text in item.method if text.startswith(ERROR_WORDS)), ERROR_WORDS)
+        short = error.removeprefix(ERROR_WORDS).rstrip(".").split(",")[0]
+        record["term"] = f"{name}, {short}" if names.count(name) > 1 and short else name
         rows.append(replace(item.rows[0], record=tuple(record.items())))
     return replace(single[0], rows=tuple(rows))
 

@@ -20,6 +20,7 @@ from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.term import Term
+from gbveval.reporting.parts import side_by_side
 from gbveval.reporting.words import sentence
 
 METHOD = Method("all", "Neyman", "none", "normal", "this sample")
@@ -253,3 +254,25 @@ def test_effects_are_worded_with_their_doubt_and_no_verdict() -> None:
 def test_nothing_to_say_is_said() -> None:
     answer = effect("a", value=None, std_error=None, reason="no data")
     assert sentence(gbv.release(answer).estimates()[0]) == "No number of this result may be shown."
+
+
+def test_only_the_same_effect_is_drawn_side_by_side(tmp_path: Path) -> None:
+    """A coefficient between people alike in a covariate is another effect than the average one."""
+    rng = np.random.default_rng(2)
+    frame = {"y": rng.normal(size=80), "x": rng.normal(size=80), "arm": np.resize(["usual", "new"], 80)}
+    trial = gbv.Trial(frame, outcome="y", arm="arm", control="usual", covariates=["x"])
+    plain = gbv.DifferenceInMeans().estimate(trial)
+    for model, count in ((gbv.Ancova(), 1), (gbv.Ancova(interact=("x",)), 0)):
+        released = gbv.release([plain, model.estimate(trial)])
+        files = gbv.write_report([gbv.Section("s", released)], out=tmp_path / str(count))
+        assert len(files.figures) == count
+
+
+def test_one_estimator_twice_is_told_apart_in_a_figure() -> None:
+    rng = np.random.default_rng(2)
+    frame = {"y": rng.negative_binomial(1, 0.3, 80), "arm": np.resize(["usual", "new"], 80)}
+    trial = gbv.Trial(frame, outcome="y", arm="arm", control="usual")
+    both = [gbv.NegativeBinomial(std_error=kind).estimate(trial) for kind in ("model", "HC2")]
+    found = side_by_side(gbv.release(both).estimates())
+    assert found is not None
+    assert [row["term"] for row in found.rows] == ["negative binomial, model-based", "negative binomial, HC2"]

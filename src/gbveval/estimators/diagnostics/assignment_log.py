@@ -232,7 +232,7 @@ def _ratio(log: _Log, shares: FloatArray) -> list[Check]:
     odd = smallest < ALPHA
     if odd:
         text += " The lot would not do this: ask how arms were drawn, and whether rows are missing."
-    found = [Check("ratio", "warn" if odd else "ok", text, "The arms' numbers were tested against the declared ratio.")]
+    found = [Check("ratio", "warn" if odd else "ok", text, f"Arms {_fit(odd)} the declared ratio.")]
     if log.block is None:
         return found
     known = log.arms.codes >= 0
@@ -243,7 +243,14 @@ def _ratio(log: _Log, shares: FloatArray) -> list[Check]:
     adjusted = min(1.0, worst * log.block.count * len(p_values))
     text = f"Smallest p of {plural(log.block.count, 'block')}, times their number: {adjusted:.4g}."
     status = "warn" if adjusted < ALPHA else "ok"
-    return [*found, Check("ratio by block", status, text, "The ratio was tested within blocks.")]
+    return [
+        *found,
+        Check("ratio by block", status, text, f"Arms within blocks {_fit(adjusted < ALPHA)} the declared ratio."),
+    ]
+
+
+def _fit(odd: bool) -> str:
+    return "are at odds with" if odd else "fit"
 
 
 def _counts(codes: IntArray, n_arms: int) -> IntArray:
@@ -286,7 +293,10 @@ def _blocks(log: _Log, shares: FloatArray, block_size: int | None) -> list[Check
             )
     clean = f"No block of {log.block.count:,} is at odds with the declared ratio."
     found.insert(
-        0, Check("blocks", "warn" if odd else "ok", text if odd else clean, "Blocks were compared with the design.")
+        0,
+        Check(
+            "blocks", "warn" if odd else "ok", text if odd else clean, f"Blocks {_fit(bool(odd))} the declared ratio."
+        ),
     )
     if single:
         text = f"Blocks with a single arm, which say nothing about the effect: {single:,}."
