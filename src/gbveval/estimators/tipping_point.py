@@ -213,5 +213,5 @@ def _sentences(tips: list[tuple[Any, ...]], found: dict[float, tuple[Any, ...]])
     # Where it changes stands in the rows: what hides a row must hide it too.
     return (
         f"Without a shift: {base}.",
-        f"The conclusion changes {len(tips)} times: see the rows marked tipping_point.",
+        f"The conclusion changes in the rows marked tipping_point ({len(tips)}).",
     )
