@@ -176,7 +176,7 @@ def test_the_tipping_point_is_where_the_interval_meets_the_null() -> None:
     assert min(abs(tips[0][2]), abs(tips[0][3])) < 0.01
     at = replace(model, delta={"new": tips[0][0]}).estimate(data)
     assert tips[0][1] == pytest.approx(at[0].value, rel=1e-12)
-    assert "changes 1 times" in " ".join(table.notes)
+    assert "marked tipping_point (1)" in " ".join(table.notes)
     assert len(table.support) == len(table.rows)
     axes = gbv.plot_tipping_point(table)
     assert axes.get_xlabel().startswith("shift")
