@@ -34,6 +34,11 @@ CASES = (
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=5, pairs=True), note="pairs"),
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=4, cluster_size=10, uneven=True), note="clusters"),
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=2, cluster_size=6), note="four clusters"),
+    Case(
+        gbv.DifferenceInMeans(),
+        TrialFrames(n_per_arm=6, cluster_size=8, strata=2, uneven=True),
+        note="clusters in strata",
+    ),
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=5, cluster_size=10, pairs=True), note="paired clusters"),
     Case(gbv.DifferenceInMeans(), TrialFrames(n_per_arm=100, weighted=True, effect=1.0), note="weights"),
     Case(gbv.LinAdjusted(), TrialFrames(n_per_arm=15, covariate=0.7), note="individuals"),

@@ -120,25 +120,88 @@ def clustered(totals: FloatArray, sizes: FloatArray, treated: BoolArray) -> tupl
         Depends on the sizes alone.
     """
     influence = np.empty(np.broadcast_shapes(totals.shape, sizes.shape))
-    means = []
-    own = np.empty(sizes.shape)
-    inner = 0.0
-    overlap = np.empty(sizes.shape)
-    for member in (treated, ~treated):
-        n_arm = sizes[member].sum()
-        mean = totals[..., member].sum(axis=-1) / n_arm
-        stretch = 1.0 / np.sqrt(1.0 - sizes[member] / n_arm)
-        residual = totals[..., member] - mean[..., None] * sizes[member]
-        influence[..., member] = (1.0 if member is treated else -1.0) * residual * stretch / n_arm
-        means.append(mean)
-        # a_g is constant in the cluster: stretch / N in each of its n rows; Z_g'a_g only meets the arm's own column.
-        own[member] = sizes[member] * (stretch / n_arm) ** 2
-        lift = sizes[member] * stretch / n_arm
-        overlap[member] = lift**2 / n_arm
-        inner += float((lift**2).sum() / n_arm) ** 2
-    trace = float((own - overlap).sum())
+    parts = []
+    for member, sign in ((treated, 1.0), (~treated, -1.0)):
+        part = _cluster_arm(totals[..., member], sizes[member])
+        influence[..., member] = sign * part.influence
+        parts.append(part)
+    trace, squares = sum(part.trace for part in parts), sum(part.squares for part in parts)
+    return parts[0].mean - parts[1].mean, influence, trace**2 / squares
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _ClusterArm:
+    """The mean of one arm of clusters, the influence of each on it, and the two sums behind Satterthwaite's df."""
+
+    mean: FloatArray
+    influence: FloatArray
+    trace: float
+    squares: float
+
+
+def _cluster_arm(totals: FloatArray, sizes: FloatArray) -> _ClusterArm:
+    """Return the participant mean of clusters with the CR2 influence of each, for one or many draws."""
+    n_arm = sizes.sum()
+    mean = totals.sum(axis=-1) / n_arm
+    stretch = 1.0 / np.sqrt(1.0 - sizes / n_arm)
+    residual = totals - mean[..., None] * sizes
+    # a_g is constant in the cluster: stretch / N in each of its n rows; Z_g'a_g only meets the arm's own column.
+    own = sizes * (stretch / n_arm) ** 2
+    lift = sizes * stretch / n_arm
+    overlap = lift**2 / n_arm
+    inner = float((lift**2).sum() / n_arm) ** 2
     squares = float((own**2).sum() - 2.0 * (own * overlap).sum() + inner)
-    return means[0] - means[1], influence, trace**2 / squares
+    return _ClusterArm(mean, residual * stretch / n_arm, float((own - overlap).sum()), squares)
+
+
+def stratified_clusters(
+    totals: FloatArray, sizes: FloatArray, treated: BoolArray, stratum: IntArray, *, weights: FloatArray
+) -> MeanDifference:
+    """Return the weighted mean of the differences between participant means within strata of clusters.
+
+    With N_s the people of stratum s and N all of them, the estimand is sum_s (N_s / N) tau_s, the average effect over
+    participants, whatever the share of clusters treated in each stratum. tau_s is estimated by the difference of the
+    ratios R_sa = sum_g T_g / sum_g n_g over the m_sa clusters of each arm a. Numbers of people are not affected by
+    assignment, so the weights are constants, and strata and arms are independent:
+
+        V = sum_sa (N_s / N)^2 sum_g d_g^2 e_g^2 / n_sa^2,   e_g = T_g - n_g R_sa,   d_g^2 = 1 / (1 - n_g / n_sa),
+
+    with n_sa the people of the arm in the stratum. e_g is the linearised ratio; for clusters of one size d_g^2 is
+    m_sa / (m_sa - 1) and V is Neyman's variance of the cluster means within strata, conservative for the sample. For
+    unequal sizes d_g is the CR2 adjustment (Bell and McCaffrey 2002) in the regression on one indicator a stratum and
+    arm. df are Satterthwaite's, 2 E(V)^2 / Var(V) for independent errors of one variance, summed over strata and
+    arms. One stratum gives `clustered`.
+
+    Parameters
+    ----------
+    totals, sizes : ndarray, shape (clusters,)
+        Sum of the outcome, and people, of each cluster.
+    treated : ndarray of bool, shape (clusters,)
+        Arm of each cluster. Each arm needs two clusters in every stratum.
+    stratum : ndarray of int, shape (clusters,)
+        Stratum of each cluster.
+    weights : ndarray, shape (strata,)
+        N_s by code of the stratum.
+
+    References
+    ----------
+    Neyman (1923, translated 1990), Statistical Science 5. Imbens and Rubin (2015), Causal Inference, chapter 9, for
+    strata. Middleton and Aronow (2015), Statistics, Politics and Policy 6, for totals of clusters.
+    """
+    influence = np.zeros_like(totals)
+    codes = np.unique(stratum)
+    whole = weights[codes].sum()
+    value = trace = squares = 0.0
+    for code in codes:
+        share = float(weights[code] / whole)
+        for sign, arm in ((1.0, treated), (-1.0, ~treated)):
+            member = (stratum == code) & arm
+            part = _cluster_arm(totals[member], sizes[member])
+            value += sign * share * float(part.mean)
+            influence[member] = sign * share * part.influence
+            trace += share**2 * part.trace
+            squares += share**4 * part.squares
+    return MeanDifference(value, influence, trace**2 / squares)
 
 
 def paired_clusters(

@@ -82,3 +82,111 @@ def test_uniform_bands_with_few_degrees_of_freedom_cover() -> None:
         hits.append(bool(np.all((low <= 0) & (high >= 0))))
     # 400 draws have a standard error of 0.011; a normal critical value covered 0.81 here.
     assert 0.90 <= np.mean(hits) <= 0.995
+
+
+# -- clusters within strata -------------------------------------------------------------------------------------------
+
+
+def _schools(seed: int, *, arms: tuple[str, ...] = ("usual", "new"), shares: tuple[int, ...] = (2, 4)) -> dict:
+    """Three districts; in each, `shares` schools an arm, of different sizes."""
+    rng = np.random.default_rng(seed)
+    frame: dict = {"y": [], "arm": [], "school": [], "district": []}
+    for district in range(3):
+        # District 1 turns the shares round, so that probabilities differ between districts.
+        counts = shares if district != 1 else shares[::-1]
+        for arm, count in zip(arms, counts, strict=True):
+            for number in range(count):
+                size = int(rng.integers(3, 25))
+                level = 3.0 * district + rng.normal()
+                frame["y"] += list(level + rng.normal(size=size) + (arm != arms[0]) * 0.5 * district)
+                frame["arm"] += [arm] * size
+                frame["school"] += [f"{district} {arm} {number}"] * size
+                frame["district"] += [f"d{district}"] * size
+    return frame
+
+
+def _trial(frame: dict, **roles: object) -> gbv.Trial:
+    return gbv.Trial(frame, outcome="y", arm="arm", control="usual", cluster="school", stratum="district", **roles)
+
+
+@pytest.mark.parametrize("arms", [("usual", "new"), ("usual", "call", "visit")])
+def test_clusters_in_strata_are_the_interacted_regression(arms: tuple[str, ...]) -> None:
+    """Lin's regression with all products of arms and strata is saturated; statsmodels fits its means.
+
+    CR2 and its degrees of freedom come from `LinAdjusted`, which is compared with R's clubSandwich elsewhere.
+    """
+    import statsmodels.formula.api as smf
+
+    frame = _schools(3, arms=arms, shares=(2, 4, 3)[: len(arms)])
+    found = gbv.DifferenceInMeans().estimate(_trial(frame))
+    lin = gbv.LinAdjusted().estimate(_trial(frame))
+    fit = smf.ols("y ~ C(arm, Treatment('usual')) * C(district)", frame).fit()
+    share = {d: np.mean(np.array(frame["district"]) == d) for d in ("d0", "d1", "d2")}
+    for number, arm in enumerate(arms[1:]):
+        cell = {d: fit.predict({"arm": [arm, "usual"], "district": [d, d]}) for d in share}
+        value = sum(share[d] * (cell[d][0] - cell[d][1]) for d in share)
+        # A regression solved by pseudo-inverse against sums.
+        assert found[number].value == pytest.approx(value, rel=1e-9)
+        assert found[number].std_error == pytest.approx(lin[number].std_error, rel=1e-9)
+        assert found[number].df == pytest.approx(lin[number].df, rel=1e-8)
+    np.testing.assert_allclose(
+        found.covariance, lin.covariance[: len(arms) - 1, : len(arms) - 1], rtol=1e-9, atol=1e-12
+    )
+
+
+def test_a_contrast_of_two_arms_in_strata_is_their_own_comparison() -> None:
+    """Visit against call, from two comparisons with control or with call as the control: control cancels."""
+    frame = _schools(4, arms=("usual", "call", "visit"), shares=(3, 3, 2))
+    found = gbv.DifferenceInMeans().estimate(_trial(frame))
+    row = found.contrast({"visit vs usual": 1.0, "call vs usual": -1.0}, name="visit vs call")[0]
+    other = gbv.Trial(frame, outcome="y", arm="arm", control="call", cluster="school", stratum="district")
+    direct = gbv.DifferenceInMeans().estimate(other)["visit vs call"]
+    assert row.value == pytest.approx(direct.value, rel=1e-12)
+    assert row.std_error == pytest.approx(direct.std_error, rel=1e-12)
+
+
+def test_shares_that_differ_between_strata_do_not_confound() -> None:
+    """Districts differ by 3, effects by 0.5: the mean over draws is the effect over participants, within its error."""
+    errors = []
+    for seed in range(300):
+        frame = _schools(seed)
+        district = np.array([int(d[1]) for d in frame["district"]])
+        errors.append(gbv.DifferenceInMeans().estimate(_trial(frame))[0].value - 0.5 * district.mean())
+    # Schools' sizes do not depend on anything, so the ratio has no bias to speak of; four standard errors.
+    assert abs(np.mean(errors)) < 4.0 * np.std(errors) / np.sqrt(300)
+
+
+def test_a_stratum_with_one_cluster_in_an_arm_is_refused_with_a_way_out() -> None:
+    frame = _schools(5, shares=(1, 3))
+    with pytest.raises(gbv.IdentificationError, match=r"3 of 3 strata have fewer than two clusters.*Ancova") as caught:
+        gbv.DifferenceInMeans().estimate(_trial(frame))
+    assert "d0" not in str(caught.value)
+    assert gbv.Ancova().estimate(_trial(frame))[0].std_error is not None
+
+
+def test_a_stratum_seen_in_a_third_arm_only_is_refused() -> None:
+    frame = _schools(6, arms=("usual", "call", "visit"), shares=(2, 2, 2))
+    arm, district = np.array(frame["arm"]), np.array(frame["district"])
+    frame["y"] = np.where((district == "d2") & (arm != "visit"), np.nan, np.array(frame["y"]))
+    for roles in ({"cluster": "school"}, {}):
+        trial = gbv.Trial(frame, outcome="y", arm="arm", control="usual", stratum="district", **roles)
+        with pytest.raises(gbv.IdentificationError, match="1 of 3 strata have fewer than two"):
+            gbv.DifferenceInMeans().estimate(trial)
+
+
+def test_weights_with_clusters_and_strata_are_refused_by_name() -> None:
+    frame = _schools(7)
+    frame["w"] = np.ones(len(frame["y"]))
+    with pytest.raises(gbv.DesignError, match="cluster and stratum and weight together.*LinAdjusted and Ancova"):
+        gbv.DifferenceInMeans().estimate(_trial(frame, weight="w"))
+    assert gbv.LinAdjusted().estimate(_trial(frame, weight="w"))[0].std_error is not None
+
+
+def test_a_large_constant_costs_no_digits_of_clusters_in_strata() -> None:
+    frame = _schools(8)
+    plain = gbv.DifferenceInMeans().estimate(_trial(frame))[0]
+    frame["y"] = np.array(frame["y"]) + 1e8
+    moved = gbv.DifferenceInMeans().estimate(_trial(frame))[0]
+    # Outcomes of 1e8 are stored to 1.5e-8.
+    assert moved.value == pytest.approx(plain.value, abs=1e-7)
+    assert moved.std_error == pytest.approx(plain.std_error, abs=1e-7)

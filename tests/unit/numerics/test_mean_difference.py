@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from gbveval.numerics.mean_difference import clustered, matched_pairs, neyman, paired_clusters, stratified
+from gbveval.numerics.mean_difference import (
+    clustered,
+    matched_pairs,
+    neyman,
+    paired_clusters,
+    stratified,
+    stratified_clusters,
+)
 
 FloatArray = NDArray[np.float64]
 CONTROL = np.array([0.0, 1.0, 3.5, 2.0, -1.0, 4.0])
@@ -211,3 +218,96 @@ def test_paired_clusters_enumerated() -> None:
         variances.append(variance(found))
     assert np.mean(values) == pytest.approx(float(sizes @ EFFECTS / sizes.sum()), rel=1e-12)
     assert np.mean(variances) >= np.var(values)
+
+
+# -- clusters within strata -------------------------------------------------------------------------------------------
+
+
+def _clusters_in_strata(seed: int) -> tuple[FloatArray, FloatArray, NDArray[np.bool_], NDArray[np.intp]]:
+    rng = np.random.default_rng(seed)
+    stratum = np.repeat([0, 1, 2], [5, 7, 4]).astype(np.intp)
+    treated = np.array([1, 1, 0, 0, 0] + [1, 1, 1, 1, 0, 0, 0] + [1, 1, 0, 0], dtype=bool)
+    sizes = rng.integers(2, 30, 16).astype(float)
+    return rng.normal(size=16) * sizes, sizes, treated, stratum
+
+
+def test_clusters_in_one_stratum_are_clusters() -> None:
+    totals, sizes, treated, stratum = _clusters_in_strata(1)
+    value, influence, df = clustered(totals, sizes, treated)
+    found = stratified_clusters(totals, sizes, treated, np.zeros_like(stratum), weights=np.array([sizes.sum()]))
+    # The same sums in the same order, up to the multiplication by a share of one.
+    assert found.value == pytest.approx(float(value), rel=1e-14)
+    np.testing.assert_allclose(found.influence, influence, rtol=1e-14)
+    assert found.df == pytest.approx(df, rel=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clusters_in_strata_are_a_saturated_regression_with_cr2(seed: int) -> None:
+    """Dense matrices, straight from the definition: one column a stratum and arm, CR2 by eigenvectors, 2 E^2 / Var."""
+    totals, sizes, treated, stratum = _clusters_in_strata(seed)
+    people = np.bincount(stratum, weights=sizes)
+    found = stratified_clusters(totals, sizes, treated, stratum, weights=people)
+    member = np.repeat(np.arange(16), sizes.astype(int))
+    # Residuals of people about their cluster's mean meet columns that are constant in it, so any will do.
+    y = (totals / sizes)[member]
+    column = 2 * stratum + treated
+    x = (column[member][:, None] == np.arange(6)).astype(float)
+    bread = np.linalg.inv(x.T @ x)
+    contrast = np.repeat(people / people.sum(), 2) * np.tile([-1.0, 1.0], 3)
+    beta = bread @ x.T @ y
+    hat = x @ bread @ x.T
+    weights = np.zeros((16, y.size))
+    for g in range(16):
+        rows = member == g
+        values, vectors = np.linalg.eigh(np.eye(int(rows.sum())) - hat[np.ix_(rows, rows)])
+        weights[g, rows] = contrast @ bread @ x[rows].T @ (vectors / np.sqrt(values)) @ vectors.T
+    residual_maker = np.eye(y.size) - hat
+    variance_of_parts = weights @ residual_maker @ weights.T
+    expected, spread = np.trace(variance_of_parts), 2.0 * np.sum(variance_of_parts**2)
+    # Matrices of a few hundred rows, inverted and multiplied in double precision.
+    assert found.value == pytest.approx(float(contrast @ beta), rel=1e-10)
+    assert variance(found) == pytest.approx(float(np.sum((weights @ (y - x @ beta)) ** 2)), rel=1e-9)
+    assert found.df == pytest.approx(2.0 * expected**2 / spread, rel=1e-9)
+
+
+def test_equal_clusters_in_strata_have_neymans_variance_over_cluster_means() -> None:
+    rng = np.random.default_rng(4)
+    _, _, treated, stratum = _clusters_in_strata(1)
+    means = rng.normal(size=16)
+    sizes = np.full(16, 12.0)
+    found = stratified_clusters(means * sizes, sizes, treated, stratum, weights=np.bincount(stratum) * 12.0)
+    summaries = stratified(means, treated, stratum)
+    assert found.value == pytest.approx(summaries.value, rel=1e-12)
+    assert variance(found) == pytest.approx(variance(summaries), rel=1e-12)
+
+
+def test_unequal_shares_of_clusters_are_right_over_all_allocations() -> None:
+    """One in three treated in the first stratum, where outcomes are high, and two in three in the second.
+
+    Every allocation is enumerated. With clusters of one size the mean estimate is the average over participants exactly,
+    and the mean variance estimate is the true variance plus what effects differ within strata (Neyman).
+    """
+    rng = np.random.default_rng(5)
+    stratum = np.repeat([0, 1], 6).astype(np.intp)
+    control = np.where(stratum == 0, 5.0, 0.0) + rng.normal(size=12)
+    effect = np.where(stratum == 0, 2.0, -1.0) + rng.normal(size=12)
+    sizes = np.full(12, 8.0)
+    estimates, variances = [], []
+    for first in combinations(range(6), 2):
+        for second in combinations(range(6, 12), 4):
+            treated = np.isin(np.arange(12), (*first, *second))
+            totals = sizes * (control + treated * effect)
+            found = stratified_clusters(totals, sizes, treated, stratum, weights=np.array([48.0, 48.0]))
+            estimates.append(found.value)
+            variances.append(variance(found))
+    # Sums of 225 terms of order one.
+    assert np.mean(estimates) == pytest.approx(effect.mean(), abs=1e-12)
+    excess = sum(0.25 * np.var(effect[stratum == s], ddof=1) / 6.0 for s in (0, 1))
+    assert np.mean(variances) == pytest.approx(np.var(estimates) + excess, rel=1e-10)
+    crude = np.mean(
+        [
+            clustered(sizes * (control + t * effect), sizes, t)[0]
+            for t in (np.isin(np.arange(12), [0, 1, 6, 7, 8, 9]), np.isin(np.arange(12), [4, 5, 8, 9, 10, 11]))
+        ]
+    )
+    assert abs(crude - effect.mean()) > 0.5, "a comparison that leaves strata out is far off here"

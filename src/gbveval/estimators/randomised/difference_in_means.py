@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,28 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.batch import BatchEstimates, ClusterBatch
-from gbveval.core.errors import DesignError, IdentificationError
+from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast, refuse_crossover
-from gbveval.numerics.groups import group_sizes, group_sums
-from gbveval.numerics.least_squares import fit_least_squares
-from gbveval.numerics.mean_difference import (
-    MeanDifference,
-    clustered,
-    matched_pairs,
-    neyman,
-    paired_clusters,
-    stratified,
-)
-from gbveval.numerics.sandwich import heteroskedasticity_robust
+from gbveval.estimators.randomised._mean_designs import DESIGNS, SIZE_CHECKS, Fit, SizeCheck
+from gbveval.numerics.mean_difference import clustered
 
-FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-Fit = Callable[[Trial, int, int, BoolArray], MeanDifference]
 
 
 @register("difference_in_means")
@@ -50,19 +38,27 @@ class DifferenceInMeans:
     stratum                 Neyman within strata, weighted by size         units minus 2 x strata
     pair                    of the within-pair differences                 pairs minus 1
     cluster                 CR2 of the regression on the arm               Satterthwaite
+    cluster and stratum     CR2 within strata, weighted by size            Satterthwaite
     cluster and pair        of the weighted pair differences               pairs minus 1
     ======================  =============================================  ==========================
 
-    With several arms each is compared with control; with several outcomes each is a row. The joint covariance covers
-    all rows, so any contrast of arms or outcomes can be had with `Estimates.contrast` (by outcome and term).
+    Other combinations are refused by name: weights go with no other role here (`LinAdjusted` and `Ancova` take them
+    with clusters and strata).
+
+    **Strata** are weighted by all their people with the outcome, in whichever arm, so shares treated may differ between
+    strata, and every arm is compared over the same people.
+
+    **With several arms** each is compared with control; with several outcomes each is a row. The joint covariance
+    covers all rows (the control arm is in each of them), so any contrast of arms or outcomes can be had with
+    `Estimates.contrast` (by outcome and term), such as one arm against another.
 
     Notes
     -----
     **Identifies** the intention-to-treat effect when assignment was random and one unit's assignment does not change
     another's outcome.
 
-    **Valid when** each arm has at least two independent units (in every stratum). Neyman's variance is conservative
-    for the units of the sample and consistent for a superpopulation of them.
+    **Valid when** each arm has at least two independent units (clusters, where they were assigned) in every stratum.
+    Neyman's variance is conservative for the units of the sample and consistent for a superpopulation of them.
 
     **Do not use when** assignment probabilities differ between strata and `stratum` is not declared, when people in a
     cluster were assigned together and `cluster` is not declared, or when cluster size is informative and the average
@@ -113,7 +109,7 @@ class DifferenceInMeans:
                 checks += note
                 used, note = _complete_pairs(data, used, arm, name)
                 checks += note
-                lonely(data, used, arm)
+                lonely(data, outcome, used, arm)
                 found = fit(data, outcome, arm, used)
                 contrast = Estimand("ITT", mean_contrast(data, outcome), "participant_average")
                 clusters = None if data.cluster is None else int(np.unique(data.cluster.codes[used]).size)
@@ -146,15 +142,15 @@ class DifferenceInMeans:
         return BatchEstimates(value, std_error, np.full(value.shape, df), Estimand("ITT", contrast))
 
 
-def _choose(data: Trial) -> tuple[Fit, Method, Callable[[Trial, BoolArray, int], None]]:
+def _choose(data: Trial) -> tuple[Fit, Method, SizeCheck]:
     """Return the numeric function, the method in words and the size check that fit the trial's roles."""
     roles = tuple(role for role in ("cluster", "pair", "stratum", "weight") if getattr(data, role) is not None)
-    if roles not in _DESIGNS:
+    if roles not in DESIGNS:
         raise DesignError(
             f"DifferenceInMeans does not cover a trial with {' and '.join(roles)} together. "
-            "LinAdjusted takes strata as covariates within clusters; docs/roadmap.md says what is planned."
+            "LinAdjusted and Ancova take clusters, strata and weights together."
         )
-    fit, std_error, small, reference, source = _DESIGNS[roles]
+    fit, std_error, small, reference, source = DESIGNS[roles]
     method = Method(
         sample=all_samples(data),
         std_error=std_error,
@@ -168,7 +164,7 @@ def _choose(data: Trial) -> tuple[Fit, Method, Callable[[Trial, BoolArray, int],
         ),
         source=source,
     )
-    return fit, method, _SIZE_CHECKS[roles]
+    return fit, method, SIZE_CHECKS[roles]
 
 
 def _independent(data: Trial) -> str:
@@ -194,9 +190,10 @@ def _blocks(data: Trial) -> NDArray[np.intp] | None:
     if data.pair is not None or data.weight is not None:
         return None
     if data.cluster is not None:
-        arm_of = np.zeros(data.cluster.count, dtype=np.intp)
-        arm_of[data.cluster.codes] = data.arm
-        return arm_of
+        block_of = np.zeros(data.cluster.count, dtype=np.intp)
+        strata = 0 if data.stratum is None else data.stratum.codes
+        block_of[data.cluster.codes] = strata * len(data.arms) + data.arm
+        return block_of
     return data.arm if data.stratum is None else data.stratum.codes * len(data.arms) + data.arm
 
 
@@ -215,173 +212,3 @@ def _complete_pairs(data: Trial, used: BoolArray, arm: int, name: str) -> tuple[
         f"{lost} of {data.pair.count} pairs have no outcome on one side; they are left out ({left_out} observed units)."
     )
     return keep, [Check(f"complete pairs {name}", "warn", text)]
-
-
-def _simple(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
-    found = neyman(data.outcomes[used, outcome], data.arm[used] == arm)
-    return MeanDifference(found.value, _spread(found.influence, used), found.df)
-
-
-def _spread(influence: FloatArray, used: BoolArray) -> FloatArray:
-    """Return influence values for all units, zero for those not used."""
-    whole = np.zeros(used.shape[0])
-    whole[used] = influence
-    return whole
-
-
-def _weighted(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
-    assert data.weight is not None
-    weights = data.weight[used]
-    design = (data.arm[used] == arm).astype(float)[:, None]
-    y = data.outcomes[used, outcome]
-    fit = fit_least_squares(design, y, weights=weights)
-    robust = heteroskedasticity_robust(fit, design, y, kind="HC2", weights=weights)
-    return MeanDifference(float(fit.beta[1, 0]), _spread(robust.influence[:, 1, 0], used), float(used.sum() - 2))
-
-
-def _stratified(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
-    assert data.stratum is not None
-    # Strata count with all their units, in whichever arm, so that every arm is compared over the same people.
-    sizes = group_sizes(data.stratum.codes[data.observed(outcome)], data.stratum.count)
-    found = stratified(data.outcomes[used, outcome], data.arm[used] == arm, data.stratum.codes[used], sizes=sizes)
-    return MeanDifference(found.value, _spread(found.influence, used), found.df)
-
-
-def _paired(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
-    assert data.pair is not None
-    present, codes = np.unique(data.pair.codes[used], return_inverse=True)
-    found = matched_pairs(data.outcomes[used, outcome], data.arm[used] == arm, codes, present.size)
-    whole = np.zeros(data.pair.count)
-    whole[present] = found.influence
-    return MeanDifference(found.value, whole, found.df)
-
-
-def _cluster_sums(
-    data: Trial, outcome: int, arm: int, used: BoolArray
-) -> tuple[NDArray[np.intp], FloatArray, FloatArray, BoolArray]:
-    """Return the clusters present, their totals, sizes and whether they are treated."""
-    assert data.cluster is not None
-    present, codes = np.unique(data.cluster.codes[used], return_inverse=True)
-    sizes = group_sizes(codes, present.size)
-    totals = group_sums(codes, data.outcomes[used, outcome], present.size)
-    treated = group_sizes(codes[data.arm[used] == arm], present.size) > 0
-    return present, totals, sizes, treated
-
-
-def _clustered(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
-    assert data.cluster is not None
-    present, totals, sizes, treated = _cluster_sums(data, outcome, arm, used)
-    # Totals of centred outcomes: the sums of large numbers would lose the digits that the differences need.
-    centre = totals.sum() / sizes.sum()
-    shifted = data.outcomes[used, outcome] - centre
-    _, codes = np.unique(data.cluster.codes[used], return_inverse=True)
-    value, influence, df = clustered(group_sums(codes, shifted, present.size), sizes, treated)
-    whole = np.zeros(data.cluster.count)
-    whole[present] = influence
-    return MeanDifference(float(value), whole, df)
-
-
-def _paired_clusters(data: Trial, outcome: int, arm: int, used: BoolArray) -> MeanDifference:
-    assert data.cluster is not None
-    assert data.pair is not None
-    present, totals, sizes, treated = _cluster_sums(data, outcome, arm, used)
-    pair_of = np.zeros(data.cluster.count, dtype=np.intp)
-    pair_of[data.cluster.codes] = data.pair.codes
-    pairs, codes = np.unique(pair_of[present], return_inverse=True)
-    found = paired_clusters(totals, sizes, treated, codes, pairs.size)
-    whole = np.zeros(data.pair.count)
-    whole[pairs] = found.influence
-    return MeanDifference(found.value, whole, found.df)
-
-
-def _need(count: int, least: int, what: str) -> None:
-    if count < least:
-        raise IdentificationError(
-            f"{count} {what} with an observed outcome; at least {least} are needed for a standard error. "
-            "Collapse groups, or describe the data without inference."
-        )
-
-
-def _need_units(data: Trial, used: BoolArray, arm: int) -> None:
-    for code in (0, arm):
-        _need(int((used & (data.arm == code)).sum()), 2, f"units in arm {data.arms[code]!r}")
-
-
-def _need_strata(data: Trial, used: BoolArray, arm: int) -> None:
-    assert data.stratum is not None
-    counts = [np.bincount(data.stratum.codes[used & (data.arm == a)], minlength=data.stratum.count) for a in (0, arm)]
-    present = (counts[0] + counts[1]) > 0
-    short = int((present & (np.minimum(counts[0], counts[1]) < 2)).sum())
-    if short:
-        raise IdentificationError(
-            f"{short} of {int(present.sum())} strata have fewer than two observed units in an arm, so their variance "
-            "cannot be estimated. Merge small strata, or declare `pair` if every stratum is a matched pair."
-        )
-
-
-def _need_pairs(data: Trial, used: BoolArray, arm: int) -> None:
-    assert data.pair is not None
-    _need(int(np.unique(data.pair.codes[used]).size), 2, "complete pairs")
-
-
-def _need_clusters(data: Trial, used: BoolArray, arm: int) -> None:
-    assert data.cluster is not None
-    for code in (0, arm):
-        present = np.unique(data.cluster.codes[used & (data.arm == code)]).size
-        _need(int(present), 2, f"clusters in arm {data.arms[code]!r}")
-
-
-_SIZE_CHECKS: dict[tuple[str, ...], Callable[[Trial, BoolArray, int], None]] = {
-    (): _need_units,
-    ("weight",): _need_units,
-    ("stratum",): _need_strata,
-    ("pair",): _need_pairs,
-    ("cluster",): _need_clusters,
-    ("cluster", "pair"): _need_pairs,
-}
-
-# Numeric function, standard error, small-sample correction, reference and source for each combination of roles.
-_DESIGNS: dict[tuple[str, ...], tuple[Fit, str, str, str, str]] = {
-    (): (
-        _simple,
-        "Neyman, separate variances in each arm",
-        "none",
-        "t with Welch's degrees of freedom",
-        "Neyman 1923",
-    ),
-    ("weight",): (
-        _weighted,
-        "HC2 of the weighted regression on the arm",
-        "HC2",
-        "t with rows minus 2 degrees of freedom",
-        "MacKinnon and White 1985",
-    ),
-    ("stratum",): (
-        _stratified,
-        "Neyman within strata, strata weighted by size",
-        "none",
-        "t with units minus twice the strata degrees of freedom",
-        "Neyman 1923; Imbens and Rubin 2015",
-    ),
-    ("pair",): (
-        _paired,
-        "from the within-pair differences",
-        "none",
-        "t with pairs minus one degrees of freedom",
-        "Imai 2008",
-    ),
-    ("cluster",): (
-        _clustered,
-        "CR2, clustered by the unit of assignment",
-        "CR2 (bias-reduced linearisation, identity working model)",
-        "t with Satterthwaite degrees of freedom",
-        "Bell and McCaffrey 2002; Imbens and Kolesar 2016",
-    ),
-    ("cluster", "pair"): (
-        _paired_clusters,
-        "from the size-weighted pair differences",
-        "pairs over pairs minus one",
-        "t with pairs minus one degrees of freedom",
-        "Imai, King and Nall 2009",
-    ),
-}
