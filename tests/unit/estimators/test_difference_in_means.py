@@ -177,7 +177,7 @@ def test_a_stratum_seen_in_a_third_arm_only_is_refused() -> None:
 def test_weights_with_clusters_and_strata_are_refused_by_name() -> None:
     frame = _schools(7)
     frame["w"] = np.ones(len(frame["y"]))
-    with pytest.raises(gbv.DesignError, match="cluster and stratum and weight together.*LinAdjusted and Ancova"):
+    with pytest.raises(gbv.DesignError, match=r"cluster and stratum and weight together.*LinAdjusted and Ancova"):
         gbv.DifferenceInMeans().estimate(_trial(frame, weight="w"))
     assert gbv.LinAdjusted().estimate(_trial(frame, weight="w"))[0].std_error is not None
 

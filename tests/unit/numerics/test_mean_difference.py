@@ -226,7 +226,7 @@ def test_paired_clusters_enumerated() -> None:
 def _clusters_in_strata(seed: int) -> tuple[FloatArray, FloatArray, NDArray[np.bool_], NDArray[np.intp]]:
     rng = np.random.default_rng(seed)
     stratum = np.repeat([0, 1, 2], [5, 7, 4]).astype(np.intp)
-    treated = np.array([1, 1, 0, 0, 0] + [1, 1, 1, 1, 0, 0, 0] + [1, 1, 0, 0], dtype=bool)
+    treated = np.array([1, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0, 0], dtype=bool)
     sizes = rng.integers(2, 30, 16).astype(float)
     return rng.normal(size=16) * sizes, sizes, treated, stratum
 
@@ -284,8 +284,8 @@ def test_equal_clusters_in_strata_have_neymans_variance_over_cluster_means() -> 
 def test_unequal_shares_of_clusters_are_right_over_all_allocations() -> None:
     """One in three treated in the first stratum, where outcomes are high, and two in three in the second.
 
-    Every allocation is enumerated. With clusters of one size the mean estimate is the average over participants exactly,
-    and the mean variance estimate is the true variance plus what effects differ within strata (Neyman).
+    Every allocation is enumerated. With clusters of one size the mean estimate is the average over participants
+    exactly, and the mean variance estimate is the true variance plus what effects differ within strata (Neyman).
     """
     rng = np.random.default_rng(5)
     stratum = np.repeat([0, 1], 6).astype(np.intp)
