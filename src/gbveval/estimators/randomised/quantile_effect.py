@@ -50,8 +50,10 @@ class QuantileEffect:
     effect on the person at that quantile. With covariates it is the difference given the covariates, a conditional
     effect.
 
-    **Valid when** the outcome is continuous around the quantile and there are some hundreds of units. The standard
-    errors need the density there.
+    **Valid when** the outcome is continuous around the quantile and there are some hundreds of units. The
+    standard errors need the density there. With clusters the reference is for many of them: with 6 or 10 of very
+    unequal size the median's test at 5 % rejected in 13 and 9 of 100 trials without an effect (docs: measured
+    sizes).
 
     **Do not use when** outcomes are tied at the quantile, as counts with many zeros are: there is no density, the
     standard error is missing or worthless (a check says so), and `RandomisationInference` of another statistic is the

@@ -75,6 +75,7 @@ class WildClusterBootstrap:
 
     **Valid when** clusters are independent. It is far better than t with few clusters, but no cure: with one or two
     treated clusters WCR hardly ever and WCU nearly always rejects. A warning says so.
+    WCU11 rejects up to three times too often with 6 clusters of very unequal size (docs: measured sizes).
 
     **Do not use when** there are fewer than about six clusters or a single treated one (use
     `RandomisationInference`), or when the trial has weights.
