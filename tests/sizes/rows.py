@@ -110,6 +110,7 @@ MEASUREMENTS = (
         Measurement(f"ProportionTest, {method}", gbv.ProportionTest(method), outcomes=BINARY, draws=2000)
         for method in ("donner", "rao_scott")
     ),
+    Measurement("WinProbability", gbv.WinProbability(better="lower"), draws=500),
     Measurement("QuantileEffect, median", gbv.QuantileEffect((0.5,)), outcomes=CONTINUOUS, draws=1000),
 )
 
@@ -120,4 +121,7 @@ WITHOUT_SIZE = {
     "intracluster_correlation": "its null, clusters that are alike, is nobody's question",
     "lee_bounds": "it gives bounds, without a test",
     "manski_bounds": "it gives bounds, without a test",
+    "multiple_imputation": "it pools the estimator that it is put around, and its model knows no clusters",
+    "proportional_odds": "its conformance cases simulate it with an outcome of ordered levels",
+    "transitions": "it takes its errors from the estimator that compares the arms in each group",
 }

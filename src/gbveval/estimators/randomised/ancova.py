@@ -71,8 +71,9 @@ class Ancova:
     evenly they were split, which is nobody's population: use `DifferenceInMeans` or `LinAdjusted`.
 
     **Valid when** there are clearly more independent units than coefficients. CR2 with Satterthwaite degrees of freedom
-    holds its level with few clusters; CR0, CR1 and clusters minus one are given for comparison with other software and
-    reject too often below about 40 clusters (docs: measured sizes).
+    holds its level with few clusters, CR3 errs on the safe side; CR0, CR1 and clusters minus one are given for
+    comparison with other software and reject too often, with 20 clusters of unequal size 10 % instead of 5 (docs:
+    measured sizes).
 
     **Pairs.** Effects of pairs with errors clustered by unit reject up to twice too often; errors are clustered by pair
     (de Chaisemartin and Ramirez-Cuellar 2024).

@@ -83,7 +83,8 @@ class Gee:
     the mean is right, whatever the correlation.
 
     **Valid when** there are enough clusters: LZ is too small below about 40. KC with Satterthwaite degrees of freedom
-    keeps its size with about ten clusters an arm, less surely with fewer.
+    keeps its size with about ten clusters an arm, less surely with fewer. With fewer than ten clusters of unequal size
+    the exchangeable correlation often has no admissible estimate, and the answer is refused.
 
     **Do not use when** cluster size is informative: with an exchangeable correlation large clusters count for less than
     their people and for more than one cluster, so that it targets **neither the average over participants nor the
