@@ -14,6 +14,7 @@ from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
 from gbveval.data._assignment import check_design, control_first, probabilities, recode, varies_within
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
+from gbveval.numerics.groups import present
 
 GROUP_ROLES = ("cluster", "stratum", "pair", "site", "time", "sequence")
 NUMBER_ROLES = ("weight", "baseline", "exposure", "received", "probability")
@@ -272,7 +273,7 @@ class Trial(Checked):
 
     def _count(self, member: BoolArray) -> tuple[int, int | None]:
         """Return how many units, and how many clusters, are among some rows."""
-        clusters = None if self.cluster is None else _occurring(self.cluster, member)
+        clusters = None if self.cluster is None else present(self.cluster.codes[member], self.cluster.count).size
         return int(np.count_nonzero(member)), clusters
 
     def __repr__(self) -> str:
@@ -283,8 +284,3 @@ class Trial(Checked):
         clusters = "" if self.cluster is None else f" in {plural(self.cluster.count, 'cluster')}"
         word = "outcome" if len(self.outcome_names) == 1 else "outcomes"
         return f"<Trial: {plural(self.n, 'unit')}{clusters}, arms {arms}; {word} {names}>"
-
-
-def _occurring(labels: Labels, member: BoolArray) -> int:
-    """Return how many labels occur among some rows."""
-    return int(np.count_nonzero(np.bincount(labels.codes[member], minlength=labels.count)))

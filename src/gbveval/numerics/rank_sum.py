@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.numerics.inference import t_two_sided
+from gbveval.numerics.ranks import midranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +28,6 @@ class RankSum:
     statistic: float
     z: float
     p_value: float
-
-
-def midranks(y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the rank of each value, ties at their mean rank, and the sizes of the groups of ties.
-
-    Examples
-    --------
-    >>> midranks(np.array([5.0, 1.0, 5.0]))[0].tolist()
-    [2.5, 1.0, 2.5]
-    """
-    _, code, ties = np.unique(y, return_inverse=True, return_counts=True)
-    last = np.cumsum(ties)
-    return (last - (ties - 1) / 2.0)[code], ties
 
 
 def rank_sum(y: NDArray[np.float64], treated: NDArray[np.bool_], *, continuity: bool = True) -> RankSum:
@@ -63,7 +51,8 @@ def rank_sum(y: NDArray[np.float64], treated: NDArray[np.bool_], *, continuity: 
     4.0
     """
     n, n1 = y.size, int(treated.sum())
-    ranks, ties = midranks(y)
+    ranks = midranks(y)
+    ties = np.unique(y, return_counts=True)[1]
     statistic = float(ranks[treated].sum()) - n1 * (n1 + 1) / 2.0
     spread = n + 1.0 - float(np.sum(ties**3 - ties)) / (n * (n - 1.0))
     variance = n1 * (n - n1) / 12.0 * spread

@@ -16,7 +16,6 @@ import pytest
 import gbveval as gbv
 
 Frame = dict[str, Any]
-ROLES = ("cluster", "stratum", "weight", "covariates", "received", "baseline", "time", "exposure", "probability")
 
 
 def people(n: int = 80) -> Frame:

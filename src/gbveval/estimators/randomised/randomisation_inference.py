@@ -23,10 +23,9 @@ from gbveval.estimators.randomised._randomisation_rows import (
 from gbveval.estimators.randomised._randomisation_test import Settings
 from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans
 from gbveval.estimators.randomised.lin_adjusted import LinAdjusted
-from gbveval.numerics.inference import check_level
+from gbveval.numerics.inference import ALTERNATIVES, check_level
 
 STATISTICS = ("studentised", "difference", "ipw_difference", "sum", "rank_sum")
-ALTERNATIVES = ("two_sided", "greater", "less")
 TWO_SIDED = ("absolute", "central", "no_more_likely")
 DISTRIBUTIONS = ("auto", "exact", "monte_carlo", "asymptotic")
 

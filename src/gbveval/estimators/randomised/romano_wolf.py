@@ -26,12 +26,12 @@ from gbveval.estimators.randomised.wild_cluster_bootstrap import (
     bootstrap_draws,
     prepared,
 )
+from gbveval.numerics.inference import ALTERNATIVES
 from gbveval.numerics.multiplicity import step_down
 from gbveval.numerics.null_distribution import tail
 from gbveval.numerics.wild_bootstrap import WildBootstrap
 
 FloatArray = NDArray[np.float64]
-ALTERNATIVES = ("two_sided", "greater", "less")
 
 
 @register("romano_wolf")

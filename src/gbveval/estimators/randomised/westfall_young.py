@@ -18,11 +18,11 @@ from gbveval.estimators.randomised._assignment import ASSIGNMENTS, RecordedAlloc
 from gbveval.estimators.randomised._joint import joint_statistics
 from gbveval.estimators.randomised._randomisation_test import Settings
 from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans
+from gbveval.numerics.inference import ALTERNATIVES
 from gbveval.numerics.multiplicity import step_down
 from gbveval.numerics.null_distribution import tail
 
 STATISTICS = {"studentised": "design", "pooled": "pooled", "rank_sum": "rank_sum"}
-ALTERNATIVES = ("two_sided", "greater", "less")
 
 
 @register("westfall_young")
