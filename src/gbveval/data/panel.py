@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
-from gbveval.data._frame import Checked, Labels, Reader, plural
+from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
+from gbveval.data._periods import Calendar, read_periods
+from gbveval.data._rollout import changes_within, check_units, first_treated
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -28,15 +31,23 @@ class Panel(Checked):
     outcome : str
         Numeric outcome. Missing outcomes are kept, counted and shown in `flow`.
     time : str
-        Period, a number. Periods may be irregular; they are used in their order.
-    cohort : str
-        First treated period of the unit; missing or infinite for units that are never treated.
+        Period, a number or a date. Periods may be irregular; they are used in their order. Dates are counted in the
+        widest of years, quarters, months, weeks and days that all of them keep.
+    cohort : str, optional
+        First treated period of the unit, of the same kind; missing or infinite for units that are never treated. It may
+        be left out where `treatment` is given and units are followed: it is then the first period with any.
     unit : str, optional
         Unit followed over time. Absent, the rows are repeated cross-sections.
-    cluster : str, optional
-        Clusters of units, for standard errors. Constant within a unit.
+    treatment : str, optional
+        Treatment in force in the row: 0 or 1, or an amount. Treatment may end; estimators for which it may not say so.
+    cluster : str or sequence of str, optional
+        Clusters of units, for standard errors, in one way or two. Constant within a unit.
     weight : str, optional
         Sampling weight, zero or more; estimators that follow units need one weight a unit.
+    covariates : sequence of str
+        Complete, constant or varying over time. Categories become indicators.
+    exposure : str, optional
+        Time or opportunities at risk behind a count, above zero.
 
     Raises
     ------
@@ -55,53 +66,84 @@ class Panel(Checked):
     periods: FloatArray
     time: IntArray
     cohort: FloatArray
+    calendar: Calendar
     unit: Labels | None
+    treatment: FloatArray | None
     cluster: Labels | None
+    second_cluster: Labels | None
     cluster_name: str
     weight: FloatArray | None
+    covariate_names: tuple[str, ...]
+    covariates: FloatArray
+    exposure: FloatArray | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
         frame: Any,
         *,
         outcome: str,
         time: str,
-        cohort: str,
+        cohort: str | None = None,
         unit: str | None = None,
-        cluster: str | None = None,
+        treatment: str | None = None,
+        cluster: str | Sequence[str] | None = None,
         weight: str | None = None,
+        covariates: Sequence[str] = (),
+        exposure: str | None = None,
     ) -> None:
         reader = Reader(frame, "Panel")
         values = reader.numbers(outcome, "outcome", missing=True)
-        times = reader.numbers(time, "time")
-        cohorts = _cohorts(reader, cohort, times)
+        times, cohorts, calendar = read_periods(reader, time, cohort)
+        treatments = None if treatment is None else reader.numbers(treatment, "treatment")
         units = None if unit is None else reader.labels(unit, "unit")
         # Without clusters above it a unit is its own cluster, so the same column may play both roles.
-        clusters = None if cluster is None or cluster == unit else reader.labels(cluster, "cluster")
+        above = tuple(name for name in as_names(cluster, "cluster") if name != unit)
+        if len(above) > 2:
+            reader.problem(f"{len(above)} columns (cluster) were given; clustering is in two ways at most.")
+        clusters = [reader.labels(name, f"cluster {i}" if i else "cluster") for i, name in enumerate(above[:2])]
         weights = None if weight is None else reader.weights(weight)
+        matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
+        exposures = None if exposure is None else reader.positive(exposure, "exposure")
+        if cohorts is None and (treatments is None or units is None):
+            reader.problem(
+                "Give cohort, the first treated period of each row's unit. It may be left out only where treatment is "
+                "given and units are followed over time (unit)."
+            )
         reader.raise_problems()
         periods, codes = np.unique(times, return_inverse=True)
+        codes = codes.astype(np.intp)
         if periods.size < 2:
             reader.problem(f"Column {time!r} (time) holds one period; at least two were expected.")
         if np.all(np.isnan(values)):
             reader.problem(f"Column {outcome!r} (outcome) is missing in every row.")
+        if cohorts is None:
+            assert units is not None
+            assert treatments is not None
+            cohorts = first_treated(units, times, treatments)
         if units is not None:
-            _check_units(reader, units, codes.astype(np.intp), cohorts, {"unit": unit, "cohort": cohort})
-            if clusters is not None and (count := _changes(units, clusters.codes.astype(float))):
-                reader.problem(
-                    f"Column {cluster!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
-                )
+            check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
+            for name, labels in zip(above, clusters, strict=False):
+                if count := changes_within(units, labels.codes.astype(float)):
+                    reader.problem(
+                        f"Column {name!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
+                    )
         reader.raise_problems()
         self._set(
             outcome_name=outcome,
             outcome=values,
             periods=periods,
-            time=codes.astype(np.intp),
+            time=codes,
             cohort=cohorts,
+            calendar=calendar,
             unit=units,
-            cluster=clusters,
-            cluster_name=cluster or unit or "row",
+            treatment=treatments,
+            cluster=clusters[0] if clusters else None,
+            second_cluster=clusters[1] if len(clusters) == 2 else None,
+            cluster_name=" and ".join(above) or unit or "row",
             weight=weights,
+            covariate_names=covariate_names,
+            covariates=matrix,
+            exposure=exposures,
         )
 
     @property
@@ -134,6 +176,19 @@ class Panel(Checked):
         return bool(np.isinf(self.cohort).any())
 
     @cached_property
+    def treated(self) -> NDArray[np.bool_]:
+        """Which rows are at or after their unit's first treated period."""
+        return np.asarray(self.periods[self.time] >= self.cohort)
+
+    @cached_property
+    def switches_off(self) -> int:
+        """Units whose treatment ends: untreated again in a period after the first treated one."""
+        if self.treatment is None or self.unit is None:
+            return 0
+        ended = self.treated & (self.treatment == 0)
+        return int(np.unique(self.unit.codes[ended]).size)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the checked data; it identifies them and holds none of them."""
         return digest_arrays(
@@ -145,6 +200,10 @@ class Panel(Checked):
                 ("unit", None if self.unit is None else self.unit.codes),
                 ("cluster", None if self.cluster is None else self.cluster.codes),
                 ("weight", self.weight),
+                *((("second_cluster", self.second_cluster.codes),) if self.second_cluster is not None else ()),
+                *((("treatment", self.treatment),) if self.treatment is not None else ()),
+                *((("covariates", self.covariates),) if self.covariate_names else ()),
+                *((("exposure", self.exposure),) if self.exposure is not None else ()),
             ]
         )
 
@@ -167,7 +226,7 @@ class Panel(Checked):
             ("analysed", complete),
         ):
             for first in np.unique(per_unit):
-                label = "never treated" if np.isinf(first) else f"first treated {first:g}"
+                label = "never treated" if np.isinf(first) else f"first treated {self.calendar.name(float(first))}"
                 rows.append(FlowRow(stage, label, int(((per_unit == first) & mask).sum())))
         return Flow(tuple(rows))
 
@@ -181,55 +240,4 @@ class Panel(Checked):
         return (
             f"<Panel: {what}, {plural(self.periods.size, 'period')}, {plural(self.n_rows, 'row')}{shape}; "
             f"{plural(cohorts, 'cohort')}, {never:,} never treated; outcome {self.outcome_name} ({missing:,} missing)>"
-        )
-
-
-def _cohorts(reader: Reader, column: str, times: FloatArray) -> FloatArray:
-    """Return first treated periods with infinity for never; a lone zero code is refused, as it means two things."""
-    if not reader.take(column, "cohort"):
-        return np.full(reader.n, np.inf)
-    before = len(reader.problems)
-    values = reader.numbers(column, "cohort", missing=True)
-    # Infinity is the other way to say never: take back the complaint that numbers() makes of it.
-    reader.problems[before:] = [text for text in reader.problems[before:] if "is infinite in" not in text]
-    values = np.where(np.isnan(values), np.inf, values)
-    zero = int((values == 0).sum())
-    if zero and not np.isnan(times).all() and np.nanmin(times) > 0:
-        reader.problem(
-            f"Column {column!r} (cohort) is 0 in {plural(zero, 'row')} and no period is 0; if that means never "
-            "treated, set it to missing, and if it means treated before the panel, set it to the period before the "
-            "first."
-        )
-    if minus := int(np.isneginf(values).sum()):
-        reader.problem(
-            f"Column {column!r} (cohort) is minus infinity in {plural(minus, 'row')}; give the first treated period."
-        )
-    return values
-
-
-def _changes(units: Labels, value: FloatArray) -> int:
-    """Return the number of units in which `value` is not constant (infinity counts as a value)."""
-    finite = np.where(np.isinf(value), np.finfo(float).max, value)
-    low, high = np.full(units.count, np.inf), np.full(units.count, -np.inf)
-    np.minimum.at(low, units.codes, finite)
-    np.maximum.at(high, units.codes, finite)
-    return int((low < high).sum())
-
-
-def _check_units(
-    reader: Reader, units: Labels, time: IntArray, cohort: FloatArray, columns: dict[str, str | None]
-) -> None:
-    cell = units.codes.astype(np.int64) * (int(time.max()) + 1) + time
-    _, counts = np.unique(cell, return_counts=True)
-    repeated = int(counts[counts > 1].sum())
-    if repeated:
-        reader.problem(
-            f"Column {columns['unit']!r} (unit): {plural(repeated, 'row')} share a unit and period with another row; "
-            "one row a unit and period was expected. Aggregate them, or leave unit out for repeated cross-sections."
-        )
-    changing = _changes(units, cohort)
-    if changing:
-        reader.problem(
-            f"Column {columns['cohort']!r} (cohort) changes within {plural(changing, 'unit')}; the first treated "
-            "period is a fact about a unit. Mend it, or, if treatment ended, use the period in which it began."
         )

@@ -173,3 +173,76 @@ def test_a_panel_is_made_or_an_error_of_ours_is_raised(frame: pd.DataFrame, role
     repr(panel)
     assert panel.flow().count("in the panel") == panel.n_units
     assert len(panel.digest) == 64
+
+
+DATES = {
+    "year": (["2019-01-01", "2020-01-01", "2021-01-01"], "2020-01-01", ["2019", "2020", "2021"]),
+    "quarter": (["2019-04-01", "2019-07-01", "2020-01-01"], "2019-10-01", ["2019 Q2", "2019 Q3", "2020 Q1"]),
+    "month": (["2019-11-15", "2019-12-15", "2020-01-15"], "2020-01-15", ["2019-11", "2019-12", "2020-01"]),
+    "week": (["2019-12-23", "2019-12-30", "2020-01-13"], "2020-01-06", ["2019-12-23", "2019-12-30", "2020-01-13"]),
+    "day": (["2020-02-28", "2020-02-29", "2020-03-01"], "2020-02-29", ["2020-02-28", "2020-02-29", "2020-03-01"]),
+}
+
+
+@pytest.mark.parametrize("step", DATES)
+@pytest.mark.parametrize("kind", ["datetime", "date"])
+def test_dates_are_counted_in_the_widest_step_they_keep(step: str, kind: str) -> None:
+    dates, first, names = DATES[step]
+    frame = pd.DataFrame(
+        {
+            "y": [0.0, 1.0, 2.0] * 2,
+            "u": ["a"] * 3 + ["b"] * 3,
+            "t": pd.to_datetime(dates * 2),
+            "g": pd.to_datetime([first] * 3 + [None] * 3),
+        }
+    )
+    if kind == "date":
+        frame["t"] = frame["t"].dt.date
+        frame["g"] = pd.Series([None if pd.isna(x) else x.date() for x in frame["g"]], dtype=object)
+    panel = check(frame)
+    assert panel.calendar.step == step
+    assert [panel.calendar.name(x) for x in panel.periods] == names
+    # Event times count steps: a difference of dates in days, weeks, months, quarters or years.
+    begun = pd.Timestamp(first)
+    expected = {
+        "year": [pd.Timestamp(d).year - begun.year for d in dates],
+        "quarter": [pd.Period(d, "Q").ordinal - pd.Period(first, "Q").ordinal for d in dates],
+        "month": [pd.Period(d, "M").ordinal - pd.Period(first, "M").ordinal for d in dates],
+        "week": [(pd.Timestamp(d) - begun).days // 7 for d in dates],
+        "day": [(pd.Timestamp(d) - begun).days for d in dates],
+    }[step]
+    assert (panel.periods - panel.cohort_of_unit()[0]).tolist() == expected
+    assert np.isinf(panel.cohort_of_unit()[1])
+
+
+def test_dates_beside_numbers_are_refused() -> None:
+    (found,) = problems(make(t=pd.to_datetime(["2019-01-01", "2020-01-01"] * 3)))
+    assert "both be numbers or both be dates" in found
+    (found,) = problems(make(t=pd.to_datetime(["2019-01-01", None] * 3), g=[None] * 6))
+    assert "'t' (time) is missing in 3 rows" in found
+
+
+def test_cohorts_from_treatment_and_treatment_that_ends() -> None:
+    frame = {"y": [0.0] * 9, "u": list("aaabbbccc"), "t": [1, 2, 3] * 3, "d": [0, 1, 1, 0, 1, 0, 0, 0, 0]}
+    panel = gbv.Panel(frame, outcome="y", unit="u", time="t", treatment="d")
+    assert panel.cohort_of_unit().tolist() == [2.0, 2.0, np.inf]
+    assert panel.switches_off == 1
+    with pytest.raises(DataError, match="Give cohort"):
+        gbv.Panel(frame, outcome="y", time="t", treatment="d")
+
+
+def test_two_ways_of_clustering_and_no_more() -> None:
+    panel = check(make(m=["x", "x", "y", "y", "x", "x"]), cluster=["k", "m"])
+    assert panel.cluster is not None
+    assert panel.second_cluster is not None
+    assert panel.cluster_name == "k and m"
+    (found,) = problems(make(m=["x"] * 6, n=["x"] * 6), cluster=["k", "m", "n"])
+    assert "two ways at most" in found
+
+
+@pytest.mark.parametrize(
+    "role", [{"treatment": "d"}, {"covariates": ["d"]}, {"exposure": "d"}, {"cluster": ["k", "m"]}]
+)
+def test_every_role_is_part_of_the_digest(role: dict[str, Any]) -> None:
+    frame = make(d=[1.0, 1.0, 1.0, 2.0, 1.0, 1.0], m=["x", "x", "y", "y", "x", "x"])
+    assert check(frame, **role).digest != check(frame).digest

@@ -1,0 +1,51 @@
+"""Checks of a rollout: one row a unit and period, a first treated period that is a fact about a unit."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.data._frame import Labels, Reader, plural
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+
+def changes_within(units: Labels, value: FloatArray) -> int:
+    """Return the number of units in which `value` is not constant (infinity counts as a value)."""
+    first = np.empty(units.count)
+    first[units.codes] = value
+    differs = value != first[units.codes]
+    return int(np.unique(units.codes[differs]).size) if differs.any() else 0
+
+
+def first_treated(units: Labels, times: FloatArray, treatment: FloatArray) -> FloatArray:
+    """Return for every row the first period in which its unit had any treatment; infinite if it never had."""
+    begun = np.full(units.count, np.inf)
+    treated = treatment != 0
+    np.minimum.at(begun, units.codes[treated], times[treated])
+    return np.asarray(begun[units.codes], dtype=np.float64)
+
+
+def check_units(
+    reader: Reader, units: Labels, time: IntArray, cohort: FloatArray, columns: dict[str, str | None]
+) -> None:
+    """Note unit-periods with several rows, and units whose cohort changes."""
+    width = int(time.max()) + 1
+    cell = units.codes.astype(np.int64) * width + time
+    if units.count * width <= 8 * cell.size:
+        counts = np.bincount(cell, minlength=units.count * width)
+    else:
+        _, counts = np.unique(cell, return_counts=True)
+    repeated = int(counts[counts > 1].sum())
+    if repeated:
+        reader.problem(
+            f"Column {columns['unit']!r} (unit): {plural(repeated, 'row')} share a unit and period with another row; "
+            "one row a unit and period was expected. Aggregate them, or leave unit out for repeated cross-sections."
+        )
+    changing = changes_within(units, cohort)
+    if changing:
+        reader.problem(
+            f"Column {columns['cohort']!r} (cohort) changes within {plural(changing, 'unit')}; the first treated "
+            "period is a fact about a unit. Mend it, or, if treatment ended, use the period in which it began."
+        )
