@@ -26,6 +26,7 @@ _PLACES = {
     "DifferenceInMeans": "gbveval.estimators.randomised.difference_in_means",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
+    "EventStudy": "gbveval.estimators.did.event_study",
     "Exponential": "gbveval.numerics.priors",
     "Factor": "gbveval.factors.factor",
     "FisherExact": "gbveval.estimators.randomised.fisher_exact",
@@ -80,10 +81,12 @@ _PLACES = {
     "Table": "gbveval.core.table",
     "Transitions": "gbveval.estimators.randomised.transitions",
     "Trial": "gbveval.data.trial",
+    "TwoByTwo": "gbveval.estimators.did.two_by_two",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
     "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
     "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
+    "WildTwoWay": "gbveval.estimators.did.wild_two_way",
     "WinProbability": "gbveval.estimators.randomised.win_probability",
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
@@ -150,7 +153,10 @@ if TYPE_CHECKING:
     from gbveval.estimators.diagnostics.balance import balance as balance
     from gbveval.estimators.diagnostics.balance import love_plot as love_plot
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
+    from gbveval.estimators.did.event_study import EventStudy as EventStudy
+    from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
+    from gbveval.estimators.did.wild_two_way import WildTwoWay as WildTwoWay
     from gbveval.estimators.outcome_index import OutcomeIndex as OutcomeIndex
     from gbveval.estimators.randomised._assignment import RecordedAllocations as RecordedAllocations
     from gbveval.estimators.randomised.ancova import Ancova as Ancova

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, SteppedWedgeFrames
@@ -338,6 +340,26 @@ CASES = (
         note="cells",
     ),
     Case(gbv.TwoWayFixedEffects(), PanelFrames(n_units=60), n_draws=120),
+    Case(
+        gbv.TwoWayFixedEffects(std_error="CR2"),
+        PanelFrames(n_units=36, cluster_size=3, covariate=0.5),
+        n_draws=300,
+        note="twelve clusters",
+    ),
+    Case(gbv.EventStudy(), PanelFrames(n_units=60), n_draws=300, term="event time 0"),
+    Case(
+        gbv.WildTwoWay(n_draws=399),
+        PanelFrames(n_units=36, cluster_size=3),
+        n_draws=200,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+    ),
+    Case(gbv.TwoByTwo(), PanelFrames(n_units=60, cohorts=(3.0, np.inf)), n_draws=400),
+    Case(
+        gbv.TwoByTwo(std_error="CR2"),
+        PanelFrames(n_units=40, cohorts=(3.0, np.inf), cluster_size=4),
+        n_draws=400,
+        note="ten clusters",
+    ),
     Case(
         gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))),
         SiteFrames(),

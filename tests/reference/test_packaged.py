@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import causaldata
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from linearmodels.panel import PanelOLS
 from scipy import stats
 
 import gbveval as gbv
 from gbveval.datasets.real import castle_doctrine, castle_doctrine_frame, village_trial
+from gbveval.estimators.did._regression import regress
+from gbveval.estimators.did._rollout import observed_rows
+from gbveval.numerics.wild_bootstrap import sign_vectors
 
 REDDIT = Path(__file__).parents[2].parent / "shared" / "data" / "reddit_feminism_newcomers_rct.csv"
 
@@ -49,14 +54,45 @@ def test_lin_adjustment_against_statsmodels() -> None:
 
 def test_castle_panel_against_the_published_coefficient() -> None:
     """Cheng and Hoekstra (2013): log homicide on the law with state and year effects, .08181 (classical SE .03174)."""
-    found = gbv.TwoWayFixedEffects().estimate(castle_doctrine()).records()[0]
+    found = gbv.TwoWayFixedEffects(std_error="CR1").estimate(castle_doctrine()).records()[0]
     assert found["estimate"] == pytest.approx(0.08181, abs=5e-6)
+    classical = gbv.TwoWayFixedEffects(std_error="classical").estimate(castle_doctrine()).records()[0]
+    assert classical["std_error"] == pytest.approx(0.03174, abs=5e-6)
     frame = castle_doctrine_frame()
     frame["law"] = (frame["year"] >= frame["first_year"]).astype(float)
     clustered = smf.ols("log_homicide ~ law + C(state) + C(year)", frame).fit(
         cov_type="cluster", cov_kwds={"groups": frame["state"], "use_correction": False}
     )
     assert found["std_error"] == pytest.approx(clustered.bse["law"] * np.sqrt(50 / 49), rel=1e-8)
+    # linearmodels sweeps in its own way.
+    index = frame.set_index(["state", "year"])
+    swept = PanelOLS(index["log_homicide"], index[["law"]], entity_effects=True, time_effects=True)
+    assert found["estimate"] == pytest.approx(float(swept.fit().params["law"]), rel=1e-9)
+
+
+@pytest.mark.parametrize(("variant", "theirs"), [("WCR13", 0.513671875), ("WCR33", 0.5078125)])
+def test_a_factor_on_the_observed_t_alone_makes_the_p_values_of_fwildclusterboot(variant: str, theirs: float) -> None:
+    """R's fwildclusterboot 0.14.3 on ten states: the jackknife variance of the observed t has CRV1's factor, the
+    bootstrap's have none. The same step gives its p exactly; without the factor on either side p is smaller."""
+    frame = castle_doctrine_frame()
+    frame["unemployment"] = causaldata.castle.load_pandas().data["unemployrt"].astype(float)
+    frame = frame[frame["state"].isin([1, 2, 3, 4, 5, 6, 7, 8, 10, 11])]
+    roles = {"outcome": "log_homicide", "unit": "state", "time": "year", "cohort": "first_year"}
+    panel = gbv.Panel(frame, **roles, covariates=["unemployment"])
+    estimator = gbv.WildTwoWay(variant=variant)
+    rows = observed_rows(panel)
+    found = regress(
+        rows,
+        np.column_stack([rows.treated.astype(float), rows.covariates]),
+        ("treated", "unemployment"),
+        std_error="CR0",
+    )
+    ready = estimator.prepared(rows, found)
+    draws = np.abs(ready.parts(sign_vectors(10)).statistic(ready.estimate, studentised=True))
+    t = abs(ready.estimate / ready.std_error)
+    factor = np.sqrt(10 / 9 * 109 / (110 - 22))
+    assert np.mean(draws >= t / factor) == theirs
+    assert estimator.estimate(panel)[0].p_value == np.mean(draws >= t - 1e-9) < theirs - 0.04
 
 
 def test_group_time_effects_on_the_castle_panel_by_hand() -> None:

@@ -49,3 +49,30 @@ def check_units(
             f"Column {columns['cohort']!r} (cohort) changes within {plural(changing, 'unit')}; the first treated "
             "period is a fact about a unit. Mend it, or, if treatment ended, use the period in which it began."
         )
+
+
+def read_clusters(reader: Reader, names: tuple[str, ...], *, unit: str | None, time: str) -> dict[str, Labels | None]:
+    """Return the columns of clusters by name; None for those that are units or periods, which are known already."""
+    if len(names) > 2:
+        reader.problem(f"{len(names)} columns (cluster) were given; clustering is in two ways at most.")
+    if names == (time,):
+        reader.problem(
+            f"Column {time!r} (cluster) is the time: units in one period are not the only dependence of a panel. Give "
+            "the unit's clusters, or both of them."
+        )
+    found: dict[str, Labels | None] = {}
+    for number, name in enumerate(names[:2]):
+        known = name in (unit, time)
+        found[name] = None if known else reader.labels(name, f"cluster {number + 1}" if number else "cluster")
+    return found
+
+
+def two_ways(
+    clusters: dict[str, Labels | None], *, unit: str | None, time: str, by_time: Labels
+) -> tuple[Labels | None, Labels | None]:
+    """Return clusters in the first way (None: units) and in the second (None: one way only)."""
+    above = [labels for name, labels in clusters.items() if name not in (unit, time)]
+    if time in clusters:
+        return (above[0] if above else None), by_time
+    first = above[0] if above else None
+    return first, (above[1] if len(above) == 2 else None)

@@ -13,7 +13,7 @@ from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
-from gbveval.data._rollout import changes_within, check_units, first_treated
+from gbveval.data._rollout import changes_within, check_units, first_treated, read_clusters, two_ways
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -96,11 +96,8 @@ class Panel(Checked):
         times, cohorts, calendar = read_periods(reader, time, cohort)
         treatments = None if treatment is None else reader.numbers(treatment, "treatment")
         units = None if unit is None else reader.labels(unit, "unit")
-        # Without clusters above it a unit is its own cluster, so the same column may play both roles.
-        above = tuple(name for name in as_names(cluster, "cluster") if name != unit)
-        if len(above) > 2:
-            reader.problem(f"{len(above)} columns (cluster) were given; clustering is in two ways at most.")
-        clusters = [reader.labels(name, f"cluster {i}" if i else "cluster") for i, name in enumerate(above[:2])]
+        named = as_names(cluster, "cluster")
+        clusters = read_clusters(reader, named, unit=unit, time=time)
         weights = None if weight is None else reader.weights(weight)
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
         exposures = None if exposure is None else reader.positive(exposure, "exposure")
@@ -122,12 +119,14 @@ class Panel(Checked):
             cohorts = first_treated(units, times, treatments)
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
-            for name, labels in zip(above, clusters, strict=False):
-                if count := changes_within(units, labels.codes.astype(float)):
+            for name, labels in clusters.items():
+                if labels is not None and (count := changes_within(units, labels.codes.astype(float))):
                     reader.problem(
                         f"Column {name!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
                     )
         reader.raise_problems()
+        periods_as_clusters = Labels(codes, tuple(calendar.name(float(x)) for x in periods))
+        ways = two_ways(clusters, unit=unit, time=time, by_time=periods_as_clusters)
         self._set(
             outcome_name=outcome,
             outcome=values,
@@ -137,9 +136,9 @@ class Panel(Checked):
             calendar=calendar,
             unit=units,
             treatment=treatments,
-            cluster=clusters[0] if clusters else None,
-            second_cluster=clusters[1] if len(clusters) == 2 else None,
-            cluster_name=" and ".join(above) or unit or "row",
+            cluster=ways[0],
+            second_cluster=ways[1],
+            cluster_name=" and ".join(named) or unit or "row",
             weight=weights,
             covariate_names=covariate_names,
             covariates=matrix,

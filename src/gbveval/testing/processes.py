@@ -153,44 +153,67 @@ class PanelFrames:
     Parameters
     ----------
     n_units : int
-        Units; a third each in two cohorts and never treated.
+        Units, in equal shares in each cohort.
     n_periods : int
         Periods.
     effect : float
         Effect in every treated period.
     persistence : float
         Share of the noise's variance that is common to a unit's periods beyond its effect (a random walk's steps).
+    cohorts : tuple of float
+        First treated periods; infinity for never.
+    cluster_size : int
+        Units of a cohort that share a cluster with shocks of its own; zero for no clusters.
+    covariate : float
+        Slope of a covariate that changes over time and is higher in treated periods; zero for none.
     """
 
     n_units: int = 90
     n_periods: int = 5
     effect: float = 0.5
     persistence: float = 0.3
+    cohorts: tuple[float, ...] = (3.0, 4.0, np.inf)
+    cluster_size: int = 0
+    covariate: float = 0.0
 
     @property
     def roles(self) -> Mapping[str, str]:
         """Role to column."""
-        return {"outcome": "y", "unit": "unit", "time": "time", "cohort": "cohort"}
+        more = {"cluster": "cluster"} if self.cluster_size else {}
+        more |= {"covariates": "x"} if self.covariate else {}
+        return {"outcome": "y", "unit": "unit", "time": "time", "cohort": "cohort", **more}
 
     def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
         """Return a frame and the true effect."""
         n, t = self.n_units, self.n_periods
-        cohort = np.array([3.0, 4.0, np.inf])[np.arange(n) % 3]
+        cohort = np.array(self.cohorts)[np.arange(n) % len(self.cohorts)]
         periods = np.arange(1, t + 1)
         steps = np.sqrt(self.persistence) * rng.normal(size=(n, t)).cumsum(axis=1)
         noise = np.sqrt(1.0 - self.persistence) * rng.normal(size=(n, t))
         treated = periods[None, :] >= cohort[:, None]
         y = rng.normal(size=(n, 1)) + 0.3 * periods[None, :] + steps + noise + self.effect * treated
-        return {
+        frame: Frame = {
             "unit": [f"u{i:04d}" for i in np.repeat(np.arange(n), t)],
             "time": np.tile(periods, n),
             "cohort": np.repeat(cohort, t),
-            "y": y.ravel(),
-        }, self.effect
+        }
+        if self.cluster_size:
+            group = np.arange(n) // (self.cluster_size * len(self.cohorts)) * len(self.cohorts)
+            group += np.arange(n) % len(self.cohorts)
+            y = y + 0.5 * rng.normal(size=(n, t))[group]
+            frame["cluster"] = [f"c{g:03d}" for g in np.repeat(group, t)]
+        if self.covariate:
+            x = rng.normal(size=(n, t)) + 0.5 * treated
+            y = y + self.covariate * x
+            frame["x"] = x.ravel()
+        frame["y"] = y.ravel()
+        return frame, self.effect
 
     def check(self, frame: Frame) -> Panel:
         """Return the frame as a Panel."""
-        return Panel(frame, outcome="y", unit="unit", time="time", cohort="cohort")
+        roles: dict[str, Any] = {"cluster": "cluster"} if self.cluster_size else {}
+        roles |= {"covariates": ["x"]} if self.covariate else {}
+        return Panel(frame, outcome="y", unit="unit", time="time", cohort="cohort", **roles)
 
     def null(self) -> PanelFrames:
         """Return the same panel without an effect."""

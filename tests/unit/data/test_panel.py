@@ -246,3 +246,12 @@ def test_two_ways_of_clustering_and_no_more() -> None:
 def test_every_role_is_part_of_the_digest(role: dict[str, Any]) -> None:
     frame = make(d=[1.0, 1.0, 1.0, 2.0, 1.0, 1.0], m=["x", "x", "y", "y", "x", "x"])
     assert check(frame, **role).digest != check(frame).digest
+
+
+def test_periods_as_the_second_way_of_clustering() -> None:
+    panel = check(make(), cluster=["u", "t"])
+    assert panel.cluster is None
+    assert panel.second_cluster is not None
+    assert panel.second_cluster.codes.tolist() == [0, 1] * 3
+    (found,) = problems(make(), cluster="t")
+    assert "is the time" in found

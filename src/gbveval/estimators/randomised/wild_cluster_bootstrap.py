@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -285,7 +285,19 @@ class Draws:
             yield draw_weights(self.kind, min(rows, self.n_draws - start), self.n_clusters, rng)
 
 
-def bootstrap_draws(options: WildClusterBootstrap, count: int, rng: np.random.Generator) -> Draws:
+class DrawOptions(Protocol):
+    """The options that say which vectors of weights are used."""
+
+    @property
+    def weights(self) -> str:
+        """Kind of weights."""
+
+    @property
+    def n_draws(self) -> int:
+        """Vectors asked for."""
+
+
+def bootstrap_draws(options: DrawOptions, count: int, rng: np.random.Generator) -> Draws:
     """Return all vectors of signs where they are no more than the draws asked for, else draws."""
     seed = int(rng.integers(2**31))
     if options.weights == "rademacher" and count <= MOST_LISTED and 2**count <= options.n_draws + 1:

@@ -1,0 +1,274 @@
+"""From effects by cohort and period to `Estimates`: rows of cells, and their averages by event time, cohort, period."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gbveval.core.errors import DesignError
+from gbveval.core.estimand import Estimand
+from gbveval.core.estimates import Estimates
+from gbveval.core.method import Cell, Check, Method
+from gbveval.core.term import Term
+from gbveval.data.panel import Panel
+from gbveval.estimators.did._rollout import (
+    COHORTS,
+    SMALL_COHORT,
+    average_label,
+    cohort_label,
+    masked,
+    point,
+    rollout_estimates,
+)
+from gbveval.numerics.effect_cells import AVERAGES, CellAverages, EffectCells, average_cells
+from gbveval.numerics.inference import wald_joint
+
+OPTIONS = ("balance", "min_event_time", "max_event_time")
+EFFECT = Estimand("ATT", "mean_difference", "treated")
+CELL = Estimand("group_time_ATT", "mean_difference", "treated")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CellContext:
+    """What rows of cells say beside their numbers.
+
+    Attributes
+    ----------
+    data : Panel
+    sizes : mapping of float to int
+        Units (rows, for repeated cross-sections) of every cohort.
+    comparison : mapping of (float, float) to int, or int
+        Units that a cell is compared with, by cohort and period, or one number for all.
+    df : float
+    n_units : int
+    n_clusters : int or None
+    least : float
+        Standard error below which there is only rounding.
+    contrast : str
+        Of the estimand.
+    why : str
+        Why an effect is undefined.
+    """
+
+    data: Panel
+    sizes: Mapping[float, int]
+    comparison: Mapping[tuple[float, float], int] | int
+    df: float
+    n_units: int
+    n_clusters: int | None
+    least: float = 0.0
+    contrast: str = "mean_difference"
+    why: str = "not identified"
+
+    def compared(self, cohort: float, time: float) -> int:
+        """Return the units that a cell is compared with."""
+        return self.comparison if isinstance(self.comparison, int) else self.comparison[cohort, time]
+
+
+def cell_estimates(
+    estimator: Any,
+    cells: EffectCells,
+    context: CellContext,
+    *,
+    method: Method,
+    checks: Sequence[Check] = (),
+) -> Estimates:
+    """Return one row a cell, with averages to be asked for."""
+    terms = tuple(_cell_term(cells, context, i) for i in range(cells.value.size))
+    return rollout_estimates(
+        estimator,
+        context.data,
+        terms,
+        covariance=cells.covariance,
+        influence=cells.influence,
+        method=method,
+        checks=(*_size_checks(context), *checks),
+        aggregator=CellAggregator(cells, context),
+    )
+
+
+def _cell_term(cells: EffectCells, context: CellContext, i: int) -> Term:
+    data = context.data
+    g, t = float(cells.cohort[i]), float(cells.time[i])
+    cohort, period = cohort_label(data, g), data.calendar.name(t)
+    compared = context.compared(g, t)
+    error = float(np.sqrt(max(cells.covariance[i, i], 0.0)))
+    return point(
+        f"{cohort}, period {period}",
+        replace(CELL, contrast=context.contrast),
+        data.outcome_name,
+        (float(cells.value[i]), error if error > context.least else np.nan),
+        "" if np.isfinite(cells.value[i]) else context.why,
+        df=context.df,
+        n_units=context.sizes[g] + compared,
+        n_clusters=context.n_clusters,
+        support=(
+            Cell(cohort, context.sizes[g], None, COHORTS),
+            Cell("comparison", compared, None, f"comparison of {cohort} in {period}"),
+        ),
+        extra=(("cohort", g), ("time", t), ("treated_by_then", "yes" if t >= g else "no")),
+    )
+
+
+def _size_checks(context: CellContext) -> tuple[Check, ...]:
+    small = [f"{context.data.calendar.name(g)} ({n})" for g, n in context.sizes.items() if n < SMALL_COHORT]
+    if not small:
+        return ()
+    text = f"cohorts with few units (size): {', '.join(small)}; their own standard errors are not to be relied on."
+    public = "some cohorts have few units; their own standard errors are not to be relied on."
+    return (Check("small cohorts", "warn", text, public),)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CellAggregator:
+    """Averages the rows of cells."""
+
+    cells: EffectCells
+    context: CellContext
+
+    def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
+        """Return averages of the cells, the overall one first, or the test of those before treatment."""
+        if by == "pretest":
+            return pretest(estimates, [i for i in range(len(estimates)) if not self.cells.post[i]])
+        check_average(by, options)
+        low, high = options.get("min_event_time"), options.get("max_event_time")
+        found = average_cells(
+            self.cells,
+            by,
+            lowest=-np.inf if low is None else float(low),
+            highest=np.inf if high is None else float(high),
+            balance=options.get("balance"),
+        )
+        rows = tuple(self._term(by, found, i) for i in range(found.value.size))
+        words = [f"averaged by {by.replace('_', ' ')}", "shares of cohorts taken as fixed"]
+        words += [f"{key} {value}" for key, value in options.items() if value is not None]
+        return replace(
+            estimates,
+            terms=rows,
+            covariance=masked(found.covariance, rows),
+            influence=found.influence,
+            method=replace(estimates.method, sample=f"{estimates.method.sample}; {', '.join(words)}"),
+            aggregator=None,
+            band=None,
+        )
+
+    def _term(self, by: str, found: CellAverages, i: int) -> Term:
+        context, label = self.context, float(found.label[i])
+        overall = i == 0
+        name = "overall" if overall else average_label(context.data, by, label)
+        cells = found.member[i]
+        cohorts = np.unique(self.cells.cohort[cells])
+        pairs = zip(self.cells.cohort[cells], self.cells.time[cells], strict=True)
+        compared = [context.compared(float(g), float(t)) for g, t in pairs]
+        support = [Cell(cohort_label(context.data, float(g)), context.sizes[float(g)], None, COHORTS) for g in cohorts]
+        if compared:
+            support.append(Cell("comparison", min(compared), None, f"comparison, {by.replace('_', ' ')} {name}"))
+        extra: tuple[tuple[str, float | str | None], ...] = ()
+        if not overall:
+            extra = ((("event_time", label),) if by == "event_time" else ()) + (("cells", float(found.n_cells[i])),)
+        error = float(np.sqrt(max(found.covariance[i, i], 0.0)))
+        return point(
+            name,
+            replace(EFFECT, contrast=context.contrast),
+            context.data.outcome_name,
+            (float(found.value[i]), error if error > context.least else np.nan),
+            "" if cells.any() else "no identified cell",
+            df=context.df,
+            n_units=context.n_units,
+            n_clusters=context.n_clusters,
+            support=tuple(support),
+            extra=extra,
+        )
+
+
+def check_average(by: str, options: Mapping[str, Any]) -> None:
+    """Raise if an average, or an option of it, is not known."""
+    if by not in AVERAGES:
+        raise DesignError(f"Effects by cohort and period are averaged by one of {', '.join(AVERAGES)}, not {by!r}.")
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise DesignError(f"Unknown options: {', '.join(unknown)}; there are {', '.join(OPTIONS)}.")
+
+
+def pretest(estimates: Estimates, before: Sequence[int]) -> Estimates:
+    """Return the test that the effects in some rows (those before treatment) are all zero.
+
+    The Wald statistic divided by its rank is referred to F with the rank and the rows' degrees of freedom; to
+    chi-square where those are infinite.
+    """
+    used = [i for i in before if estimates.terms[i].std_error]
+    df2 = min((estimates.terms[i].df for i in used), default=np.inf)
+    place = np.array(used, dtype=np.intp)
+    statistic, rank, p_value = np.nan, 0, np.nan
+    if used:
+        statistic, rank, p_value = wald_joint(
+            estimates.values[place], estimates.covariance[np.ix_(place, place)], df2=float(df2)
+        )
+    defined = rank == len(used) and rank > 0
+    reason = "no row before treatment has a standard error" if not used else "the rows' covariance is singular"
+    finite = bool(np.isfinite(df2))
+    first = estimates.terms[0]
+    row = Term(
+        term="all effects before treatment are zero",
+        estimand=Estimand("pretest", "none", "treated"),
+        outcome=first.outcome,
+        value=None,
+        std_error=None,
+        kind="test",
+        df=float(rank),
+        df2=float(df2) if finite and defined else None,
+        statistic=(statistic / rank if finite else statistic) if defined else None,
+        p_value=p_value if defined else None,
+        n_units=first.n_units,
+        n_clusters=first.n_clusters,
+        support=tuple(dict.fromkeys(cell for each in estimates.terms for cell in each.support)),
+        reason="" if defined else reason,
+    )
+    return replace(
+        estimates, terms=(row,), covariance=np.full((1, 1), np.nan), influence=None, aggregator=None, band=None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EventAggregator:
+    """Averages rows that are event times already."""
+
+    def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
+        """Return the plain mean of the event times from zero on, the rows themselves, or the test of those before."""
+        times = [dict(row.extra).get("event_time") for row in estimates.terms]
+        if options or by not in ("simple", "event_time", "pretest"):
+            raise DesignError(
+                f"Event times are averaged by simple, event_time or pretest, without options, not by {by!r}."
+            )
+        if by == "pretest":
+            return pretest(estimates, [i for i, e in enumerate(times) if e is not None and float(e) < 0])
+        after = [i for i, e in enumerate(times) if e is not None and float(e) >= 0 and estimates.terms[i].std_error]
+        if not after:
+            raise DesignError("No event time from zero on has a standard error, so there is nothing to average.")
+        rows = [i for i, e in enumerate(times) if e is not None]
+        matrix = np.zeros((1 + (len(rows) if by == "event_time" else 0), len(times)))
+        matrix[0, after] = 1.0 / len(after)
+        if by == "event_time":
+            matrix[np.arange(1, 1 + len(rows)), rows] = 1.0
+        values = np.nan_to_num(estimates.values)
+        covariance = matrix @ np.nan_to_num(estimates.covariance) @ matrix.T
+        overall = replace(
+            estimates.terms[after[0]],
+            term="overall",
+            value=float(matrix[0] @ values),
+            std_error=float(np.sqrt(covariance[0, 0])),
+            df=min(estimates.terms[i].df for i in after),
+            extra=(),
+        )
+        terms = (overall, *(estimates.terms[i] for i in rows)) if by == "event_time" else (overall,)
+        return replace(
+            estimates,
+            terms=terms,
+            covariance=masked(covariance, terms),
+            influence=None if estimates.influence is None else estimates.influence @ matrix.T,
+            aggregator=None,
+            band=None,
+        )

@@ -1,0 +1,292 @@
+"""What estimators of rollouts share: rows with an outcome, their groups, and the way from numbers to `Estimates`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.errors import DesignError, IdentificationError
+from gbveval.core.estimand import Estimand
+from gbveval.core.estimates import Aggregator, Estimates
+from gbveval.core.method import Cell, Check, Method
+from gbveval.core.provenance import Provenance, options_of, versions
+from gbveval.core.term import Term
+from gbveval.data._frame import plural
+from gbveval.data.panel import Panel
+from gbveval.numerics.fixed_effects import Groups
+from gbveval.numerics.groups import present
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+BoolArray = NDArray[np.bool_]
+
+# The groups that all rows of a rollout share, so that a small cohort cannot be had from averages of others.
+COHORTS = "cohorts"
+# Below this many units in a cohort the normal approximation of its own effects is not to be relied on.
+SMALL_COHORT = 10
+FLAT = "the outcome does not vary, so there is no standard error"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """The rows of a panel that have an outcome (and a weight above zero).
+
+    Attributes
+    ----------
+    y : ndarray, shape (n,)
+    unit, time : Groups
+    clusters : tuple of Groups
+        One or two ways; units where the panel names no clusters.
+    cohort : ndarray, shape (n,)
+        First treated period, infinite if never.
+    period : ndarray, shape (n,)
+        As a number.
+    treated : ndarray of bool, shape (n,)
+        At or after the first treated period.
+    covariates : ndarray, shape (n, covariates)
+    weight : ndarray, shape (n,) or None
+    n_missing, n_weightless : int
+        Rows left out, and why.
+    """
+
+    y: FloatArray
+    unit: Groups
+    time: Groups
+    clusters: tuple[Groups, ...]
+    cohort: FloatArray
+    period: FloatArray
+    treated: BoolArray
+    covariates: FloatArray
+    weight: FloatArray | None
+    n_missing: int
+    n_weightless: int
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return int(self.y.size)
+
+    @property
+    def n_units(self) -> int:
+        """Units with a row."""
+        return self.unit.present
+
+    @property
+    def event_time(self) -> FloatArray:
+        """Periods since the first treated one; minus infinity for those never treated."""
+        return self.period - self.cohort
+
+    def take(self, rows: BoolArray) -> Rows:
+        """Return some rows."""
+        return Rows(
+            y=self.y[rows],
+            unit=self.unit.take(rows),
+            time=self.time.take(rows),
+            clusters=tuple(groups.take(rows) for groups in self.clusters),
+            cohort=self.cohort[rows],
+            period=self.period[rows],
+            treated=self.treated[rows],
+            covariates=self.covariates[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            n_missing=self.n_missing,
+            n_weightless=self.n_weightless,
+        )
+
+    def cohort_sizes(self) -> dict[float, int]:
+        """Return units with a row, by cohort (infinite: never treated)."""
+        first = np.full(self.unit.count, np.nan)
+        first[self.unit.codes] = self.cohort
+        values, counts = np.unique(first[~np.isnan(first)], return_counts=True)
+        return {float(g): int(n) for g, n in zip(values, counts, strict=True)}
+
+
+def refuse_cross_sections(estimator: str, data: Panel) -> None:
+    """Raise where units are not followed over time."""
+    if data.unit is None:
+        raise DesignError(
+            f"{estimator} needs units followed over time; this panel is repeated cross-sections. Declare unit, or use "
+            "CallawaySantAnna, TwoByTwo or ExtendedTwfe."
+        )
+
+
+def refuse_switching(estimator: str, data: Panel) -> None:
+    """Raise where treatment ends: these estimators take it to last."""
+    if data.switches_off:
+        raise DesignError(
+            f"Treatment ends in {plural(data.switches_off, 'unit')}; {estimator} takes it to last once begun. Use "
+            "ChaisemartinDHaultfoeuille, or leave out the periods after it ended and say so."
+        )
+
+
+def observed_rows(data: Panel) -> Rows:
+    """Return the rows with an outcome; without units every row is one."""
+    seen = ~np.isnan(data.outcome)
+    used = seen if data.weight is None else seen & (data.weight > 0)
+    unit = Groups(np.arange(used.sum()), int(used.sum()))
+    if data.unit is not None:
+        unit = Groups(data.unit.codes[used], data.unit.count)
+    time = Groups(data.time[used], data.periods.size)
+    ways = [unit if data.cluster is None else Groups(data.cluster.codes[used], data.cluster.count)]
+    if data.second_cluster is not None:
+        ways.append(Groups(data.second_cluster.codes[used], data.second_cluster.count))
+    return Rows(
+        y=data.outcome[used],
+        unit=unit,
+        time=time,
+        clusters=tuple(ways),
+        cohort=data.cohort[used],
+        period=data.periods[data.time[used]],
+        treated=data.treated[used],
+        covariates=data.covariates[used],
+        weight=None if data.weight is None else data.weight[used],
+        n_missing=int((~seen).sum()),
+        n_weightless=int((seen & ~used).sum()),
+    )
+
+
+def require_treatment(rows: Rows) -> None:
+    """Raise unless there are treated and untreated rows."""
+    if rows.n == 0 or rows.treated.all() or not rows.treated.any():
+        raise IdentificationError(
+            "Treatment does not vary over the rows with an outcome; treated and untreated ones are both needed."
+        )
+
+
+def require_clusters(rows: Rows, fewest: int = 3) -> None:
+    """Raise where there are too few clusters for a clustered standard error."""
+    count = min(groups.present for groups in rows.clusters)
+    if count < fewest:
+        raise IdentificationError(
+            f"{plural(count, 'cluster')} with an outcome; at least {fewest} are needed for a clustered standard error."
+        )
+
+
+def require_treated_clusters(rows: Rows, fewest: int = 2) -> None:
+    """Raise where one unit (cluster) is treated: its own shocks cannot be told from the effect."""
+    groups = rows.clusters[0]
+    treated = present(groups.codes[rows.treated], groups.count).size
+    if treated < fewest:
+        raise IdentificationError(
+            f"{plural(treated, 'unit or cluster')} treated: residual-based standard errors are then far too small. Use "
+            "ConleyTaber, SyntheticDid with placebo standard errors, or RandomisedTiming."
+        )
+
+
+def cohort_label(data: Panel, cohort: float) -> str:
+    """Return how a cohort is shown."""
+    return "never treated" if np.isinf(cohort) else f"cohort {data.calendar.name(cohort)}"
+
+
+def cohort_support(data: Panel, sizes: dict[float, int], table: str = COHORTS) -> tuple[Cell, ...]:
+    """Return units by cohort, for disclosure control."""
+    return tuple(Cell(cohort_label(data, g), n, None, table) for g, n in sizes.items())
+
+
+def event_label(event_time: float) -> str:
+    """Return how an event time is shown."""
+    return f"event time {event_time:+g}" if event_time else "event time 0"
+
+
+def average_label(data: Panel, by: str, label: float) -> str:
+    """Return how an average by event time, cohort or calendar period is shown."""
+    if by == "event_time":
+        return event_label(label)
+    return cohort_label(data, label) if by == "cohort" else f"period {data.calendar.name(label)}"
+
+
+def point(
+    term: str, estimand: Estimand, outcome: str, numbers: tuple[float, float], why: str = "", **more: Any
+) -> Term:
+    """Return a row from an estimate and a standard error of which either may be NaN."""
+    value, error = numbers
+    defined = bool(np.isfinite(value))
+    known = bool(defined and np.isfinite(error) and error > 0)
+    return Term(
+        term=term,
+        estimand=estimand,
+        outcome=outcome,
+        value=float(value) if defined else None,
+        std_error=float(error) if known else None,
+        reason="" if known else (why or FLAT),
+        **more,
+    )
+
+
+def masked(covariance: FloatArray, terms: Sequence[Term]) -> FloatArray:
+    """Return the covariance with NaN where a row has no standard error."""
+    result = covariance.copy()
+    undefined = np.array([row.std_error is None for row in terms], dtype=bool)
+    result[undefined, :] = result[:, undefined] = np.nan
+    return result
+
+
+def rounding(rows: Rows) -> float:
+    """Return the standard error below which there is only rounding: about 1e-13 of the outcome's size."""
+    return 1e-13 * float(np.sqrt(np.mean(rows.y**2)))
+
+
+def sample_words(data: Panel, rows: Rows) -> str:
+    """Say which rows were analysed and which were not."""
+    text = f"{plural(rows.n, 'row')} of {plural(rows.n_units, 'unit')} in {plural(data.periods.size, 'period')}"
+    if rows.n_missing:
+        text += f"; {plural(rows.n_missing, 'row')} without an outcome are left out"
+    if rows.n_weightless:
+        text += f"; {plural(rows.n_weightless, 'row')} of weight zero are left out"
+    return text
+
+
+def row_checks(rows: Rows) -> tuple[Check, ...]:
+    """Return what was left out, and whether there are few clusters."""
+    found = []
+    if rows.n_missing:
+        found.append(Check("missing outcome", "warn", f"{rows.n_missing:,} rows have no outcome and are left out."))
+    if rows.n_weightless:
+        found.append(Check("weights of zero", "info", f"{rows.n_weightless:,} rows of weight zero are left out."))
+    count = min(groups.present for groups in rows.clusters)
+    if count < 40:
+        text = f"{count} clusters; clustered standard errors need more, unless their small-sample correction is CR2."
+        found.append(Check("few clusters", "warn", text))
+    return tuple(found)
+
+
+def rollout_estimates(
+    estimator: Any,
+    data: Panel,
+    terms: Sequence[Term],
+    *,
+    covariance: FloatArray,
+    method: Method,
+    checks: Sequence[Check] = (),
+    influence: FloatArray | None = None,
+    aggregator: Aggregator | None = None,
+) -> Estimates:
+    """Return the `Estimates` of a rollout.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        Whose name and options are recorded.
+    data : Panel
+    terms : sequence of Term
+    covariance : ndarray, shape (terms, terms)
+    method : Method
+    checks : sequence of Check
+    influence : ndarray, shape (independent units, terms), optional
+    aggregator : Aggregator, optional
+    """
+    clean = None if influence is None else np.where(np.isnan(influence), 0.0, influence)
+    return Estimates(
+        estimator=estimator.name,
+        terms=tuple(terms),
+        covariance=masked(covariance, terms),
+        method=method,
+        checks=tuple(checks),
+        provenance=Provenance(data.digest, tuple(options_of(estimator).items()), None, versions()),
+        flow=data.flow(),
+        influence=clean,
+        aggregator=aggregator,
+    )

@@ -1,0 +1,273 @@
+"""Least squares with one large set of fixed effects swept out by group means, the others as columns.
+
+With a group's mean (weighted, if there are weights) taken from every column, coefficients and residuals are those of
+the regression with an indicator of every group (Frisch and Waugh 1933; Lovell 1963). Where groups are nested in
+clusters the sums by cluster that robust covariances need are the same too, and so are the jackknife and, without
+weights, the bias-reduced covariance (Pustejovsky and Tipton 2018, Journal of Business and Economic Statistics 36).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.numerics.groups import group_sums
+from gbveval.numerics.linear_inference import LinearInference, linear_inference
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+# What is left of a column after its groups' means, as a share of its size: below this it is rounding.
+ABSORBED = 1e-11
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Groups:
+    """A partition of rows.
+
+    Attributes
+    ----------
+    codes : ndarray of int, shape (rows,)
+        Group of each row, 0 .. count - 1.
+    count : int
+        Groups, also those without a row.
+    """
+
+    codes: IntArray
+    count: int
+
+    @property
+    def present(self) -> int:
+        """Groups with a row."""
+        return int(np.count_nonzero(np.bincount(self.codes, minlength=self.count)))
+
+    def take(self, rows: NDArray[np.bool_]) -> Groups:
+        """Return the partition of some rows."""
+        return Groups(self.codes[rows], self.count)
+
+    def crossed(self, other: Groups) -> Groups:
+        """Return the partition into pairs of groups that occur."""
+        pairs, codes = np.unique(self.codes.astype(np.int64) * other.count + other.codes, return_inverse=True)
+        return Groups(codes.astype(np.intp), int(pairs.size))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FixedEffectsFit:
+    """A regression with fixed effects.
+
+    Attributes
+    ----------
+    beta : ndarray, shape (k,)
+        Coefficients of the kept columns, those of indicators left out.
+    covariance : ndarray, shape (k, k)
+    influence : ndarray or None, shape (independent units, k)
+        Its cross-product is the covariance; None with two-way clusters and the classical covariance.
+    df : ndarray, shape (k,)
+    kept, dropped : ndarray of int
+        Positions of the columns that were estimated, and of those that the others or the fixed effects explain.
+    n, n_clusters : int
+        Rows, and independent clusters (the smaller number, in two ways).
+    k_counted : int
+        Coefficients counted in the small-sample factor.
+    inference : LinearInference
+        Of the swept columns: moments for joint tests, and what the wild bootstrap starts from.
+    place : ndarray of int, shape (k,)
+        Where the kept columns stand among the coefficients of `inference`.
+    swept_outcome, swept_columns : ndarray
+        What `inference` was fitted on: the outcome, and indicators and columns, the absorbed means taken out.
+    repaired : bool
+        Whether negative variances of the two-way formula were set to zero.
+    """
+
+    beta: FloatArray
+    covariance: FloatArray
+    influence: FloatArray | None
+    df: FloatArray
+    kept: IntArray
+    dropped: IntArray
+    n: int
+    n_clusters: int
+    k_counted: int
+    inference: LinearInference
+    place: IntArray
+    swept_outcome: FloatArray
+    swept_columns: FloatArray
+    repaired: bool = False
+
+
+def centre_by_group(
+    columns: FloatArray, groups: Groups, weights: FloatArray | None = None, *, passes: int = 2
+) -> FloatArray:
+    """Return columns with their groups' (weighted) means taken out; what is rounding of a constant becomes zero.
+
+    Examples
+    --------
+    >>> centre_by_group(np.array([[1.0], [3.0], [7.0]]), Groups(np.array([0, 0, 1]), 2)).ravel().tolist()
+    [-1.0, 1.0, 0.0]
+    """
+    result = np.array(columns, dtype=np.float64, order="F")
+    size = np.bincount(groups.codes, weights=weights, minlength=groups.count)
+    share = np.divide(1.0, size, out=np.zeros(groups.count), where=size > 0)
+    for j in range(result.shape[1]):
+        column = result[:, j]
+        before = float(np.sqrt(np.mean(column**2)))
+        for _ in range(passes):
+            # The second pass takes out the rounding of the first mean.
+            heavy = column if weights is None else column * weights
+            column -= (group_sums(groups.codes, heavy, groups.count) * share)[groups.codes]
+        if float(np.sqrt(np.mean(column**2))) <= ABSORBED * before:
+            column[:] = 0.0
+    return result
+
+
+def indicators(groups: Groups) -> FloatArray:
+    """Return indicators of all groups that occur but the first, shape (rows, groups - 1)."""
+    there = np.flatnonzero(np.bincount(groups.codes, minlength=groups.count))
+    return np.asarray(groups.codes[:, None] == there[None, 1:], dtype=np.float64)
+
+
+def fixed_effects_fit(
+    outcome: FloatArray,
+    columns: FloatArray,
+    *,
+    absorb: Groups | None,
+    effects: tuple[Groups, ...] = (),
+    weights: FloatArray | None = None,
+    std_error: str = "CR1S",
+    clusters: tuple[Groups, ...] = (),
+) -> FixedEffectsFit:
+    """Regress an outcome on columns with fixed effects.
+
+    Parameters
+    ----------
+    outcome : ndarray, shape (n,)
+    columns : ndarray, shape (n, k)
+        Without an intercept where there are fixed effects.
+    absorb : Groups or None
+        Fixed effects that are swept out (units).
+    effects : tuple of Groups
+        Further fixed effects, as indicators (periods).
+    weights : ndarray, shape (n,), optional
+        Positive.
+    std_error : str
+        "classical", "HC1", "CR0", "CR1", "CR1S", "CR2" or "CR3".
+    clusters : tuple of Groups
+        One or two, for the CR kinds; absorbed groups lie within the first. Two allow CR0, CR1 and CR1S.
+
+    Notes
+    -----
+    CR1S multiplies by G/(G - 1) (n - 1)/(n - K), where K counts coefficients, one, and levels minus one of every fixed
+    effect not nested in a cluster; with two ways G is the smaller number on all three terms, and negative eigenvalues
+    of the sum are set to zero (Cameron, Gelbach and Miller 2011).
+    """
+    extra = [indicators(groups) for groups in effects]
+    raw = np.column_stack([*extra, columns]) if extra else columns
+    if absorb is None:
+        y, design = outcome, raw
+    else:
+        swept = centre_by_group(np.column_stack([outcome, raw]), absorb, weights)
+        y, design = swept[:, 0], swept[:, 1:]
+    first = raw.shape[1] - columns.shape[1]
+    plain = {"CR1": "CR0", "CR1S": "CR0", "HC1": "HC0"}.get(std_error, std_error)
+    cluster = clusters[0] if clusters else None
+    options = {
+        "std_error": plain,
+        "df": "satterthwaite" if std_error in ("CR2", "CR3") else "residual",
+        "intercept": False,
+        "weights": weights,
+    }
+    found = linear_inference(
+        design,
+        y,
+        cluster=None if cluster is None else cluster.codes,
+        n_clusters=0 if cluster is None else cluster.count,
+        **options,  # type: ignore[arg-type]
+    )
+    position = np.flatnonzero(found.fit.basis.kept >= first)
+    kept = found.fit.basis.kept[position] - first
+    place = np.asarray(position, dtype=np.intp)
+    k = _counted(kept.size, absorb, effects, clusters)
+    covariance, influence, n_clusters, repaired = _covariance(found, (design, y, weights), clusters, place)
+    factor = _factor(std_error, found.fit.n, k, n_clusters)
+    if std_error == "classical":
+        # The swept fit does not count what was swept out.
+        factor = (found.fit.n - found.fit.k) / (found.fit.n - k)
+    return FixedEffectsFit(
+        beta=found.beta[place],
+        covariance=factor * covariance,
+        influence=None if influence is None else np.sqrt(factor) * influence,
+        df=_degrees(std_error, found, place, n_clusters, k),
+        kept=np.asarray(kept, dtype=np.intp),
+        dropped=np.setdiff1d(np.arange(columns.shape[1]), kept).astype(np.intp),
+        n=found.fit.n,
+        n_clusters=n_clusters,
+        k_counted=k,
+        inference=found,
+        place=place,
+        swept_outcome=y,
+        swept_columns=design,
+        repaired=repaired,
+    )
+
+
+def _counted(k: int, absorb: Groups | None, effects: tuple[Groups, ...], clusters: tuple[Groups, ...]) -> int:
+    """Return coefficients, one, and levels minus one of the fixed effects that are not nested in a cluster."""
+    every = (*(() if absorb is None else (absorb,)), *effects)
+    free: int = sum(groups.present - 1 for groups in every if not any(_nested(groups, each) for each in clusters))
+    return k + free + (1 if every else 0)
+
+
+def _nested(inner: Groups, outer: Groups) -> bool:
+    first = np.zeros(inner.count, dtype=np.intp)
+    first[inner.codes] = outer.codes
+    return bool(np.array_equal(first[inner.codes], outer.codes))
+
+
+def _covariance(
+    found: LinearInference,
+    data: tuple[FloatArray, FloatArray, FloatArray | None],
+    clusters: tuple[Groups, ...],
+    place: IntArray,
+) -> tuple[FloatArray, FloatArray | None, int, bool]:
+    """Return covariance and influence of the coefficients without a factor, clusters, and whether it was repaired."""
+    one = found.covariance[np.ix_(place, place)]
+    if len(clusters) < 2:
+        influence = None if found.influence is None else found.influence[:, place]
+        return one, influence, clusters[0].present if clusters else found.fit.n, False
+    design, y, weights = data
+    parts = [one]
+    for groups in (clusters[1], clusters[0].crossed(clusters[1])):
+        other = linear_inference(
+            design,
+            y,
+            std_error="CR0",
+            df="normal",
+            intercept=False,
+            weights=weights,
+            cluster=groups.codes,
+            n_clusters=groups.count,
+        )
+        parts.append(other.covariance[np.ix_(place, place)])
+    total = parts[0] + parts[1] - parts[2]
+    values, vectors = np.linalg.eigh((total + total.T) / 2.0)
+    repaired = bool(values.size and values[0] < -1e-12 * values[-1])
+    mended = (vectors * np.maximum(values, 0.0)) @ vectors.T if repaired else total
+    return mended, None, min(groups.present for groups in clusters), repaired
+
+
+def _factor(std_error: str, n: int, k: int, n_clusters: int) -> float:
+    if std_error == "HC1":
+        return n / (n - float(k))
+    if std_error in ("CR1", "CR1S") and n_clusters > 1:
+        stata = (n - 1.0) / (n - k) if std_error == "CR1S" else 1.0
+        return n_clusters / (n_clusters - 1.0) * stata
+    return 1.0
+
+
+def _degrees(std_error: str, found: LinearInference, place: IntArray, n_clusters: int, k: int) -> FloatArray:
+    if std_error in ("CR2", "CR3"):
+        return found.df[place]
+    df = n_clusters - 1.0 if std_error.startswith("CR") else found.fit.n - float(k)
+    return np.full(place.size, df)
