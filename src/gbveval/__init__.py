@@ -24,6 +24,7 @@ _PLACES = {
     "DesignError": "gbveval.core.errors",
     "Diagnosis": "gbveval.planning.diagnosis",
     "DifferenceInMeans": "gbveval.estimators.randomised.difference_in_means",
+    "DoublyRobust": "gbveval.estimators.did.doubly_robust",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
     "EventStudy": "gbveval.estimators.did.event_study",
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.diagnostics.balance import balance as balance
     from gbveval.estimators.diagnostics.balance import love_plot as love_plot
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
+    from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_study import EventStudy as EventStudy
     from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects

@@ -339,6 +339,20 @@ CASES = (
         term="cohort 3, period 3",
         note="cells",
     ),
+    Case(
+        gbv.CallawaySantAnna(),
+        PanelFrames(n_units=240, trend=0.3),
+        n_draws=300,
+        term="cohort 3, period 3",
+        note="covariates",
+    ),
+    Case(gbv.DoublyRobust(), PanelFrames(n_units=200, n_periods=2, cohorts=(2.0, np.inf), trend=0.5), n_draws=400),
+    Case(
+        gbv.DoublyRobust(method="reg"),
+        PanelFrames(n_units=300, n_periods=2, cohorts=(2.0, np.inf), trend=0.5, cluster_size=2),
+        n_draws=300,
+        note="regression",
+    ),
     Case(gbv.TwoWayFixedEffects(), PanelFrames(n_units=60), n_draws=120),
     Case(
         gbv.TwoWayFixedEffects(std_error="CR2"),

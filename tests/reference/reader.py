@@ -11,7 +11,7 @@ import gbveval as gbv
 from tests.reference import attrition, compliance, diagnostics, linear, mixed, proportions, resampling, rollouts
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
-from tests.reference.differences import callaway_santanna
+from tests.reference.differences import callaway_santanna, doubly_robust
 from tests.reference.glm import TASKS as GLM_TASKS
 from tests.reference.randomised import difference_in_means
 
@@ -50,6 +50,8 @@ TASKS: dict[str, Answer] = {
     **rollouts.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
+    "drdid_panel": doubly_robust,
+    "drdid_rc": doubly_robust,
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
     **GLM_TASKS,
 }

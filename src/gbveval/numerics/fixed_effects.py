@@ -152,7 +152,7 @@ def fixed_effects_fit(
     weights : ndarray, shape (n,), optional
         Positive.
     std_error : str
-        "classical", "HC1", "CR0", "CR1", "CR1S", "CR2" or "CR3".
+        "classical", "HC0", "HC1", "CR0", "CR1", "CR1S", "CR2" or "CR3".
     clusters : tuple of Groups
         One or two, for the CR kinds; absorbed groups lie within the first. Two allow CR0, CR1 and CR1S.
 

@@ -166,6 +166,9 @@ class PanelFrames:
         Units of a cohort that share a cluster with shocks of its own; zero for no clusters.
     covariate : float
         Slope of a covariate that changes over time and is higher in treated periods; zero for none.
+    trend : float
+        By how much a unit's outcome rises a period for each unit of a covariate, which is higher in cohorts treated
+        earlier; zero for none. Trends are then parallel only among units alike in it.
     """
 
     n_units: int = 90
@@ -175,12 +178,13 @@ class PanelFrames:
     cohorts: tuple[float, ...] = (3.0, 4.0, np.inf)
     cluster_size: int = 0
     covariate: float = 0.0
+    trend: float = 0.0
 
     @property
     def roles(self) -> Mapping[str, str]:
         """Role to column."""
         more = {"cluster": "cluster"} if self.cluster_size else {}
-        more |= {"covariates": "x"} if self.covariate else {}
+        more |= {"covariates": "x"} if self.covariate or self.trend else {}
         return {"outcome": "y", "unit": "unit", "time": "time", "cohort": "cohort", **more}
 
     def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
@@ -206,13 +210,18 @@ class PanelFrames:
             x = rng.normal(size=(n, t)) + 0.5 * treated
             y = y + self.covariate * x
             frame["x"] = x.ravel()
+        if self.trend:
+            place = np.arange(n) % len(self.cohorts)
+            x = rng.normal(size=n) + 0.5 * (len(self.cohorts) - 1 - place)
+            y = y + self.trend * x[:, None] * periods[None, :]
+            frame["x"] = np.repeat(x, t)
         frame["y"] = y.ravel()
         return frame, self.effect
 
     def check(self, frame: Frame) -> Panel:
         """Return the frame as a Panel."""
         roles: dict[str, Any] = {"cluster": "cluster"} if self.cluster_size else {}
-        roles |= {"covariates": ["x"]} if self.covariate else {}
+        roles |= {"covariates": ["x"]} if self.covariate or self.trend else {}
         return Panel(frame, outcome="y", unit="unit", time="time", cohort="cohort", **roles)
 
     def null(self) -> PanelFrames:

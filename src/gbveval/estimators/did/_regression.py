@@ -17,7 +17,7 @@ from gbveval.estimators.did._rollout import Rows, cohort_support, point, roundin
 from gbveval.numerics.fixed_effects import FixedEffectsFit, fixed_effects_fit
 
 FloatArray = NDArray[np.float64]
-STD_ERRORS = ("CR0", "CR1", "CR1S", "CR2", "CR3", "HC1", "classical")
+STD_ERRORS = ("CR0", "CR1", "CR1S", "CR2", "CR3", "HC0", "HC1", "classical")
 FACTORS = {
     "CR1": "G / (G - 1)",
     "CR1S": "G / (G - 1) x (n - 1) / (n - K), K without effects nested in clusters",
@@ -129,8 +129,8 @@ def error_words(data: Panel, std_error: str) -> str:
     """Say what the standard error allows for."""
     if std_error == "classical":
         return "classical: errors independent and of one variance, which outcomes followed over time hardly ever are"
-    if std_error == "HC1":
-        return "robust to unequal variances (HC1), and not to dependence over time"
+    if std_error.startswith("HC"):
+        return f"robust to unequal variances ({std_error}), and not to dependence over time"
     return f"clustered by {data.cluster_name}"
 
 

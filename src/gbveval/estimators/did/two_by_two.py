@@ -51,7 +51,8 @@ class TwoByTwo:
     -----
     One cohort and a group that is never treated; periods before and after are averaged (with several of each it is the
     "repeated" two by two). Panels of units and repeated cross-sections. It is the coefficient of *ever treated x after*
-    in a regression on both and an intercept; the other coefficients are shown as nuisance.
+    in a regression on both and an intercept; the other coefficients are shown as nuisance. Covariates of the panel
+    enter linearly, with one slope for both groups and times.
 
     **Identifies** the average effect on the treated over the periods after, if the untreated means would have changed
     in parallel. With panels whose units are not all observed in all periods, means of different units are compared.
@@ -91,13 +92,11 @@ class TwoByTwo:
         Raises
         ------
         DesignError
-            If there are several cohorts, nobody is never treated, treatment ends, or there are covariates.
+            If there are several cohorts, nobody is never treated, or treatment ends.
         IdentificationError
             If one of the four cells is empty, or there are too few clusters.
         """
         refuse_switching("TwoByTwo", data)
-        if data.covariate_names:
-            raise DesignError("TwoByTwo compares means; for covariates use DoublyRobust or TwoWayFixedEffects.")
         rows = observed_rows(data)
         cohorts = np.unique(rows.cohort[np.isfinite(rows.cohort)])
         if cohorts.size != 1 or np.isfinite(rows.cohort).all():
@@ -112,11 +111,13 @@ class TwoByTwo:
                 "Treated and untreated rows are needed both before and after; one of the four cells has no outcome."
             )
         require_clusters(rows)
-        columns = np.column_stack([np.ones(rows.n), ever, after, ever & after]).astype(float)
-        found = regress(rows, columns, NAMES, std_error=self.std_error, units=False, periods=False)
+        columns = np.column_stack([np.ones(rows.n), ever, after, ever & after, rows.covariates]).astype(float)
+        found = regress(
+            rows, columns, (*NAMES, *data.covariate_names), std_error=self.std_error, units=False, periods=False
+        )
         estimands = [Estimand("ATT", "mean_difference", "treated") if n == EFFECT else NUISANCE for n in found.names]
         terms = coefficient_terms(data, rows, found, estimands)
-        order = [3, 0, 1, 2]
+        order = [3, 0, 1, 2, *range(4, len(terms))]
         influence = found.fit.influence
         return rollout_estimates(
             self,

@@ -46,7 +46,7 @@ class TwoWayFixedEffects:
     ----------
     std_error : str
         "CR1S" (clustered, Stata's and fixest's factor), "CR1", "CR0", "CR2" or "CR3" (bias-reduced or jackknife, with
-        Satterthwaite degrees of freedom, for few clusters), "HC1", "classical".
+        Satterthwaite degrees of freedom, for few clusters), "HC0", "HC1", "classical".
 
     Notes
     -----

@@ -1,0 +1,183 @@
+"""A panel as the group-time functions take it: paths of units, or rows of repeated cross-sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.core.errors import DesignError, IdentificationError
+from gbveval.data.panel import Panel
+from gbveval.numerics.group_time_cells import last_cohort_as_control
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class GroupTimeArrays:
+    """What group-time effects are computed from.
+
+    Attributes
+    ----------
+    paths : ndarray, shape (units, periods), or None
+        Outcomes of units followed over time.
+    outcome, time : ndarray, shape (rows,), or None
+        Repeated cross-sections.
+    cohort : ndarray, shape (units,) or (rows,)
+    periods : ndarray
+    covariates : ndarray or None
+        Shape (units, k), (units, periods, k) or (rows, k).
+    weight : ndarray or None
+    cluster : ndarray of int or None
+        Of units or rows; None where they are independent.
+    n_left_out, n_weightless : int
+        Units or rows left out for missing outcomes, and for weights of zero.
+    """
+
+    paths: FloatArray | None
+    outcome: FloatArray | None
+    time: FloatArray | None
+    cohort: FloatArray
+    periods: FloatArray
+    covariates: FloatArray | None
+    weight: FloatArray | None
+    cluster: IntArray | None
+    n_left_out: int
+    n_weightless: int = 0
+
+    @property
+    def followed(self) -> bool:
+        """Whether these are units followed over time."""
+        return self.paths is not None
+
+
+def unit_paths(data: Panel, unbalanced: str) -> GroupTimeArrays:
+    """Return the paths of the units observed in every period."""
+    assert data.unit is not None
+    complete = data.complete_units
+    lost = int((~complete).sum())
+    if lost and unbalanced == "error":
+        raise DesignError(
+            f"{lost:,} of {data.n_units:,} units have no outcome in some period. Say unbalanced='drop' to leave them "
+            "out (they are then counted), unbalanced='as_cross_sections' to keep every row, or complete the panel."
+        )
+    if lost == data.n_units:
+        raise IdentificationError(
+            "No unit has an outcome in every period, so nothing can be compared over time. Leave out periods that are "
+            "rarely observed, or say unbalanced='as_cross_sections'."
+        )
+    paths = np.full((data.n_units, data.periods.size), np.nan)
+    paths[data.unit.codes, data.time] = data.outcome
+    weight = None if data.weight is None else _unit_weight(data, data.weight)
+    cluster = None
+    if data.cluster is not None:
+        cluster = np.zeros(data.n_units, dtype=np.intp)
+        cluster[data.unit.codes] = data.cluster.codes
+    used = GroupTimeArrays(
+        paths=paths,
+        outcome=None,
+        time=None,
+        cohort=data.cohort_of_unit(),
+        periods=data.periods,
+        covariates=_unit_covariates(data) if data.covariate_names else None,
+        weight=weight,
+        cluster=cluster,
+        n_left_out=lost,
+    )
+    return _weighted(used if not lost else _take(used, complete))
+
+
+def cross_section_rows(data: Panel) -> GroupTimeArrays:
+    """Return the rows with an outcome, those of one unit as a cluster."""
+    seen = ~np.isnan(data.outcome)
+    cluster = data.cluster.codes if data.cluster is not None else None
+    if cluster is None and data.unit is not None:
+        cluster = data.unit.codes
+    used = GroupTimeArrays(
+        paths=None,
+        outcome=data.outcome,
+        time=data.periods[data.time],
+        cohort=data.cohort,
+        periods=data.periods,
+        covariates=data.covariates if data.covariate_names else None,
+        weight=data.weight,
+        cluster=cluster,
+        n_left_out=int((~seen).sum()),
+    )
+    return _weighted(_take(used, seen))
+
+
+def last_as_control(used: GroupTimeArrays, anticipation: float) -> GroupTimeArrays:
+    """Return the arrays with the last cohort as never treated, and only the periods in which it is untreated."""
+    if np.isinf(used.cohort).any():
+        raise DesignError("Some units are never treated; say control='never_treated' or 'not_yet_treated'.")
+    cohort, periods = last_cohort_as_control(used.cohort, used.periods, anticipation=anticipation)
+    if periods.size < 2:
+        raise IdentificationError(
+            "The last cohort is untreated in fewer than two periods, so it cannot serve as control."
+        )
+    if used.paths is not None:
+        keep = np.isin(used.periods, periods)
+        x = used.covariates
+        return replace(
+            used,
+            paths=used.paths[:, keep],
+            cohort=cohort,
+            periods=periods,
+            covariates=x[:, keep] if x is not None and x.ndim == 3 else x,
+        )
+    assert used.time is not None
+    return _take(replace(used, cohort=cohort, periods=periods), np.isin(used.time, periods))
+
+
+def _take(used: GroupTimeArrays, rows: BoolArray) -> GroupTimeArrays:
+    def part(values: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        return None if values is None else values[rows]
+
+    return replace(
+        used,
+        paths=part(used.paths),
+        outcome=part(used.outcome),
+        time=part(used.time),
+        cohort=used.cohort[rows],
+        covariates=part(used.covariates),
+        weight=part(used.weight),
+        cluster=None if used.cluster is None else used.cluster[rows],
+    )
+
+
+def _weighted(used: GroupTimeArrays) -> GroupTimeArrays:
+    """Return the arrays without units or rows of weight zero, which take part in nothing."""
+    if used.weight is None or (used.weight > 0).all():
+        return used
+    heavy = used.weight > 0
+    return replace(_take(used, heavy), n_weightless=int((~heavy).sum()))
+
+
+def _unit_weight(data: Panel, values: FloatArray) -> FloatArray:
+    """Return a weight a unit; raise if it varies within one."""
+    assert data.unit is not None
+    first = np.zeros(data.n_units)
+    first[data.unit.codes] = values
+    varying = int(np.unique(data.unit.codes[values != first[data.unit.codes]]).size)
+    if varying:
+        raise DesignError(
+            f"The weight varies within {varying:,} units; group-time effects need one weight a unit. Use the weight "
+            "of the first period in all periods."
+        )
+    return first
+
+
+def _unit_covariates(data: Panel) -> FloatArray:
+    """Return covariates of units; with a dimension of periods where they change over time."""
+    assert data.unit is not None
+    first = np.zeros((data.n_units, len(data.covariate_names)))
+    first[data.unit.codes] = data.covariates
+    if np.array_equal(first[data.unit.codes], data.covariates):
+        return first
+    paths = np.zeros((data.n_units, data.periods.size, len(data.covariate_names)))
+    paths[data.unit.codes, data.time] = data.covariates
+    return paths

@@ -1,0 +1,224 @@
+"""Hides how group-time effects adjusted for covariates are made of two-period comparisons that share their first steps.
+
+A propensity depends on the cohort, its comparison group and the period whose covariates are used, and not on the later
+period; so do the cross-products of an outcome regression. Cells that have these three in common are estimated together,
+one column of changes each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gbveval.numerics.doubly_robust import adjusted_change, adjusted_cross_sections
+from gbveval.numerics.group_time import group_time_panel
+from gbveval.numerics.group_time_cells import (
+    BasePeriod,
+    Cells,
+    Cohorts,
+    ControlGroup,
+    GroupTimeFit,
+    check_weights,
+    list_cells,
+    sort_cohorts,
+)
+from gbveval.numerics.group_time_rcs import group_time_cross_section
+from gbveval.numerics.least_squares import make_basis
+from gbveval.numerics.stratum_influence import FloatArray, IntArray, StratumInfluence
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AdjustedFit:
+    """Group-time effects adjusted for covariates.
+
+    Attributes
+    ----------
+    fit : GroupTimeFit
+    n_trimmed : int
+        Comparison units that had no weight in some cell because their propensity is all but one.
+    n_reduced : int
+        Cells in which a covariate does not vary, or is collinear, and was left out.
+    """
+
+    fit: GroupTimeFit
+    n_trimmed: int
+    n_reduced: int
+
+
+def group_time_adjusted(  # noqa: PLR0913  (one argument a choice)
+    Y: ArrayLike,
+    cohort: ArrayLike,
+    covariates: FloatArray,
+    *,
+    periods: ArrayLike,
+    control_group: ControlGroup = "never",
+    base_period: BasePeriod = "varying",
+    anticipation: float = 0.0,
+    weights: ArrayLike | None = None,
+    method: str = "dr",
+) -> AdjustedFit:
+    """Estimate group-time effects from a balanced panel when parallel changes hold given covariates.
+
+    Parameters
+    ----------
+    Y, cohort, periods, control_group, base_period, anticipation, weights
+        As in `group_time_panel`.
+    covariates : ndarray, shape (n_units, k) or (n_units, n_periods, k)
+        Without an intercept. Where they vary over time, the values of the earlier of a cell's two periods are used.
+    method : str
+        As in `adjusted_change`.
+
+    Notes
+    -----
+    Influence functions are stored unit by cell; every first step is in them.
+
+    References
+    ----------
+    Callaway and Sant'Anna (2021), Journal of Econometrics 225(2), 200-230. Sant'Anna and Zhao (2020), Journal of
+    Econometrics 219(1), 101-122.
+    """
+    outcome = np.asarray(Y, dtype=np.float64)
+    plain = group_time_panel(
+        outcome,
+        cohort,
+        periods=periods,
+        control_group=control_group,
+        base_period=base_period,
+        anticipation=anticipation,
+        weights=weights,
+    )
+    weight = check_weights(weights, outcome.shape[0])
+    cohorts = sort_cohorts(cohort, np.asarray(periods, dtype=np.float64), control_group, anticipation)
+    cells = list_cells(cohorts, control_group, base_period, anticipation)
+    start, row = plain.linear.start, plain.linear.row
+    influence = np.zeros((row.size, cells.time.size))
+    att, reasons = plain.att.copy(), list(plain.reason)
+    trimmed = reduced = 0
+    for members, now in _batches(cells, start, covariates.ndim == 3):
+        here = row[members]
+        x, lost = _basis(covariates[here] if covariates.ndim == 2 else covariates[here, now.period], weight[here])
+        reduced += lost * now.cells.size
+        change = outcome[here][:, cells.time[now.cells]] - outcome[here][:, cells.base[now.cells]]
+        found = adjusted_change(change, now.treated, x, weight[here], method=method)
+        att[now.cells] = found.att
+        influence[np.ix_(members, now.cells)] = found.influence
+        trimmed += found.n_trimmed
+        for cell in now.cells if found.reason else ():
+            reasons[cell] = found.reason
+    linear = _stored(influence, weight[row], plain.linear)
+    return AdjustedFit(replace(plain, att=att, reason=tuple(reasons), linear=linear), trimmed, reduced)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Batch:
+    cells: IntArray
+    treated: BoolArray
+    period: int
+
+
+def _batches(cells: Cells, start: IntArray, by_period: bool) -> Iterator[tuple[IntArray, _Batch]]:
+    """Yield positions of the units compared, sorted by cohort, with the cells that compare them."""
+    keys: dict[tuple[int, bytes, int], list[int]] = {}
+    for cell in range(cells.time.size):
+        if cells.time[cell] == cells.base[cell] or not cells.control[:, cell].any():
+            continue
+        earlier = int(min(cells.time[cell], cells.base[cell])) if by_period else 0
+        key = (int(cells.cohort[cell]), cells.control[:, cell].tobytes(), earlier)
+        keys.setdefault(key, []).append(cell)
+    for (cohort, _, period), shared in keys.items():
+        chosen = cells.control[:, shared[0]].copy()
+        chosen[cohort] = True
+        parts = [np.arange(start[s], start[s + 1]) for s in np.flatnonzero(chosen)]
+        members = np.concatenate(parts)
+        treated = (members >= start[cohort]) & (members < start[cohort + 1])
+        yield members, _Batch(np.array(shared, dtype=np.intp), treated, period)
+
+
+def _basis(covariates: FloatArray, weight: FloatArray) -> tuple[FloatArray, int]:
+    """Return an intercept and the independent covariates, centred and scaled, and whether some were left out."""
+    basis = make_basis(covariates, weights=weight)
+    return basis.rows(covariates, slice(None)), int(basis.dropped.size > 0)
+
+
+def _stored(influence: FloatArray, weight: FloatArray, like: StratumInfluence) -> StratumInfluence:
+    """Return influence that is stored by unit and cell, with the weights that estimated shares need."""
+    n_cells = influence.shape[1]
+    one = np.vstack([np.zeros((1, n_cells)), np.eye(n_cells)])
+    coefficient = np.repeat(one[None], like.coefficient.shape[0], axis=0)
+    data = np.column_stack([weight, np.nan_to_num(influence)])
+    coefficient[:, :, np.isnan(influence).any(axis=0)] = np.nan
+    return StratumInfluence(data, like.start, like.row, like.n_rows, coefficient, like.resolution)
+
+
+def group_time_adjusted_cross_section(  # noqa: PLR0913  (one argument a choice)
+    y: ArrayLike,
+    time: ArrayLike,
+    cohort: ArrayLike,
+    covariates: FloatArray,
+    *,
+    control_group: ControlGroup = "never",
+    base_period: BasePeriod = "varying",
+    anticipation: float = 0.0,
+    weights: ArrayLike | None = None,
+    method: str = "dr",
+) -> AdjustedFit:
+    """Estimate group-time effects from repeated cross-sections when parallel changes hold given covariates.
+
+    Parameters
+    ----------
+    y, time, cohort, control_group, base_period, anticipation, weights
+        As in `group_time_cross_section`.
+    covariates : ndarray, shape (n_rows, k)
+        Without an intercept.
+    method : str
+        As in `adjusted_cross_sections`; the doubly robust one is locally efficient.
+    """
+    outcome, when = np.asarray(y, dtype=np.float64), np.asarray(time, dtype=np.float64)
+    plain = group_time_cross_section(
+        outcome,
+        when,
+        cohort,
+        control_group=control_group,
+        base_period=base_period,
+        anticipation=anticipation,
+        weights=weights,
+    )
+    weight = check_weights(weights, outcome.size)
+    cohorts = sort_cohorts(cohort, np.unique(when), control_group, anticipation)
+    cells = list_cells(cohorts, control_group, base_period, anticipation)
+    start, row = plain.linear.start, plain.linear.row
+    influence = np.zeros((row.size, cells.time.size))
+    att, reasons = plain.att.copy(), list(plain.reason)
+    trimmed = reduced = 0
+    for cell in range(cells.time.size):
+        if reasons[cell]:
+            influence[:, cell] = 0.0 if cells.time[cell] == cells.base[cell] else np.nan
+            continue
+        members, treated, after = _rows_of(cells, cell, start, cohorts)
+        here = row[members]
+        x, lost = _basis(covariates[here], weight[here])
+        found = adjusted_cross_sections(outcome[here], treated, after, x, weight[here], method=method)
+        att[cell], influence[members, cell] = found.att[0], found.influence[:, 0]
+        trimmed, reduced = trimmed + found.n_trimmed, reduced + lost
+        reasons[cell] = found.reason
+    linear = _stored(influence, weight[row], plain.linear)
+    return AdjustedFit(replace(plain, att=att, reason=tuple(reasons), linear=linear), trimmed, reduced)
+
+
+def _rows_of(cells: Cells, cell: int, start: IntArray, cohorts: Cohorts) -> tuple[IntArray, BoolArray, BoolArray]:
+    """Return the rows that a cell compares (strata are cohorts by periods), and which are treated, and later."""
+    n_periods = len(cohorts.periods)
+    parts, treated, after = [], [], []
+    for g in (int(cells.cohort[cell]), *np.flatnonzero(cells.control[:, cell])):
+        for period, late in ((int(cells.base[cell]), False), (int(cells.time[cell]), True)):
+            stratum = int(g) * n_periods + period
+            block = np.arange(start[stratum], start[stratum + 1])
+            parts.append(block)
+            treated.append(np.full(block.size, g == cells.cohort[cell]))
+            after.append(np.full(block.size, late))
+    return np.concatenate(parts), np.concatenate(treated), np.concatenate(after)

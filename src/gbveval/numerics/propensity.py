@@ -1,0 +1,163 @@
+"""Odds of being treated, by maximum likelihood or by calibration, with their influence functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+# Controls more likely treated than this are given no weight (the convention of Sant'Anna and Zhao's software).
+MOST_LIKELY = 0.995
+# Log odds beyond this are a probability that doubles do not tell from 0 or 1: treated and controls separate.
+SEPARATED = 30.0
+# Log odds of a treated unit beyond this (one control in a million) have no control to compare with.
+ALONE = 13.8
+ITERATIONS = 100
+# Steps after the sum has stopped rising: two reach the last digit, one is to spare.
+POLISH = 3
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Propensity:
+    """Odds of being treated.
+
+    Attributes
+    ----------
+    odds : ndarray, shape (n,)
+        Of every unit; zero for controls that are trimmed.
+    influence : ndarray, shape (n, k)
+        Of every unit on the coefficients.
+    n_trimmed : int
+        Controls whose probability is `MOST_LIKELY` or more.
+    reason : str
+        Empty, or why there are no odds.
+    """
+
+    odds: FloatArray
+    influence: FloatArray
+    n_trimmed: int = 0
+    reason: str = ""
+
+
+def logit_odds(treated: BoolArray, x: FloatArray, weight: FloatArray) -> Propensity:
+    """Return odds from a logistic regression by maximum likelihood.
+
+    Parameters
+    ----------
+    treated : ndarray of bool, shape (n,)
+    x : ndarray, shape (n, k)
+        With an intercept, columns of like size.
+    weight : ndarray, shape (n,)
+
+    Notes
+    -----
+    Newton's method on a concave likelihood, with halved steps. The influence of a unit is H^-1 w (D - p) x, H the sum
+    of w p (1 - p) x x'.
+    """
+    d = treated.astype(float)
+
+    def value(coefficient: FloatArray) -> float:
+        eta = x @ coefficient
+        return float(np.sum(weight * (d * eta - np.logaddexp(0.0, eta))))
+
+    def derivatives(coefficient: FloatArray) -> tuple[FloatArray, FloatArray]:
+        p = 1.0 / (1.0 + np.exp(-(x @ coefficient)))
+        return weight * (d - p), weight * p * (1.0 - p)
+
+    found = _newton(x, value, derivatives, np.zeros(x.shape[1]))
+    if found is None:
+        return _separated(x)
+    coefficient, slope, inverse = found
+    eta = x @ coefficient
+    if eta[treated].max() > ALONE:
+        return _separated(x)
+    trimmed = ~treated & (1.0 / (1.0 + np.exp(-eta)) >= MOST_LIKELY)
+    odds = np.where(trimmed, 0.0, np.exp(eta))
+    return Propensity(odds, (x @ inverse) * slope[:, None], int(trimmed.sum()))
+
+
+def calibrated_odds(treated: BoolArray, x: FloatArray, weight: FloatArray) -> Propensity:
+    """Return odds under which the weighted controls have the treated units' covariate means exactly.
+
+    Parameters
+    ----------
+    treated, x, weight : ndarray
+        As in `logit_odds`.
+
+    Notes
+    -----
+    Inverse probability tilting (Graham, Pinto and Egel 2012, Review of Economic Studies 79) for the treated: maximises
+    the sum of w (D x'b - (1 - D) exp(x'b)), which is concave.
+    """
+    d = treated.astype(float)
+    start = np.zeros(x.shape[1])
+    share = float(weight[treated].sum() / weight[~treated].sum())
+    # The first column is the intercept: start where the weights have the right total.
+    start[0] = np.log(share) / x[0, 0]
+
+    def value(coefficient: FloatArray) -> float:
+        eta = x @ coefficient
+        with np.errstate(over="ignore"):
+            return float(np.sum(weight * np.where(treated, eta, -np.exp(eta))))
+
+    def derivatives(coefficient: FloatArray) -> tuple[FloatArray, FloatArray]:
+        odds = np.exp(x @ coefficient)
+        return weight * (d - (1.0 - d) * odds), weight * (1.0 - d) * odds
+
+    found = _newton(x, value, derivatives, start)
+    if found is None:
+        return _separated(x)
+    coefficient, slope, inverse = found
+    eta = x @ coefficient
+    if eta[treated].max() > ALONE:
+        return _separated(x)
+    trimmed = ~treated & (1.0 / (1.0 + np.exp(-eta)) >= MOST_LIKELY)
+    return Propensity(np.where(trimmed, 0.0, np.exp(eta)), (x @ inverse) * slope[:, None], int(trimmed.sum()))
+
+
+def _separated(x: FloatArray) -> Propensity:
+    reason = "the covariates tell treated from comparison units apart: a propensity is 0 or 1"
+    return Propensity(np.full(x.shape[0], np.nan), np.full(x.shape, np.nan), 0, reason)
+
+
+def _newton(
+    x: FloatArray,
+    value: Callable[[FloatArray], float],
+    derivatives: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+    start: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+    """Maximise a concave sum; return coefficients, slopes by unit and the inverse information, or None.
+
+    `derivatives` gives the slope and the (negative) curvature of each unit in its linear predictor.
+    """
+    coefficient, now, polished = start, value(start), 0
+    for _ in range(ITERATIONS):
+        slope, curvature = derivatives(coefficient)
+        gradient = slope @ x
+        try:
+            inverse = np.asarray(np.linalg.inv((x * curvature[:, None]).T @ x), dtype=np.float64)
+        except np.linalg.LinAlgError:
+            return None
+        step = inverse @ gradient
+        decrement = float(gradient @ step)
+        if not np.isfinite(decrement) or np.max(np.abs(x @ coefficient)) > SEPARATED:
+            return None
+        scale = max(1.0, float(np.abs(slope).sum()))
+        if decrement <= 1e-24 * scale or polished == POLISH:
+            return coefficient, slope, inverse
+        if decrement <= 1e-8 * scale:
+            # Newton's method doubles the digits from here on, and the sum itself no longer tells a rise from rounding.
+            polished += 1
+            coefficient = coefficient + step
+            continue
+        size = 1.0
+        while not value(coefficient + size * step) >= now and size > 1e-10:
+            size /= 2.0
+        coefficient = coefficient + size * step
+        now = value(coefficient)
+    return None
