@@ -46,6 +46,7 @@ _PLACES = {
     "Hurdle": "gbveval.estimators.randomised.hurdle",
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
+    "Imputation": "gbveval.estimators.did.imputation",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "JointTest": "gbveval.estimators.randomised.joint_test",
@@ -78,11 +79,13 @@ _PLACES = {
     "SitePrior": "gbveval.multisite.site_prior",
     "Standardised": "gbveval.estimators.randomised.standardised",
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
+    "SunAbraham": "gbveval.estimators.did.sun_abraham",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
     "Transitions": "gbveval.estimators.randomised.transitions",
     "Trial": "gbveval.data.trial",
     "TwoByTwo": "gbveval.estimators.did.two_by_two",
+    "TwoStage": "gbveval.estimators.did.two_stage",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
     "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
@@ -156,7 +159,10 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_study import EventStudy as EventStudy
+    from gbveval.estimators.did.imputation import Imputation as Imputation
+    from gbveval.estimators.did.sun_abraham import SunAbraham as SunAbraham
     from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
+    from gbveval.estimators.did.two_stage import TwoStage as TwoStage
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
     from gbveval.estimators.did.wild_two_way import WildTwoWay as WildTwoWay
     from gbveval.estimators.outcome_index import OutcomeIndex as OutcomeIndex

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import attrition, compliance, diagnostics, linear, mixed, proportions, resampling, rollouts
+from tests.reference import (
+    attrition,
+    compliance,
+    diagnostics,
+    imputed,
+    linear,
+    mixed,
+    proportions,
+    resampling,
+    rollouts,
+)
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna, doubly_robust
@@ -48,6 +58,7 @@ TASKS: dict[str, Answer] = {
     **mixed.TASKS,
     **diagnostics.TASKS,
     **rollouts.TASKS,
+    **imputed.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "drdid_panel": doubly_robust,

@@ -167,6 +167,51 @@ def wild_bootstrap(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def averages(result: gbv.Estimates, by: str, labels: list[float] | None) -> dict[str, list[Any]]:
+    """Return averages by event time, cohort or period in the order of their labels; the overall one for none."""
+    found = result.aggregate(by)
+    if labels is None:
+        record = found.records()[0]
+        return {key: [record[key]] for key in ("estimate", "std_error")}
+    name = {"event_time": "event time {:+g}", "cohort": "cohort {:g}", "calendar": "period {:g}"}[by]
+    names = [name.format(label).replace("time +0", "time 0") for label in labels]
+    return columns(found, names)
+
+
+def sun_abraham(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    roles, options = task["roles"], task["options"]
+    if options["control_group"] != "never" or options["reference"] != [-1]:
+        raise Unsupported("another control group or reference")
+    frame = with_cohort(panel_frame(folder, task["data"]), roles)
+    panel = make_panel(frame, roles, cohort="_cohort")
+    result = gbv.SunAbraham(std_error=std_error_of(options["vcov"])).estimate(panel)
+    overall = result.aggregate("simple").records()[0]
+    keys = {"estimate": "estimate", "std_error": "std_error", "t": "statistic", "p": "p_value"}
+    answer: dict[str, Any] = {
+        "event_study": averages(result, "event_time", options["event_times"]),
+        "att": {theirs: [overall[ours]] for theirs, ours in keys.items()},
+    }
+    if "by_cohort" in case["results"]:
+        terms = [str(term) for term in case["results"]["by_cohort"]["term"] if "::" in str(term)]
+        answer["by_cohort"] = averages(result, "cohort", [float(term.split("::")[-1]) for term in terms])
+    if options["covariate_terms"]:
+        own = columns(result, options["covariate_terms"])
+        for name, part in answer.items():
+            if case["results"][name]["term"][0] == options["covariate_terms"][0]:
+                answer[name] = {key: [*own[key], *values] for key, values in part.items()}
+    for part in answer.values():
+        part["nobs"] = rows_used(result)
+    cells = [record for record in result.records() if record["estimand"] == "group_time_ATT"]
+    # R counts the covariates among these coefficients.
+    return {**answer, "n_cohort_by_time_coefs": len(cells) + len(options["covariate_terms"])}
+
+
+def rows_used(result: gbv.Estimates) -> int:
+    """Return the rows that a result says it used."""
+    return int(result.method.sample.split(" row")[0].replace(",", ""))
+
+
 def _factor(panel: gbv.Panel) -> float:
     """Return the root of G/(G - 1) (n - 1)/(n - K), K with all units, periods, covariates and treatment."""
     n, units = panel.n_rows, panel.n_units
@@ -174,4 +219,10 @@ def _factor(panel: gbv.Panel) -> float:
     return float((units / (units - 1.0) * (n - 1.0) / (n - k)) ** 0.5)
 
 
-TASKS = {"two_by_two": two_by_two, "twfe": twfe, "event_study": event_study, "wild_bootstrap": wild_bootstrap}
+TASKS = {
+    "two_by_two": two_by_two,
+    "twfe": twfe,
+    "event_study": event_study,
+    "wild_bootstrap": wild_bootstrap,
+    "sun_abraham": sun_abraham,
+}

@@ -24,6 +24,7 @@ from gbveval.estimators.did._rollout import (
     rollout_estimates,
 )
 from gbveval.numerics.effect_cells import AVERAGES, CellAverages, EffectCells, average_cells
+from gbveval.numerics.fixed_effects import FixedEffectsFit
 from gbveval.numerics.inference import wald_joint
 
 OPTIONS = ("balance", "min_event_time", "max_event_time")
@@ -142,46 +143,86 @@ class CellAggregator:
             highest=np.inf if high is None else float(high),
             balance=options.get("balance"),
         )
-        rows = tuple(self._term(by, found, i) for i in range(found.value.size))
-        words = [f"averaged by {by.replace('_', ' ')}", "shares of cohorts taken as fixed"]
-        words += [f"{key} {value}" for key, value in options.items() if value is not None]
-        return replace(
-            estimates,
-            terms=rows,
-            covariance=masked(found.covariance, rows),
-            influence=found.influence,
-            method=replace(estimates.method, sample=f"{estimates.method.sample}; {', '.join(words)}"),
-            aggregator=None,
-            band=None,
-        )
+        return average_estimates(estimates, self.cells, self.context, by, found, options)
 
-    def _term(self, by: str, found: CellAverages, i: int) -> Term:
-        context, label = self.context, float(found.label[i])
-        overall = i == 0
-        name = "overall" if overall else average_label(context.data, by, label)
-        cells = found.member[i]
-        cohorts = np.unique(self.cells.cohort[cells])
-        pairs = zip(self.cells.cohort[cells], self.cells.time[cells], strict=True)
-        compared = [context.compared(float(g), float(t)) for g, t in pairs]
-        support = [Cell(cohort_label(context.data, float(g)), context.sizes[float(g)], None, COHORTS) for g in cohorts]
-        if compared:
-            support.append(Cell("comparison", min(compared), None, f"comparison, {by.replace('_', ' ')} {name}"))
-        extra: tuple[tuple[str, float | str | None], ...] = ()
-        if not overall:
-            extra = ((("event_time", label),) if by == "event_time" else ()) + (("cells", float(found.n_cells[i])),)
-        error = float(np.sqrt(max(found.covariance[i, i], 0.0)))
-        return point(
-            name,
-            replace(EFFECT, contrast=context.contrast),
-            context.data.outcome_name,
-            (float(found.value[i]), error if error > context.least else np.nan),
-            "" if cells.any() else "no identified cell",
-            df=context.df,
-            n_units=context.n_units,
-            n_clusters=context.n_clusters,
-            support=tuple(support),
-            extra=extra,
-        )
+
+def average_estimates(
+    estimates: Estimates,
+    cells: EffectCells,
+    context: CellContext,
+    by: str,
+    found: CellAverages,
+    options: Mapping[str, Any],
+) -> Estimates:
+    """Return averages as `Estimates`, the overall one first."""
+    rows = tuple(_average_term(cells, context, by, found, i) for i in range(found.value.size))
+    words = [f"averaged by {by.replace('_', ' ')}", "shares of cohorts taken as fixed"]
+    words += [f"{key} {value}" for key, value in options.items() if value is not None]
+    return replace(
+        estimates,
+        terms=rows,
+        covariance=masked(found.covariance, rows),
+        influence=found.influence,
+        method=replace(estimates.method, sample=f"{estimates.method.sample}; {', '.join(words)}"),
+        aggregator=None,
+        band=None,
+    )
+
+
+def _average_term(cells: EffectCells, context: CellContext, by: str, found: CellAverages, i: int) -> Term:
+    label, overall, members = float(found.label[i]), i == 0, found.member[i]
+    name = "overall" if overall else average_label(context.data, by, label)
+    cohorts = np.unique(cells.cohort[members])
+    pairs = zip(cells.cohort[members], cells.time[members], strict=True)
+    compared = [context.compared(float(g), float(t)) for g, t in pairs]
+    support = [Cell(cohort_label(context.data, float(g)), context.sizes[float(g)], None, COHORTS) for g in cohorts]
+    if compared:
+        support.append(Cell("comparison", min(compared), None, f"comparison, {by.replace('_', ' ')} {name}"))
+    extra: tuple[tuple[str, float | str | None], ...] = ()
+    if not overall:
+        extra = ((("event_time", label),) if by == "event_time" else ()) + (("cells", float(found.n_cells[i])),)
+    error = float(np.sqrt(max(found.covariance[i, i], 0.0)))
+    return point(
+        name,
+        replace(EFFECT, contrast=context.contrast),
+        context.data.outcome_name,
+        (float(found.value[i]), error if error > context.least else np.nan),
+        "" if members.any() else "no identified cell",
+        df=context.df,
+        n_units=context.n_units,
+        n_clusters=context.n_clusters,
+        support=tuple(support),
+        extra=extra,
+    )
+
+
+def with_nuisance(
+    estimates: Estimates, terms: Sequence[Term], fit: FixedEffectsFit, kept: Sequence[int], places: Mapping[int, int]
+) -> Estimates:
+    """Return the cells of a regression followed by some of its other coefficients.
+
+    Parameters
+    ----------
+    estimates : Estimates
+        Of cells.
+    terms : sequence of Term
+        The others.
+    fit : FixedEffectsFit
+    kept : sequence of int
+        Positions of the others among the coefficients.
+    places : mapping of int to int
+        Position among the coefficients of every cell that was estimated.
+    """
+    rows = (*estimates.terms, *terms)
+    count = len(estimates.terms)
+    covariance = np.full((len(rows), len(rows)), np.nan)
+    at = np.array([*places, *range(count, len(rows))], dtype=np.intp)
+    source = np.array([*places.values(), *kept], dtype=np.intp)
+    covariance[np.ix_(at, at)] = fit.covariance[np.ix_(source, source)]
+    influence = None
+    if estimates.influence is not None and fit.influence is not None:
+        influence = np.column_stack([estimates.influence, fit.influence[:, list(kept)]])
+    return replace(estimates, terms=rows, covariance=masked(covariance, rows), influence=influence)
 
 
 def check_average(by: str, options: Mapping[str, Any]) -> None:

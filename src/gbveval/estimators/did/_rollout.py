@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,10 @@ class Rows:
             n_missing=self.n_missing,
             n_weightless=self.n_weightless,
         )
+
+    def with_cohort(self, cohort: FloatArray) -> Rows:
+        """Return the rows with other first treated periods."""
+        return replace(self, cohort=cohort, treated=np.asarray(self.period >= cohort))
 
     def cohort_sizes(self) -> dict[float, int]:
         """Return units with a row, by cohort (infinite: never treated)."""
