@@ -19,6 +19,9 @@ FIRST_STAGE = 0.1
 # Points at which each piece is tested before the ends between neighbours that differ are bisected.
 GRID = 240
 BISECTIONS = 28
+# Draws of the first stage's critical value: its Monte Carlo error is then below 0.05 standard errors, and moves limits
+# by far less, as the second stage spends nine tenths of the size.
+DRAWS = 8000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,7 +62,7 @@ class Moments:
 
 
 def event_study(
-    beta: FloatArray, sigma: FloatArray, n_pre: int, target: FloatArray, *, seed: int, n_draws: int = 8000
+    beta: FloatArray, sigma: FloatArray, n_pre: int, target: FloatArray, *, seed: int, n_draws: int = DRAWS
 ) -> EventStudy:
     """Return an event study with the draws that its first stages share."""
     roots, axes = np.linalg.eigh(sigma)
@@ -84,8 +87,8 @@ def moments(study: EventStudy, piece: Piece, rays: FloatArray) -> Moments:
     The departures satisfy A delta <= d, and beta estimates delta plus effects tau (zero before), so that A beta - d - A
     tau <= 0 in expectation. The test statistic of Andrews, Roth and Pakes is the least eta such that A beta - d - A tau
     <= sd eta for some tau with target' tau = theta, a linear programme. Its dual maximises g'(A beta - d - A tau) over
-    combinations g >= 0 that eliminate all but theta, with g' sd = 1. The corners of that set do not depend on theta or on
-    the data: listed once, they replace every programme by a maximum.
+    combinations g >= 0 that eliminate all but theta, with g' sd = 1. The corners of that set do not depend on theta or
+    on the data: listed once, they replace every programme by a maximum.
     """
     sd = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", piece.A, study.sigma, piece.A), 0.0))
     scale = rays @ sd
@@ -107,10 +110,10 @@ class ConditionalTest:
 
     Notes
     -----
-    A value is rejected if the largest moment exceeds the least favourable critical value of size alpha / 10 (the quantile
-    of the largest of the centred moments, all binding); or if, given which moment is the largest and all that is
-    independent of it, its upper tail is below what is left of alpha, where the first stage caps the interval that the
-    moment is known to lie in. Moments that are not positive reject nothing.
+    A value is rejected if the largest moment exceeds the least favourable critical value of size alpha / 10 (the
+    quantile of the largest of the centred moments, all binding); or if, given which moment is the largest and all that
+    is independent of it, its upper tail is below what is left of alpha, where the first stage caps the interval that
+    the moment is known to lie in. Moments that are not positive reject nothing.
 
     References
     ----------
@@ -150,7 +153,7 @@ class ConditionalTest:
         for j in np.unique(largest[open_]):
             here = np.flatnonzero(open_ & (largest == j))
             answer[here] = self._tail(int(j), value[:, here]) >= self._size
-        return answer
+        return np.asarray(answer, dtype=bool)
 
     def _tail(self, j: int, value: FloatArray) -> FloatArray:
         """Return upper tails of moment j, the largest, given that it is and what is independent of it."""
@@ -164,7 +167,7 @@ class ConditionalTest:
         return truncated_normal_upper(value[j] / self.sd[j], low / self.sd[j], high / self.sd[j])
 
     def range(self) -> tuple[float, float]:
-        """Return the values that the first stage does not reject, an interval; the lower is above when there are none."""
+        """Return the values that the first stage does not reject, an interval; its ends cross if there are none."""
         slope, value = self.moments.slope, self.moments.value
         steep = np.abs(slope) > 1e-12 * np.abs(slope).max()
         if np.any(value[~steep] > self.critical):
@@ -178,8 +181,8 @@ class ConditionalTest:
         """Return the values that are not rejected, as intervals in order.
 
         The first stage gives a range. Inside, values on a grid are tested, with those where another moment becomes the
-        largest, and each change between neighbours is bisected. What is narrower than a step of the grid, and is no such
-        corner, would not be seen.
+        largest, and each change between neighbours is bisected. What is narrower than a step of the grid, and is no
+        such corner, would not be seen.
         """
         low, high = self.range()
         if not low <= high:
@@ -236,7 +239,9 @@ def united(sets: Sequence[list[tuple[float, float]]], gap: float) -> list[tuple[
     return joined
 
 
-def confidence_set(study: EventStudy, pieces: Sequence[Piece], rays: FloatArray, alpha: float) -> list[tuple[float, float]]:
+def confidence_set(
+    study: EventStudy, pieces: Sequence[Piece], rays: FloatArray, alpha: float
+) -> list[tuple[float, float]]:
     """Return the values of the target that some piece does not reject, as intervals in order."""
     spread = float(np.sqrt(study.target @ study.sigma[study.n_pre :, study.n_pre :] @ study.target))
     tests = [ConditionalTest(study, moments(study, piece, rays), alpha) for piece in pieces]

@@ -18,9 +18,9 @@ class TooManyRaysError(ValueError):
 def target_rays(A_post: FloatArray, weights: FloatArray) -> FloatArray:
     """Return the extreme rays of the combinations of rows that leave nothing but a target.
 
-    With A_post tau <= b and the target theta = weights' tau, each ray g >= 0 has g' A_post proportional to `weights`, so
-    that g' A_post tau is a number times theta: the other directions of tau are eliminated (Fourier-Motzkin elimination,
-    without redundant rows).
+    With A_post tau <= b and the target theta = weights' tau, each ray g >= 0 has g' A_post proportional to `weights`,
+    so that g' A_post tau is a number times theta: the other directions of tau are eliminated (Fourier-Motzkin
+    elimination, without redundant rows).
 
     Parameters
     ----------

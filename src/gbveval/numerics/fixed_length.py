@@ -74,8 +74,8 @@ def frontier(sigma: FloatArray, n_pre: int, target: FloatArray) -> Frontier:
 
         minimise over a:  variance(a) / 2 + mu |a|_1,
 
-    a quadratic function with an absolute-value penalty, whose solutions are piecewise linear in mu. The whole path costs
-    a few small linear systems and serves every M, where a convex programme for each M and each point of a grid is
+    a quadratic function with an absolute-value penalty, whose solutions are piecewise linear in mu. The whole path
+    costs a few small linear systems and serves every M, where a convex programme for each M and each point of a grid is
     the usual way.
 
     References

@@ -26,8 +26,8 @@ def box_probability(mean: FloatArray, sigma: FloatArray, low: FloatArray, high: 
     Notes
     -----
     One variable after the other is conditioned on those before it, which leaves an integral over the unit cube of
-    dimension k - 1 (Genz). It is averaged over a lattice with generators that are square roots of primes, each folded by
-    the baker's map. The same points serve every call, so that the answer is a smooth function of its arguments.
+    dimension k - 1 (Genz). It is averaged over a lattice with generators that are square roots of primes, each folded
+    by the baker's map. The same points serve every call, so that the answer is a smooth function of its arguments.
 
     References
     ----------
@@ -77,8 +77,8 @@ def box_mean(mean: FloatArray, sigma: FloatArray, low: FloatArray, high: FloatAr
     Notes
     -----
     g_i = (f_i(low_i) - f_i(high_i)) / P(box), where f_i(x) is the density of X_i at x times the probability that the
-    others lie in the box given X_i = x. A vector that is jointly normal with X and outside the box moves by its covariance
-    with X times g.
+    others lie in the box given X_i = x. A vector that is jointly normal with X and outside the box moves by its
+    covariance with X times g.
 
     References
     ----------

@@ -152,7 +152,7 @@ def folded_normal_bound(value: float, probability: float) -> float:
     Examples
     --------
     >>> round(folded_normal_bound(1.0, 0.05), 4), folded_normal_bound(0.05, 0.05)
-    (2.6446, 0.0)
+    (2.6436, 0.0)
     """
     from scipy.optimize import brentq
 

@@ -59,9 +59,9 @@ class PretrendTest:
 
         Notes
         -----
-        The coefficients that are significant one by one leave a box (Tallis). Those of a Wald test leave an ellipsoid, in
-        which the mean is delta times a ratio of non-central chi-square probabilities with k + 2 and k degrees of freedom.
-        In both, coefficients after treatment move by regression on those before.
+        The coefficients that are significant one by one leave a box (Tallis). Those of a Wald test leave an ellipsoid,
+        in which the mean is delta times a ratio of non-central chi-square probabilities with k + 2 and k degrees of
+        freedom. In both, coefficients after treatment move by regression on those before.
 
         References
         ----------
