@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import attrition, compliance, diagnostics, linear, mixed, proportions, resampling
+from tests.reference import attrition, compliance, diagnostics, linear, mixed, proportions, resampling, sensitivity
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna
@@ -44,6 +44,7 @@ TASKS: dict[str, Answer] = {
     **resampling.TASKS,
     **mixed.TASKS,
     **diagnostics.TASKS,
+    **sensitivity.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
