@@ -144,24 +144,6 @@ def folded_normal_quantile(probability: float, mean: float) -> float:
     return float(brentq(lambda x: folded_normal_lower(x, centre) - probability, max(low, 0.0), high, xtol=1e-13))
 
 
-def folded_normal_bound(value: float, probability: float) -> float:
-    """Return the mean beyond which a normal variable with sd 1 is at most `value` in size with less than a probability.
-
-    It inverts the most powerful test that the mean is small: zero where even a mean of zero gives less.
-
-    Examples
-    --------
-    >>> round(folded_normal_bound(1.0, 0.05), 4), folded_normal_bound(0.05, 0.05)
-    (2.6436, 0.0)
-    """
-    from scipy.optimize import brentq
-
-    if folded_normal_lower(value, 0.0) <= probability:
-        return 0.0
-    high = value + float(normal_quantile(1.0 - probability / 2.0)) + 1.0
-    return float(brentq(lambda mean: folded_normal_lower(value, mean) - probability, 0.0, high, xtol=1e-13))
-
-
 def truncated_normal_upper(statistic: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
     """Return upper tails of standard normal variables that are known to lie in an interval, accurate far out.
 

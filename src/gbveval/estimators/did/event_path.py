@@ -88,10 +88,10 @@ class EventPath:
         answer = wald(value, error, df=self.df, level=level)
         return value, error, float(answer.conf_low[0]), float(answer.conf_high[0])
 
-    def notes(self) -> tuple[str, ...]:
-        """Return what a reader must know of the coefficients."""
+    def notes(self, *, exact_df: bool = False) -> tuple[str, ...]:
+        """Return what a reader must know of the coefficients, where their degrees of freedom are used or not."""
         said = []
-        if np.isfinite(self.df):
+        if np.isfinite(self.df) and not exact_df:
             said.append(
                 f"The event study has {self.df:g} degrees of freedom; here its coefficients are taken as normal with "
                 "known covariance, which is too sure of itself when there are few."

@@ -9,7 +9,7 @@ from gbveval.core.errors import DesignError
 from gbveval.core.estimates import Estimates
 from gbveval.core.table import Table
 from gbveval.estimators.did.event_path import event_path
-from gbveval.numerics.inference import folded_normal_bound, folded_normal_lower
+from gbveval.numerics.inference import t_quantile, t_upper
 from gbveval.numerics.trend_restrictions import first_differences
 
 FloatArray = NDArray[np.float64]
@@ -46,18 +46,19 @@ def pretrend_equivalence(study: Estimates, *, margin: float | None = None, alpha
     The usual test asks whether departures are zero, and calls parallel what it cannot see. Here the burden is turned
     round: departures count as large until the data show that they are small. With noisy data the bound is large.
 
-    A single departure is tested by the most powerful test that a normal mean is smaller than the margin in size: its
-    estimate must lie below the alpha quantile of a folded normal variable around the margin. Of several, *each* must
-    pass, which has size alpha at most (intersection-union). It is at most as large as the bound of two one-sided tests,
-    |estimate| + z SE.
+    A single departure is tested by two one-sided tests, so that its bound is |estimate| + t SE. Of several, *each* must
+    pass, which has size alpha at most (intersection-union), and the bound is the largest. The test that Dette and
+    Schumann propose, whether the estimate lies below the alpha quantile of a folded normal variable around the margin,
+    is more powerful at margins near the standard error; as a bound it is of no use, since it is zero where the estimate
+    happens to be near zero, however large the standard error.
 
-    **Valid when** the coefficients are jointly normal with the covariance given. **Do not use** small departures before
-    as proof of small ones after; nothing in the data shows that.
+    **Valid when** each coefficient is normal, or t with the degrees of freedom of the event study. **Do not use** small
+    departures before as proof of small ones after; nothing in the data shows that.
 
     References
     ----------
-    Dette and Schumann (2024), Journal of Business and Economic Statistics 42(4). Hartman and Hidalgo (2018), American
-    Journal of Political Science 62(4). Berger and Hsu (1996), Statistical Science 11(4).
+    Hartman and Hidalgo (2018), American Journal of Political Science 62(4). Dette and Schumann (2024), Journal of
+    Business and Economic Statistics 42(4). Berger and Hsu (1996), Statistical Science 11(4).
 
     Examples
     --------
@@ -65,7 +66,7 @@ def pretrend_equivalence(study: Estimates, *, margin: float | None = None, alpha
     >>> from gbveval.estimators.did.event_path import event_study_from
     >>> study = event_study_from([0.2, 0.1, 1.0], 0.01 * np.eye(3), [-3, -2, 0])
     >>> [round(x, 3) for x in pretrend_equivalence(study, margin=0.5).column("bound")]
-    [0.364, 0.331, 0.266]
+    [0.364, 0.333, 0.266]
     """
     if not 0.0 < alpha < 0.5:
         raise DesignError(f"alpha must lie between 0 and 0.5, such as 0.05; it is {alpha}.")
@@ -80,22 +81,23 @@ def pretrend_equivalence(study: Estimates, *, margin: float | None = None, alpha
         (f"largest of {k} changes between neighbouring periods", steps),
         (f"average of {k} coefficients before treatment", np.full((1, k), 1.0 / k)),
     )
+    quantile = float(t_quantile(1.0 - alpha, path.df))
     rows = []
     for words, weights in parts:
         size = np.abs(weights @ before)
         error = np.sqrt(np.einsum("ij,jk,ik->i", weights, sigma, weights))
-        bound = max(float(s) * folded_normal_bound(float(x / s), alpha) for x, s in zip(size, error, strict=True))
+        bound = float(np.max(size + quantile * error))
         p_value, conclusion = None, ""
         if margin is not None:
-            p_value = max(folded_normal_lower(x / s, margin / s) for x, s in zip(size, error, strict=True))
+            p_value = max(t_upper(float(x), path.df) for x in (margin - size) / error)
             conclusion = "smaller than the margin" if p_value < alpha else "not shown to be smaller"
         rows.append((path.outcome, path.contrast, words, float(size.max()), bound, margin, p_value, conclusion))
     scale = "Numbers are logarithms of ratios. " if path.link == "log" else ""
     notes = (
         f"{scale}Departures are in absolute size, from event time {path.reference:g}. At size {alpha:g} the data "
         "reject that a departure is as large as its bound or larger.",
-        "Of several, each is tested (intersection-union). Source: Dette and Schumann 2024; Hartman and Hidalgo 2018.",
-        *path.notes(),
+        "Two one-sided tests; of several departures, each is tested. Source: Hartman and Hidalgo 2018.",
+        *path.notes(exact_df=True),
     )
     title = f"Equivalence of pre-trends of {path.outcome}"
     return Table(title, COLUMNS, tuple(rows), notes, path.supports(len(rows)))
