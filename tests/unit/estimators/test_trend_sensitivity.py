@@ -59,7 +59,7 @@ def test_a_rollout_and_its_numbers_give_the_same_table() -> None:
     assert found.column("conclusion") == expected.column("conclusion")
     for name in ("conf_low", "conf_high"):
         # The length of an interval is minimised to 1e-9 of a corner.
-        np.testing.assert_allclose(found.column(name), expected.column(name), rtol=1e-7)
+        np.testing.assert_allclose(found.column(name)[:-1], expected.column(name)[:-1], rtol=1e-7)
     # Read back from a file it is the same too: only the joint covariance is needed.
     again = plan.assess(gbv.Estimates.from_json(made.to_json()))
     assert again.column("conf_low") == found.column("conf_low")
@@ -145,10 +145,7 @@ def test_the_rows_are_parallel_trends_then_m_then_the_breakdown() -> None:
 def test_at_the_breakdown_the_interval_meets_no_effect(plan: gbv.HonestDid) -> None:
     table = plan.assess(study())
     value = table.column("m")[-1]
-    low = table.column("conf_low")[-1]
-    error = np.sqrt(np.full(3, 1 / 3) @ numbers()[1][3:, 3:] @ np.full(3, 1 / 3))
-    # Found to a thousandth of m; the end moves by at most the sum of times per unit of the departure allowed.
-    assert -6e-3 * table.column("allowed")[-1] * 6 - 1e-6 * error <= low <= 1e-9
+    assert (table.column("conf_low")[-1], table.column("conclusion")[-1]) == (None, None)
     near = type(plan)(restriction=plan.restriction, m=[0.99 * value, 1.01 * value]).assess(study())
     assert near.column("conclusion")[1] == "effect above the null"
     assert near.column("conclusion")[2] == "no effect shown"
@@ -211,9 +208,9 @@ def test_targets_are_event_times_averages_or_weights() -> None:
     thirds = tuple((time, 1.0 / 3.0) for time in (0, 1, 2))
     spelled = gbv.HonestDid(m=[0.5], target=thirds).assess(study())
     assert spelled.column("conf_low") == pytest.approx(average.column("conf_low"))
-    assert average.column("effect")[0] == "average over event times 0 to 2"
+    assert "average over event times 0 to 2" in average.title
     single = gbv.HonestDid(m=[0.5], target=1).assess(study())
-    assert single.column("effect")[0] == "event time 1"
+    assert "event time 1:" in single.title
     with pytest.raises(gbv.DesignError, match="there are: 0, 1, 2"):
         gbv.HonestDid(target=7).assess(study())
     with pytest.raises(gbv.DesignError, match="weights"):
@@ -224,7 +221,7 @@ def test_an_effect_that_was_never_there_breaks_down_at_once() -> None:
     beta, sigma = numbers()
     nothing = gbv.event_study_from(0.01 * beta, sigma, TIMES)
     last = gbv.HonestDid().assess(nothing).rows[-1]
-    assert (last[3], last[4]) == ("breakdown", 0.0)
+    assert last[:2] == ("breakdown", 0.0)
     assert "even at m = 0" in last[-1]
 
 
@@ -233,15 +230,14 @@ def test_a_flat_history_never_breaks_down_and_says_so() -> None:
     flat = gbv.event_study_from([0.0, 0.0, 5.0], 1e-10 * np.eye(3), [-3, -2, 0])
     table = gbv.HonestDid(m=[1.0]).assess(flat)
     assert table.column("m")[-1] is None
-    assert "up to m" in table.rows[-1][-1].replace("every m up to", "up to m")
+    assert "every m up to 256" in table.rows[-1][-1]
 
 
 def test_a_restriction_that_the_data_reject_is_said_to_be_rejected() -> None:
     falling = gbv.event_study_from([5.0, 0.0, 0.0], 0.01 * np.eye(3), [-2, 0, 1])
     table = gbv.HonestDid(restriction="smoothness", shape="increasing", m=[0.0]).assess(falling)
-    row = table.rows[1]
-    assert row[7] is None
-    assert "is rejected" in row[-1]
+    assert table.column("conf_low")[1] is None
+    assert "is rejected" in table.rows[1][-1]
     assert gbv.plot_honest_did(table).get_xlabel()
 
 
@@ -443,7 +439,7 @@ def test_tables_carry_the_counts_behind_the_study_and_can_be_released_with_it() 
         assert all(table.support)
     released = gbv.release([made, *found], gbv.Policy(min_n=5))
     assert len(released.items) == 6
-    assert any(value is not None for value in released.items[1].rows[0][5:])  # type: ignore[union-attr]
+    assert any(value is not None for value in released.items[1].rows[0][1:])  # type: ignore[union-attr]
 
 
 def test_rows_on_small_cohorts_are_hidden() -> None:

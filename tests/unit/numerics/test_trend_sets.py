@@ -189,7 +189,7 @@ def test_verdicts_are_those_of_linear_programmes(make: object, shape: str | None
     verdicts = []
     for piece in pieces[:2]:
         test = cs.ConditionalTest(study, cs.moments(study, piece, rays), 0.05)
-        low, high = test.range()
+        low, high = test.range(test.critical)
         if not low < high:
             continue
         for theta in rng.uniform(low - 0.1, high + 0.1, 8):
@@ -222,6 +222,17 @@ def test_the_set_holds_what_is_accepted_and_nothing_else() -> None:
         if np.min(np.abs(theta - edges)) > 1e-5 * spread:
             inside = any(low <= theta <= high for low, high in found)
             assert cs.is_accepted(study, pieces, rays, 0.05, float(theta)) == inside
+
+
+def test_a_set_is_the_union_of_the_sets_of_its_pieces() -> None:
+    for seed in range(4):
+        sigma = covariance(6, seed)
+        beta = np.random.default_rng(seed).multivariate_normal([0.1, -0.1, 0.05, 0.4, 0.5, 0.7], 9 * sigma)
+        study = cs.event_study(beta, sigma, 3, np.full(3, 1 / 3), seed=2, n_draws=1000)
+        pieces = relative_magnitude(3, 3, 1.0)
+        rays = cs.rays_of(study, pieces[0])
+        single = [cs.confidence_set(study, [piece], rays, 0.05) for piece in pieces]
+        assert cs.confidence_set(study, pieces, rays, 0.05) == cs.united(single)
 
 
 def test_one_period_on_each_side_without_departure_is_a_two_sided_test() -> None:

@@ -28,19 +28,8 @@ Intervals = list[tuple[float, float]]
 RESTRICTIONS = ("relative_magnitude", "smoothness")
 METHODS = ("auto", "fixed_length", "conditional")
 COLUMNS = (
-    "outcome",
-    "contrast",
-    "effect",
-    "row",
-    "m",
-    "allowed",
-    "estimate",
-    "conf_low",
-    "conf_high",
-    "level",
-    "conclusion",
-    "intervals",
-    "note",
+    *("row", "m", "allowed", "estimate", "conf_low", "conf_high", "level"),
+    *("contrast", "conclusion", "note"),
 )
 ORIGINAL, ROBUST, BREAKDOWN = "parallel trends", "robust", "breakdown"
 ABOVE, BELOW, NOT_SHOWN = "effect above the null", "effect below the null", "no effect shown"
@@ -166,18 +155,15 @@ class HonestDid:
         value, error, *limits = path.estimate_of(weights, level)
         find = self._finder(path, weights, level)
         asked = self._values(error)
-        record = _Recorder(path, label, level)
+        record = _Recorder(path, level)
         scale = self._unit(path)
         rows = [record(ORIGINAL, None, None, [(limits[0], limits[1])], value=value)]
         rows += [record(ROBUST, m, m * scale, find(m, None)) for m in asked]
         usual = error if self.restriction == "smoothness" else 1.0
-        breakdown, note = _breakdown(lambda m: bool(find(m, 0.0)), asked, usual)
-        if breakdown is None:
-            rows.append(record(BREAKDOWN, None, None, [], note=note))
-        else:
-            rows.append(record(BREAKDOWN, breakdown, breakdown * scale, find(breakdown, None), note=note))
+        m, note = _breakdown(lambda m: bool(find(m, 0.0)), asked, usual)
+        rows.append((BREAKDOWN, m, None if m is None else m * scale, *[None] * 3, level, path.contrast, None, note))
         notes = (*self._notes(path, level), *path.notes())
-        title = f"Sensitivity of {path.outcome} to departures from parallel trends"
+        title = f"{path.outcome}, {label}: sensitivity to departures from parallel trends"
         return Table(title, COLUMNS, tuple(rows), notes, path.supports(len(rows)))
 
     def _values(self, error: float) -> tuple[float, ...]:
@@ -260,34 +246,25 @@ class _Recorder:
     """Writes rows of the table on the scale that people read."""
 
     path: EventPath
-    label: str
     level: float
 
     def __call__(
-        self,
-        row: str,
-        m: float | None,
-        allowed: float | None,
-        found: Intervals,
-        *,
-        value: float | None = None,
-        note: str = "",
+        self, row: str, m: float | None, allowed: float | None, found: Intervals, *, value: float | None = None
     ) -> tuple[Any, ...]:
         low, high = (found[0][0], found[-1][1]) if found else (None, None)
-        conclusion = NOT_SHOWN
+        conclusion = None
         if low is not None and high is not None:
             conclusion = ABOVE if low > 0.0 else BELOW if high < 0.0 else NOT_SHOWN
-        if len(found) > 1:
-            note = f"a union of {len(found)} intervals, of which the hull is shown"
-        if not found:
-            conclusion, note = "", note or EMPTY
+        several = f"a union of {len(found)} intervals, of which the hull is shown" if len(found) > 1 else None
+        note = several if found else EMPTY
         path = self.path
         shown = [None if x is None else float(inverse_link(path.link, x)) for x in (value, low, high)]
-        about = (path.outcome, path.contrast, self.label, row, m, allowed)
-        return (*about, *shown, self.level, conclusion, len(found) or None, note)
+        return (row, m, allowed, *shown, self.level, path.contrast, conclusion, note)
 
 
-def _breakdown(accepts: Callable[[float], bool], asked: Sequence[float], usual: float) -> tuple[float | None, str]:
+def _breakdown(
+    accepts: Callable[[float], bool], asked: Sequence[float], usual: float
+) -> tuple[float | None, str | None]:
     """Return the smallest m at which no effect is not rejected, to a thousandth, and what there is to say of it."""
     if accepts(0.0):
         return 0.0, "no effect is not rejected even at m = 0"
@@ -303,7 +280,7 @@ def _breakdown(accepts: Callable[[float], bool], asked: Sequence[float], usual: 
     while high - low > 1e-3 * high:
         middle = (low + high) / 2.0
         low, high = (low, middle) if accepts(middle) else (middle, high)
-    return high, ""
+    return high, None
 
 
 def plot_honest_did(table: Table, ax: Axes | None = None) -> Axes:

@@ -13,7 +13,7 @@ from gbveval.numerics.inference import t_quantile, t_upper
 from gbveval.numerics.trend_restrictions import first_differences
 
 FloatArray = NDArray[np.float64]
-COLUMNS = ("outcome", "contrast", "departure", "estimate", "bound", "margin", "p_value", "conclusion")
+COLUMNS = ("departure", "estimate", "bound", "margin", "p_value", "conclusion")
 
 
 def pretrend_equivalence(study: Estimates, *, margin: float | None = None, alpha: float = 0.05) -> Table:
@@ -46,11 +46,11 @@ def pretrend_equivalence(study: Estimates, *, margin: float | None = None, alpha
     The usual test asks whether departures are zero, and calls parallel what it cannot see. Here the burden is turned
     round: departures count as large until the data show that they are small. With noisy data the bound is large.
 
-    A single departure is tested by two one-sided tests, so that its bound is |estimate| + t SE. Of several, *each* must
-    pass, which has size alpha at most (intersection-union), and the bound is the largest. The test that Dette and
-    Schumann propose, whether the estimate lies below the alpha quantile of a folded normal variable around the margin,
-    is more powerful at margins near the standard error; as a bound it is of no use, since it is zero where the estimate
-    happens to be near zero, however large the standard error.
+    A single departure is tested by two one-sided tests, so that its bound is the size of the estimate plus t SE. Of
+    several, *each* must pass, which has size alpha at most (intersection-union), and the bound is the largest. The test
+    that Dette and Schumann propose, whether the estimate lies below the alpha quantile of a folded normal variable
+    around the margin, is more powerful at margins near the standard error; as a bound it is of no use, since it is zero
+    where the estimate happens to be near zero, however large the standard error.
 
     **Valid when** each coefficient is normal, or t with the degrees of freedom of the event study. **Do not use** small
     departures before as proof of small ones after; nothing in the data shows that.
@@ -87,11 +87,11 @@ def pretrend_equivalence(study: Estimates, *, margin: float | None = None, alpha
         size = np.abs(weights @ before)
         error = np.sqrt(np.einsum("ij,jk,ik->i", weights, sigma, weights))
         bound = float(np.max(size + quantile * error))
-        p_value, conclusion = None, ""
+        p_value, conclusion = None, None
         if margin is not None:
             p_value = max(t_upper(float(x), path.df) for x in (margin - size) / error)
             conclusion = "smaller than the margin" if p_value < alpha else "not shown to be smaller"
-        rows.append((path.outcome, path.contrast, words, float(size.max()), bound, margin, p_value, conclusion))
+        rows.append((words, float(size.max()), bound, margin, p_value, conclusion))
     scale = "Numbers are logarithms of ratios. " if path.link == "log" else ""
     notes = (
         f"{scale}Departures are in absolute size, from event time {path.reference:g}. At size {alpha:g} the data "
@@ -99,5 +99,5 @@ def pretrend_equivalence(study: Estimates, *, margin: float | None = None, alpha
         "Two one-sided tests; of several departures, each is tested. Source: Hartman and Hidalgo 2018.",
         *path.notes(exact_df=True),
     )
-    title = f"Equivalence of pre-trends of {path.outcome}"
+    title = f"{path.outcome}: how large departures before treatment may be"
     return Table(title, COLUMNS, tuple(rows), notes, path.supports(len(rows)))

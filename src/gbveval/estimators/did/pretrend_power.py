@@ -17,19 +17,10 @@ from gbveval.numerics.pretrend_test import PretrendTest
 FloatArray = NDArray[np.float64]
 TESTS = ("individual", "joint")
 POWER_COLUMNS = (
-    "outcome",
-    "contrast",
-    "trend",
-    "slope",
-    "power",
-    "bayes_factor",
-    "likelihood_ratio",
-    "effect",
-    "estimate",
-    "bias",
-    "bias_if_passed",
+    *("trend", "slope", "power", "bayes_factor", "likelihood_ratio"),
+    *("estimate", "bias", "bias_if_passed"),
 )
-BIAS_COLUMNS = ("outcome", "contrast", "event_time", "estimate", "trend", "mean_if_passed")
+BIAS_COLUMNS = ("event_time", "estimate", "trend", "mean_if_passed")
 
 
 def pretrend_power(
@@ -114,21 +105,18 @@ def pretrend_power(
         bias = trend + tested.mean_if_passed(trend[: path.n_pre])
         rows.append(
             (
-                path.outcome,
-                path.contrast,
                 words,
                 size,
                 1.0 - passed,
                 passed / none,
                 _likelihood_ratio(path, trend[: path.n_pre]),
-                label,
                 estimate,
                 float(weights @ trend[path.n_pre :]),
                 float(weights @ bias[path.n_pre :]),
             )
         )
     notes = (*_notes(path, test, alpha, none), "Source: Roth 2022.", *path.notes())
-    title = f"Power of the test of pre-trends of {path.outcome}"
+    title = f"{path.outcome}, {label}: which trends the test of pre-trends would have detected"
     return Table(title, POWER_COLUMNS, tuple(rows), notes, path.supports(len(rows)))
 
 
@@ -172,12 +160,9 @@ def pretrend_bias(study: Estimates, *, slope: float, test: str = "individual", a
         raise DesignError("The slope must be a finite number.")
     trend = float(slope) * path.steps
     mean = trend + tested.mean_if_passed(trend[: path.n_pre])
-    rows = tuple(
-        (path.outcome, path.contrast, *(float(x) for x in row))
-        for row in zip(path.event_time, path.beta, trend, mean, strict=True)
-    )
+    rows = tuple(tuple(float(x) for x in row) for row in zip(path.event_time, path.beta, trend, mean, strict=True))
     notes = (*_notes(path, test, alpha, None), "Source: Roth 2022.", *path.notes())
-    title = f"A linear trend in {path.outcome}, with and without a test of pre-trends"
+    title = f"{path.outcome}: what a linear trend adds, on average and where the test of pre-trends passed"
     return Table(title, BIAS_COLUMNS, rows, notes, path.supports(len(rows)))
 
 

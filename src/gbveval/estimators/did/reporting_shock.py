@@ -14,7 +14,7 @@ from gbveval.core.term import Term
 RATIOS = ("rate_ratio", "risk_ratio", "mean_ratio", "prevalence_ratio")
 LEVELS = ("mean_difference", "risk_difference", "prevalence_difference")
 COLUMNS = (
-    *("outcome", "effect", "row", "reporting_ratio", "reporting_low", "reporting_high"),
+    *("row", "reporting_ratio", "reporting_low", "reporting_high"),
     *("ratio", "conf_low", "conf_high", "level", "conclusion"),
 )
 REPORTED, ASKED = "reporting unchanged", "if reporting changed so"
@@ -79,7 +79,7 @@ def reporting_shock(
     >>> import numpy as np
     >>> study = event_study_from([0.0, -0.2], 0.005 * np.eye(2), [-2, 0], contrast="rate_ratio")
     >>> table = reporting_shock(study, "event time 0", ratios=[1.25])
-    >>> [(row[2], round(row[3], 2)) for row in table.rows[2:]]
+    >>> [(row[0], round(row[1], 2)) for row in table.rows[2:]]
     [('would explain the estimate', 0.82), ('would leave no effect shown', 0.94)]
     """
     row = estimates[term]
@@ -98,9 +98,9 @@ def reporting_shock(
         shown = BELOW if decided and ends[1] < 0 else ABOVE if decided and ends[0] > 0 else NOT_SHOWN
         limits = [float(np.exp(x)) for x in (low, high)] if kind == EXPLAINS else [None, None]
         numbers = [float(np.exp(x)) for x in (value - shock, *ends)]
-        rows.append((row.outcome, row.term, kind, float(np.exp(shock)), *limits, *numbers, level, shown))
+        rows.append((kind, float(np.exp(shock)), *limits, *numbers, level, shown))
     support = (row.support,) * len(rows) if row.support else ()
-    title = f"Change in reporting that would explain the effect on {row.outcome}"
+    title = f"{row.outcome}, {row.term}: the change in reporting that would explain the effect"
     return Table(title, COLUMNS, tuple(rows), _notes(baseline, log_outcome), support)
 
 
