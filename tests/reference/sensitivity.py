@@ -77,7 +77,7 @@ def pretrends_power(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     times = [t - reference - 1 for t in values["t"]]
     study = gbv.event_study_from(values["betahat"], values["sigma"], times)
     asked: dict[str, Any] = {"alpha": options["alpha"]}
-    slopes = gbv.pretrend_power(study, power=options["target_powers"], **asked).column("slope")
+    slopes = gbv.pretrend_power(study, power=options["target_powers"], **asked).column("slope")[1:]
     names = [f"slope_for_power_{power:g}" for power in options["target_powers"]]
     slope = case["results"][key]
     power = gbv.pretrend_power(study, slope=slope, power=(), **asked)
@@ -87,9 +87,9 @@ def pretrends_power(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     return {
         **dict(zip(names, slopes, strict=True)),
         "power_table": {
-            "Power": power.column("power")[0],
-            "Bayes.Factor": power.column("bayes_factor")[0],
-            "Likelihood.Ratio": power.column("likelihood_ratio")[0],
+            "Power": power.column("power")[-1],
+            "Bayes.Factor": power.column("bayes_factor")[-1],
+            "Likelihood.Ratio": power.column("likelihood_ratio")[-1],
         },
         "deltatrue": [*trend[:place], 0.0, *trend[place:]],
         "mean_after_pretesting": [*mean[:place], None, *mean[place:]],

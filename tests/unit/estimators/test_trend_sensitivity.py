@@ -289,16 +289,16 @@ def test_power_of_one_coefficient_is_that_of_a_z_test() -> None:
     z = norm.isf(0.025)
     shift = 0.3 / 0.2
     power = norm.sf(z - shift) + norm.cdf(-z - shift)
-    assert table.column("trend") == ("detected with power 0.5", "named")
-    assert table.column("power") == pytest.approx((0.5, power))
-    assert table.column("bayes_factor")[1] == pytest.approx((1 - power) / 0.95)
+    assert table.column("trend") == ("parallel trends", "detected with power 0.5", "named")
+    assert table.column("power") == pytest.approx((0.05, 0.5, power))
+    assert table.column("bayes_factor")[2] == pytest.approx((1 - power) / 0.95)
     # The density of 0.1 around -0.3 over that around zero.
-    assert table.column("likelihood_ratio")[1] == pytest.approx(norm.pdf(0.1, -0.3, 0.2) / norm.pdf(0.1, 0.0, 0.2))
-    assert table.column("bias")[1] == pytest.approx(0.3)
+    assert table.column("likelihood_ratio")[2] == pytest.approx(norm.pdf(0.1, -0.3, 0.2) / norm.pdf(0.1, 0.0, 0.2))
+    assert table.column("bias")[2] == pytest.approx(0.3)
     # A normal mean of -0.3 cut to (-z, z) standard errors; the later coefficient follows by 0.03 / 0.04.
     a, b = -z + shift, z + shift
     inside = -0.3 + 0.2 * (norm.pdf(a) - norm.pdf(b)) / (norm.cdf(b) - norm.cdf(a))
-    assert table.column("bias_if_passed")[1] == pytest.approx(0.3 + 0.75 * (inside + 0.3))
+    assert table.column("bias_if_passed")[2] == pytest.approx(0.3 + 0.75 * (inside + 0.3))
     bias = gbv.pretrend_bias(two, slope=0.3)
     assert bias.column("mean_if_passed") == pytest.approx((inside, 0.3 + 0.75 * (inside + 0.3)))
     assert bias.column("trend") == pytest.approx((-0.3, 0.3))
@@ -307,10 +307,12 @@ def test_power_of_one_coefficient_is_that_of_a_z_test() -> None:
 def test_a_trend_is_as_visible_upwards_as_downwards_and_both_tests_have_their_size() -> None:
     for test in ("individual", "joint"):
         up, down = (gbv.pretrend_power(study(), slope=s, power=(), test=test) for s in (0.1, -0.1))
-        assert up.column("power")[0] == pytest.approx(down.column("power")[0], abs=1e-4)
-    none = gbv.pretrend_power(study(), slope=0.0, power=(), test="joint")
-    assert none.column("power")[0] == pytest.approx(0.05)
-    assert "with probability 0.050" in none.notes[0]
+        assert up.column("power")[1] == pytest.approx(down.column("power")[1], abs=1e-4)
+    single = gbv.pretrend_power(study()).rows[0]
+    assert single[6:] == (0.0, 0.0)
+    none = gbv.pretrend_power(study(), power=[0.8], test="joint").rows[0]
+    assert none[:5] == ("parallel trends", 0.0, pytest.approx(0.05), 1.0, 1.0)
+    assert none[6:] == (0.0, 0.0)
 
 
 def test_requests_about_pretests_are_checked() -> None:

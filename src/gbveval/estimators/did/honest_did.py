@@ -163,7 +163,8 @@ class HonestDid:
         m, note = _breakdown(lambda m: bool(find(m, 0.0)), asked, usual)
         rows.append((BREAKDOWN, m, None if m is None else m * scale, *[None] * 3, level, path.contrast, None, note))
         notes = (*self._notes(path, level), *path.notes())
-        title = f"{path.outcome}, {label}: sensitivity to departures from parallel trends"
+        kind = self.restriction.replace("_", " ")
+        title = f"{path.outcome}, {label}: departures from parallel trends by {kind}"
         return Table(title, COLUMNS, tuple(rows), notes, path.supports(len(rows)))
 
     def _values(self, error: float) -> tuple[float, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +52,11 @@ def pretrend_power(
     Returns
     -------
     Table
-        One row a slope. `bias` is what the trend adds to the effect, `bias_if_passed` what it adds on average in
-        studies whose test passed. `bayes_factor`: how much less likely passing is under the trend than under parallel
-        trends. `likelihood_ratio`: the density of the coefficients before treatment under the trend over that under
-        parallel trends; above one, they fit the trend better.
+        A row for parallel trends, whose power is the size of the test, then one a slope. `bias` is what the trend adds
+        to the effect, `bias_if_passed` what it adds on average in studies whose test passed. `bayes_factor`: how much
+        less likely passing is under the trend than under parallel trends. `likelihood_ratio`: the density of the
+        coefficients before treatment under the trend over that under parallel trends; above one, they fit the trend
+        better.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def pretrend_power(
     >>> from gbveval.estimators.did.event_path import event_study_from
     >>> study = event_study_from([0.1, 0.0, 1.0], 0.01 * np.eye(3), [-3, -2, 0])
     >>> table = pretrend_power(study, power=[0.8], test="joint")
-    >>> round(table.column("slope")[0], 3)
+    >>> round(table.column("slope")[1], 3)
     0.139
     """
     path = event_path(study)
@@ -94,7 +94,8 @@ def pretrend_power(
     if not asked and slope is None:
         raise DesignError("Give a slope, or the power that a slope is to be found for.")
     direction = path.steps[: path.n_pre]
-    found = [(f"detected with power {x:g}", tested.slope_for(x, direction)) for x in asked]
+    found = [("parallel trends", 0.0)]
+    found += [(f"detected with power {x:g}", tested.slope_for(x, direction)) for x in asked]
     found += [] if slope is None else [("named", float(slope))]
     none = tested.passes(np.zeros(path.n_pre))
     estimate = float(weights @ path.beta[path.n_pre :])
@@ -115,7 +116,7 @@ def pretrend_power(
                 float(weights @ bias[path.n_pre :]),
             )
         )
-    notes = (*_notes(path, test, alpha, none), "Source: Roth 2022.", *path.notes())
+    notes = (*_notes(path, test, alpha), "Source: Roth 2022.", *path.notes())
     title = f"{path.outcome}, {label}: which trends the test of pre-trends would have detected"
     return Table(title, POWER_COLUMNS, tuple(rows), notes, path.supports(len(rows)))
 
@@ -161,7 +162,7 @@ def pretrend_bias(study: Estimates, *, slope: float, test: str = "individual", a
     trend = float(slope) * path.steps
     mean = trend + tested.mean_if_passed(trend[: path.n_pre])
     rows = tuple(tuple(float(x) for x in row) for row in zip(path.event_time, path.beta, trend, mean, strict=True))
-    notes = (*_notes(path, test, alpha, None), "Source: Roth 2022.", *path.notes())
+    notes = (*_notes(path, test, alpha), "Source: Roth 2022.", *path.notes())
     title = f"{path.outcome}: what a linear trend adds, on average and where the test of pre-trends passed"
     return Table(title, BIAS_COLUMNS, rows, notes, path.supports(len(rows)))
 
@@ -181,13 +182,11 @@ def _likelihood_ratio(path: EventPath, trend: FloatArray) -> float:
     return float(np.exp(pull @ path.beta[: path.n_pre] - 0.5 * pull @ trend))
 
 
-def _notes(path: EventPath, test: str, alpha: float, none: float | None) -> tuple[Any, ...]:
+def _notes(path: EventPath, test: str, alpha: float) -> tuple[str, ...]:
     what = "any single coefficient" if test == "individual" else "the joint Wald test"
-    text = f"The test fails if {what} of the {path.n_pre} before treatment is significant at {alpha:g}."
-    if none is not None:
-        text += f" Under parallel trends it fails with probability {1.0 - none:.3f}."
     scale = " Numbers are logarithms of ratios." if path.link == "log" else ""
     return (
-        f"{text}{scale}",
-        f"A slope of s departs by s a period from event time {path.reference:g}, before and after.",
+        f"The test fails if {what} of the {path.n_pre} before treatment is significant at {alpha:g}.{scale}",
+        f"A slope of s departs by s a period from event time {path.reference:g}, before and after. With the other sign, "
+        "the biases change their sign too.",
     )
