@@ -80,8 +80,8 @@ class HonestDid:
 
     **Where R's HonestDiD differs.** It tests on a grid and gives its outermost points, so that its limits are up to a
     step inside ours, and stops at the edge of its grid with a warning; ours has no edge, because the first stage bounds
-    the set. Its first stage draws 1,000 times, ours 8,000. Its quantile of the folded normal is simulated; ours is
-    solved, and its fixed-length intervals can be shorter by a thousandth than the shortest that covers.
+    the set. Its first stage draws 1,000 times, ours 8,000. Its quantile of the folded normal is simulated with a
+    million draws, so that its fixed-length intervals can be a thousandth shorter than any that covers; ours is solved.
 
     References
     ----------

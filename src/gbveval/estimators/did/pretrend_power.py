@@ -187,6 +187,6 @@ def _notes(path: EventPath, test: str, alpha: float) -> tuple[str, ...]:
     scale = " Numbers are logarithms of ratios." if path.link == "log" else ""
     return (
         f"The test fails if {what} of the {path.n_pre} before treatment is significant at {alpha:g}.{scale}",
-        f"A slope of s departs by s a period from event time {path.reference:g}, before and after. With the other sign, "
-        "the biases change their sign too.",
+        f"A slope of s departs by s a period from event time {path.reference:g}, before and after. With the other "
+        "sign, the biases change their sign too.",
     )
