@@ -42,6 +42,7 @@ _PLACES = {
     "HalfStudentT": "gbveval.numerics.priors",
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
+    "HonestDid": "gbveval.estimators.did.honest_did",
     "HorvitzThompson": "gbveval.estimators.randomised.horvitz_thompson",
     "Hurdle": "gbveval.estimators.randomised.hurdle",
     "ICC": "gbveval.design.icc",
@@ -99,6 +100,7 @@ _PLACES = {
     "design_effect": "gbveval.design.icc",
     "differential_attrition": "gbveval.estimators.diagnostics.attrition",
     "equivalence": "gbveval.core.margins",
+    "event_study_from": "gbveval.estimators.did.event_path",
     "explain_power": "gbveval.planning.closed_form",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
@@ -108,12 +110,17 @@ _PLACES = {
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "plot_honest_did": "gbveval.estimators.did.honest_did",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
     "pool_imputations": "gbveval.estimators._pool",
     "power": "gbveval.planning.closed_form",
     "power_curve": "gbveval.planning.closed_form",
+    "pretrend_bias": "gbveval.estimators.did.pretrend_power",
+    "pretrend_equivalence": "gbveval.estimators.did.pretrend_equivalence",
+    "pretrend_power": "gbveval.estimators.did.pretrend_power",
     "prior_sensitivity": "gbveval.multisite.site_checks",
     "release": "gbveval.disclosure.release",
+    "reporting_shock": "gbveval.estimators.did.reporting_shock",
     "required_size": "gbveval.planning.closed_form",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
@@ -158,8 +165,15 @@ if TYPE_CHECKING:
     from gbveval.estimators.diagnostics.balance import love_plot as love_plot
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
+    from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy
+    from gbveval.estimators.did.honest_did import HonestDid as HonestDid
+    from gbveval.estimators.did.honest_did import plot_honest_did as plot_honest_did
     from gbveval.estimators.did.imputation import Imputation as Imputation
+    from gbveval.estimators.did.pretrend_equivalence import pretrend_equivalence as pretrend_equivalence
+    from gbveval.estimators.did.pretrend_power import pretrend_bias as pretrend_bias
+    from gbveval.estimators.did.pretrend_power import pretrend_power as pretrend_power
+    from gbveval.estimators.did.reporting_shock import reporting_shock as reporting_shock
     from gbveval.estimators.did.sun_abraham import SunAbraham as SunAbraham
     from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
     from gbveval.estimators.did.two_stage import TwoStage as TwoStage

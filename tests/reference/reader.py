@@ -18,6 +18,7 @@ from tests.reference import (
     proportions,
     resampling,
     rollouts,
+    sensitivity,
 )
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
@@ -59,6 +60,7 @@ TASKS: dict[str, Answer] = {
     **diagnostics.TASKS,
     **rollouts.TASKS,
     **imputed.TASKS,
+    **sensitivity.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "drdid_panel": doubly_robust,

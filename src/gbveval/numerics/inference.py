@@ -108,6 +108,72 @@ def f_quantile(probability: float, df1: float, df2: float) -> float:
     return float(fdtri(df1, df2, probability))
 
 
+def chi2_quantile(probability: float, df: float) -> float:
+    """Return a quantile of a chi-square distribution.
+
+    Examples
+    --------
+    >>> round(chi2_quantile(0.95, 4.0), 4)
+    9.4877
+    """
+    from scipy.special import chdtri
+
+    return float(chdtri(df, 1.0 - probability))
+
+
+def folded_normal_lower(value: float, mean: float) -> float:
+    """Return the probability that a normal variable with this mean and sd 1 is at most `value` in absolute size."""
+    from scipy.special import ndtr
+
+    return float(ndtr(value - mean) - ndtr(-value - mean))
+
+
+def folded_normal_quantile(probability: float, mean: float) -> float:
+    """Return a quantile of the absolute value of a normal variable with this mean and standard deviation 1.
+
+    Examples
+    --------
+    >>> round(folded_normal_quantile(0.95, 0.0), 4), round(folded_normal_quantile(0.95, 3.0), 4)
+    (1.96, 4.6449)
+    """
+    from scipy.optimize import brentq
+
+    centre = abs(mean)
+    one_sided, two_sided = (float(q) for q in normal_quantile([probability, 0.5 + probability / 2.0]))
+    low, high = max(two_sided, centre + one_sided) - 1e-9, centre + two_sided + 1e-9
+    return float(brentq(lambda x: folded_normal_lower(x, centre) - probability, max(low, 0.0), high, xtol=1e-13))
+
+
+def truncated_normal_upper(statistic: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
+    """Return upper tails of standard normal variables that are known to lie in an interval, accurate far out.
+
+    Examples
+    --------
+    >>> round(float(truncated_normal_upper(2.0, 0.0, np.inf)), 6)
+    0.0455
+    >>> round(float(truncated_normal_upper(40.1, 40.0, np.inf)), 4)
+    0.0182
+    """
+    from scipy.special import log_ndtr
+
+    x, a, b = np.broadcast_arrays(*(np.asarray(v, float) for v in (statistic, lower, upper)))
+    # The tail that does not round to one: below zero that is the lower one.
+    left = b <= 0.0
+    ends = [np.where(left, log_ndtr(v), log_ndtr(-v)) for v in (x, a, b)]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # Of an interval from a to b the larger tail is at b on the left side, and at a on the right.
+        whole = np.where(left, _log_less(ends[2], ends[1]), _log_less(ends[1], ends[2]))
+        part = np.where(left, _log_less(ends[2], ends[0]), _log_less(ends[0], ends[2]))
+        share = np.exp(part - whole)
+    return np.where(x <= a, 1.0, np.where(x >= b, 0.0, share))
+
+
+def _log_less(larger: FloatArray, smaller: FloatArray) -> FloatArray:
+    """Return the logarithm of a difference of two numbers given by their logarithms."""
+    result: FloatArray = larger + np.log1p(-np.exp(smaller - larger))
+    return result
+
+
 def wald(
     value: ArrayLike,
     std_error: ArrayLike,
