@@ -14,6 +14,7 @@ from gbveval.estimators._assemble import events_of
 from gbveval.estimators.randomised._linear import check_sizes, stratum_columns, used_rows, with_baseline
 from gbveval.numerics.joint_contrasts import JointContrasts, joint_contrasts
 from gbveval.numerics.least_squares import make_basis
+from gbveval.numerics.linear_inference import MANY_CLUSTERS
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -21,6 +22,8 @@ IntArray = NDArray[np.intp]
 # More subgroups than this are not compared by anybody, and their model would have too many coefficients.
 MAXIMUM_CELLS = 30
 _SHOWN = 6
+# Numbers in the matrices of all clusters, of which several copies are held.
+MAXIMUM_NUMBERS = 3e7
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -126,6 +129,12 @@ def fit_joint_model(data: Trial, cells: Cells, outcome: int, slopes: str) -> tup
     design = np.column_stack([own, products, extra])
     basis = make_basis(design, weights=weights)
     check_sizes(data, used, 1 + design.shape[1] - int(basis.dropped.size))
+    group, count, word = groups_of(data)
+    if group is not None and count <= MANY_CLUSTERS and count * float(design.shape[1]) ** 2 > MAXIMUM_NUMBERS:
+        raise DesignError(
+            f"{count:,} {word}s with {design.shape[1]:,} columns of subgroups, covariates and strata do not fit into "
+            f"memory. Merge strata{', or put similar pairs together into strata' if word == 'pair' else ''}."
+        )
     start = own.shape[1]
     dropped = [extra_names[i - start - products.shape[1]] for i in basis.dropped]
     shown = [name for name in dropped if "stratum #" not in name and "pair #" not in name]
@@ -139,7 +148,6 @@ def fit_joint_model(data: Trial, cells: Cells, outcome: int, slopes: str) -> tup
     contrasts[arms * size :, start : start + arms * size] = np.kron(np.eye(arms), shares)
     differences = np.kron(np.eye(arms), np.column_stack([-np.ones(size - 1), np.eye(size - 1)]))
     tested = np.column_stack([differences, np.zeros((differences.shape[0], arms))])
-    group, count, word = groups_of(data)
     found = joint_contrasts(
         design,
         data.outcomes[used, outcome],
@@ -152,7 +160,8 @@ def fit_joint_model(data: Trial, cells: Cells, outcome: int, slopes: str) -> tup
     )
     if found.exact_fits:
         text = f"{found.exact_fits} {word}s are fitted exactly and carry no information on the error."
-        notes.append(Check("exact fits", "info", text))
+        public = f"some {word}s are fitted exactly and carry no information on the error."
+        notes.append(Check("exact fits", "info", text, public))
     return JointModel(found, used, shares, extra.shape[1] > 0), [*checks, *notes]
 
 

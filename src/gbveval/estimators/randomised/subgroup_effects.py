@@ -271,12 +271,13 @@ def _prior(model: SubgroupEffects, data: Trial, outcome: int, joint: JointModel)
     name = data.outcome_names[outcome]
     if prior is None:
         return None, []
-    source = "by default a quarter of the outcome's sd within arms" if model.between_subgroup_sd is None else "as given"
-    text = (
-        f"shrunken rows of {name}: between-subgroup sd {prior.describe()}, {source}; average effect "
-        f"{model.average_effect.describe()}."
-    )
-    return prior, [Check(f"prior {name}", "info", text)]
+    head, tail = f"shrunken rows of {name}: between-subgroup sd", f"average effect {model.average_effect.describe()}."
+    if model.between_subgroup_sd is not None:
+        return prior, [Check(f"prior {name}", "info", f"{head} {prior.describe()}, as given; {tail}")]
+    why = "by default a quarter of the outcome's sd within arms"
+    # All digits of the sd of a yes-or-no outcome would tell how many had it.
+    rough = f"{head} half-normal(sd about {prior.sd:.1g}), {why}; {tail}"
+    return prior, [Check(f"prior {name}", "info", f"{head} {prior.describe()}, {why}; {tail}", rough)]
 
 
 def _shrink(
@@ -301,8 +302,9 @@ def _shrink(
         f"before shrinking, variances of plain effects are multiplied by up to {most:.2f}, for having been estimated "
         "from few units or clusters."
     )
-    status = "warn" if most > 2.0 else "info"
-    return fit, "", [Check(f"estimated variances {plain.terms[0].outcome}", status, text)]
+    public = "before shrinking, variances of plain effects are enlarged, for having been estimated from few units or "
+    name, status = f"estimated variances {plain.terms[0].outcome}", "warn" if most > 2.0 else "info"
+    return fit, "", [Check(name, status, text, f"{public}clusters.")]
 
 
 def _shrunken(plain: Term, fit: CorrelatedHierarchyFit | None, cell: int, reason: str) -> Term:
@@ -344,7 +346,9 @@ def _between(
 def _test(data: Trial, joint: JointModel, plain: Estimates) -> Term:
     """Return the test that the effect is the same in every subgroup, of all arms together."""
     found = joint.found.test
-    possible = bool(np.isfinite(found.p_value)) and any(row.std_error is not None for row in plain.terms)
+    # An effect that seems to be known exactly, as where nobody of a subgroup has the outcome, would decide the test.
+    vary = all(row.std_error is not None for row in plain.terms)
+    possible = bool(np.isfinite(found.p_value)) and vary
     clusters = None if data.cluster is None else int(np.unique(data.cluster.codes[joint.used]).size)
     return Term(
         term=SAME,
@@ -360,7 +364,7 @@ def _test(data: Trial, joint: JointModel, plain: Estimates) -> Term:
         n_units=int(joint.used.sum()),
         n_clusters=clusters,
         support=plain.terms[0].support,
-        reason="" if possible else _UNTESTED,
+        reason="" if possible else _UNTESTED if vary else "a subgroup's effect has no standard error",
     )
 
 
