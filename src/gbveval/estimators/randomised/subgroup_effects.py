@@ -83,7 +83,8 @@ class SubgroupEffects:
     test and the row `between-subgroup sd` speak of differences; `Estimates.contrast` gives any of them. Plain intervals
     hold one at a time: `adjust_for_multiplicity(answer, terms=[...])` adjusts their p-values for their number.
 
-    **Valid when** each subgroup has at least about ten units, or five clusters, in each arm. With fewer than five
+    **Valid when** each subgroup has at least about ten units, or five clusters, in each arm; the test and the plain
+    rows hold their level with fewer (docs: measured sizes), and say little. With fewer than five
     subgroups the prior of their standard deviation decides much of the shrinkage: show another beside it. Strata need
     one probability of assignment with `slopes="common"`.
 
