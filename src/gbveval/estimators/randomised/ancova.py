@@ -63,7 +63,7 @@ class Ancova:
         2023); it needs many sites.
     interact : tuple of str
         Covariates whose product with each arm enters. The arm's row is then the effect where they are zero, a
-        conditional effect; for the average effect use `LinAdjusted`.
+        conditional effect; for the average effect use `LinAdjusted`, for effects by subgroup `SubgroupEffects`.
 
     Notes
     -----
