@@ -80,6 +80,7 @@ _PLACES = {
     "SitePrior": "gbveval.multisite.site_prior",
     "Standardised": "gbveval.estimators.randomised.standardised",
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
+    "SubgroupEffects": "gbveval.estimators.randomised.subgroup_effects",
     "SunAbraham": "gbveval.estimators.did.sun_abraham",
     "Survey": "gbveval.data.survey",
     "Table": "gbveval.core.table",
@@ -213,6 +214,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
     from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
+    from gbveval.estimators.randomised.subgroup_effects import SubgroupEffects as SubgroupEffects
     from gbveval.estimators.randomised.transitions import Transitions as Transitions
     from gbveval.estimators.randomised.westfall_young import WestfallYoung as WestfallYoung
     from gbveval.estimators.randomised.wild_cluster_bootstrap import WildClusterBootstrap as WildClusterBootstrap

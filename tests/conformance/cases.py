@@ -10,6 +10,7 @@ from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, Stepp
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
+from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
@@ -427,6 +428,21 @@ CASES = (
     ),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=60), equivariant=SWAP, note="individuals"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=8, cluster_size=20), equivariant=SWAP, note="clusters"),
+    Case(gbv.SubgroupEffects(), SubgroupFrames(n_per_arm=20), note="average"),
+    Case(
+        gbv.SubgroupEffects(),
+        SubgroupFrames(n_per_arm=4, cluster_size=10, truth="young"),
+        term="new vs usual, young",
+        note="eight clusters",
+    ),
+    Case(
+        gbv.SubgroupEffects(average_effect=gbv.Normal(0.2, 0.4), between_subgroup_sd=gbv.HalfNormal(0.4)),
+        SubgroupFrames(n_per_arm=8, cluster_size=10, spread=0.4, truth="middle"),
+        term="new vs usual, middle, shrunken",
+        equivariant=SWAP,
+        n_draws=600,
+        note="shrunken",
+    ),
     Case(
         gbv.MultipleImputation(gbv.LinAdjusted(), n_imputations=8),
         MeasuredAttritionFrames(n_per_arm=80),

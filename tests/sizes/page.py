@@ -31,8 +31,9 @@ ENDING = """## How this page is made
 and resumed, and writes this page. `--only TEXT` takes some rows, `--again` measures them anew. The trials of a cell
 are the same for all estimators that need the same roles. Covariates (correlation 0.4 with the outcome) enter
 `LinAdjusted`, `Ancova`, `JointTest`, `AttritionWeighted` and `Standardised`; four in five of those assigned take up
-the intervention in `ComplierAverage`; stepped wedges have four periods. Rows with two outcomes show how often any
-adjusted p-value is below 0.05.
+the intervention in `ComplierAverage`; stepped wedges have four periods. In `SubgroupEffects` everybody belongs to
+one of three subgroups, with shares of 50, 30 and 20 %, that cut across clusters. Rows with two outcomes show how
+often any adjusted p-value is below 0.05.
 """
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gbveval as gbv
-from tests.sizes.studies import CLUSTERS, SIZES, Study
+from tests.sizes.studies import CLUSTERS, SIZES, Study, SubgroupStudy
 
 BOTH = ("continuous", "binary")
 CONTINUOUS, BINARY, COUNT = ("continuous",), ("binary",), ("count",)
@@ -111,6 +111,9 @@ MEASUREMENTS = (
         for method in ("donner", "rao_scott")
     ),
     Measurement("WinProbability", gbv.WinProbability(better="lower"), draws=500),
+    Measurement("SubgroupEffects, same effect", gbv.SubgroupEffects(), SubgroupStudy(), term=1),
+    # After the average, the test and two subgroups, plain and shrunken.
+    Measurement("SubgroupEffects, smallest of three", gbv.SubgroupEffects(), SubgroupStudy(), term=6),
     Measurement("QuantileEffect, median", gbv.QuantileEffect((0.5,)), outcomes=CONTINUOUS, draws=1000),
 )
 

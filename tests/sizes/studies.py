@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,19 @@ class Study:
     wedge: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SubgroupStudy(Study):
+    """A trial whose people belong to three subgroups, which cut across clusters.
+
+    Parameters
+    ----------
+    shares : tuple of float
+        Share of each.
+    """
+
+    shares: tuple[float, ...] = (0.5, 0.3, 0.2)
+
+
 def cluster_sizes(cell: Cell) -> IntArray:
     """Return people a cluster, the same in every draw."""
     if cell.sizes == "equal":
@@ -105,7 +119,13 @@ def draw(cell: Cell, study: Study, rng: np.random.Generator) -> Trial:
         outcomes.append(_related(cell, y, rng))
     if study.attrition:
         outcomes[0] = np.where(rng.random(y.size) < 1.0 / (1.0 + np.exp(-1.5 - 0.7 * columns[0][1])), y, np.nan)
-    extra = {"received": (treated * (rng.random(y.size) < TAKE_UP)).astype(float)} if study.take_up else {}
+    extra: dict[str, Any] = {}
+    if study.take_up:
+        extra["received"] = (treated * (rng.random(y.size) < TAKE_UP)).astype(float)
+    if isinstance(study, SubgroupStudy):
+        codes = rng.choice(len(study.shares), y.size, p=study.shares)
+        levels = tuple(f"g{number}" for number in range(len(study.shares)))
+        extra = {"subgroup_names": ("group",), "subgroup_levels": (levels,), "subgroups": codes[:, None]}
     return Trial._trusted(
         outcome_names=tuple(f"y{number}" for number in range(len(outcomes))),
         outcomes=np.column_stack(outcomes),

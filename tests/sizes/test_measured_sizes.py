@@ -61,6 +61,8 @@ CLAIMS = {
     "WildClusterBootstrap, WCR33": 6,
     "RandomisationInference": 6,
     "WestfallYoung, two outcomes": 6,
+    "SubgroupEffects, same effect": 6,
+    "SubgroupEffects, smallest of three": 6,
 }
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gbveval.core.estimates import Estimates
 from gbveval.core.table import Table
-from gbveval.core.term import TIDY_COLUMNS, inverse_link
+from gbveval.core.term import SHRUNKEN, TIDY_COLUMNS, inverse_link
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A card is to be read at a glance; the rest is in tidy().
 MAXIMUM_CARD_ROWS = 12
-INK, ACCENT = "#1b1b1b", "#0072b2"
+INK, ACCENT, PALE = "#1b1b1b", "#0072b2", "#8c8c8c"
 # Colours of several arms that people with any colour vision tell apart (Okabe and Ito).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 
@@ -87,7 +87,7 @@ def _notes(estimates: Estimates) -> list[str]:
     notes = list(estimates.method.sentences())
     kinds = [kind for kind in dict.fromkeys(estimates.interval_kinds()) if kind != "none"]
     if kinds:
-        notes.append(f"Intervals: {', '.join(kinds)}, level {estimates.level:g}.")
+        notes.append(f"Intervals: {'; '.join(kinds)}; level {estimates.level:g}.")
     notes += [f"Undefined: {row.term}: {row.reason}." for row in estimates.terms if row.value is None and row.reason][
         :5
     ]
@@ -124,6 +124,9 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
 
     low, high = estimates.intervals()
     shown = [i for i, row in enumerate(estimates.terms) if row.value is not None and row.kind != "test"]
+    # A standard deviation of effects has another axis than the effects.
+    effects = [i for i in shown if estimates.terms[i].estimand.contrast != "standard_deviation"]
+    shown = effects or shown
     timed = [i for i in shown if dict(estimates.terms[i].extra).get("event_time") is not None]
     shown = timed if len(timed) > 2 else shown
     links = {estimates.terms[i].estimand.link for i in shown}
@@ -133,7 +136,7 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
     event_times = [dict(estimates.terms[i].extra).get("event_time") for i in shown]
     along_time = len(timed) > 2
     if ax is None:
-        lines = len(shown) - len(estimates.bound_pairs())
+        lines = len(shown) - len(estimates.bound_pairs()) - len(shrunken_pairs([_label(estimates, i) for i in shown]))
         size = (7.0, 3.6) if along_time else (7.0, 1.2 + 0.34 * max(lines, 1))
         _, ax = plt.subplots(figsize=size, layout="constrained")
     contrast = estimates.terms[shown[0]].estimand.contrast.replace("_", " ") if shown else ""
@@ -152,7 +155,7 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
         ax.plot(value[[a, b]], positions[[a, b]], color=ACCENT, linewidth=5.0, alpha=0.35, solid_capstyle="butt")
     if link != "logit" and shown and estimates.terms[shown[0]].estimand.contrast not in ("mean", "proportion"):
         ax.axvline(null, color=INK, linewidth=0.8)
-    ax.errorbar(value, positions, xerr=errors, fmt="o", color=ACCENT, ecolor=ACCENT, capsize=3, markersize=5)
+    _intervals(ax, (value, positions, errors), shrunken_pairs([_label(estimates, i) for i in shown]))
     if link == "log":
         ax.set_xscale("log")
     # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
@@ -162,12 +165,42 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
     return ax
 
 
+def _intervals(
+    ax: Axes, drawn: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], pairs: Mapping[int, int]
+) -> None:
+    """Draw values at their heights with their errors; a plain one pale, above the shrunken one that shares its line."""
+    value, height, errors = drawn
+    rows = np.arange(value.size)
+    plain, shrunken = np.isin(rows, list(pairs.values())), np.isin(rows, list(pairs))
+    height = height + 0.14 * plain - 0.14 * shrunken
+    alone = INK if pairs else ACCENT
+    kinds = ((plain, PALE, "white", "plain"), (shrunken, ACCENT, ACCENT, "shrunken"))
+    for which, colour, face, label in (*kinds, (~plain & ~shrunken, alone, alone, None)):
+        if which.any():
+            ax.errorbar(
+                value[which],
+                height[which],
+                xerr=errors[:, which],
+                fmt="o",
+                color=colour,
+                ecolor=colour,
+                markerfacecolor=face,
+                capsize=3,
+                markersize=5,
+                label=label,
+            )
+    if pairs:
+        ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
 def _lines(
     estimates: Estimates, shown: list[int]
 ) -> tuple[NDArray[np.float64], dict[float, str], list[tuple[int, int]]]:
     """Return where each row shown is drawn, the label of each line, and the pairs of bounds that share one."""
     place = {row: number for number, row in enumerate(shown)}
-    partner = {upper: lower for lower, upper in estimates.bound_pairs() if lower in place and upper in place}
+    bounds = {upper: lower for lower, upper in estimates.bound_pairs() if lower in place and upper in place}
+    pairs = shrunken_pairs([_label(estimates, i) for i in shown])
+    partner = {**bounds, **{shown[a]: shown[b] for a, b in pairs.items()}}
     lines = [row for row in shown if row not in partner]
     height = {row: float(len(lines) - 1 - number) for number, row in enumerate(lines)}
     positions = np.array([height[partner.get(row, row)] for row in shown])
@@ -175,9 +208,20 @@ def _lines(
     names = {}
     for row in lines:
         term = estimates.terms[row]
-        label = term.term.replace(", lower bound", ", bounds") if row in partner.values() else term.term
+        label = term.term.replace(", lower bound", ", bounds") if row in bounds.values() else term.term
         names[height[row]] = f"{term.outcome}: {label}" if several else label
-    return positions, names, [(place[lower], place[upper]) for upper, lower in partner.items()]
+    return positions, names, [(place[lower], place[upper]) for upper, lower in bounds.items()]
+
+
+def _label(estimates: Estimates, row: int) -> str:
+    return f"{estimates.terms[row].outcome}: {estimates.terms[row].term}"
+
+
+def shrunken_pairs(names: Sequence[str]) -> dict[int, int]:
+    """Return the positions of shrunken rows, each with the position of the plain row of the same quantity."""
+    place = {name: i for i, name in enumerate(names)}
+    found = {i: place.get(name.removesuffix(SHRUNKEN)) for i, name in enumerate(names) if name.endswith(SHRUNKEN)}
+    return {i: plain for i, plain in found.items() if plain is not None}
 
 
 def love_plot(

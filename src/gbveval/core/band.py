@@ -51,9 +51,11 @@ def make_band(estimates: Estimates, *, n_draws: int, seed: int, multiplier: str,
     """Return the uniform band of all rows with a standard error that are not called "overall"."""
     from gbveval.numerics.uniform_band import multiplier_critical, sup_t_critical
 
-    if estimates.posterior is not None:
+    bayesian = estimates.in_posterior
+    if bayesian.any() and bayesian.all():
         raise DesignError("A posterior has no uniform band; draw jointly with `posterior.sample` for joint statements.")
-    members = tuple(i for i in estimates.main_rows() if estimates.terms[i].term != "overall")
+    rows = [i for i in estimates.main_rows() if not bayesian[i]]
+    members = tuple(i for i in rows if estimates.terms[i].term != "overall")
     if not members:
         raise DesignError("No row has a standard error, so there is nothing to put a band around.")
     chosen = np.asarray(members)

@@ -24,7 +24,7 @@ def contrast(estimates: Estimates, weights: Mapping[Any, float], *, name: str) -
     links = {estimates.terms[i].estimand.link for i in chosen}
     if len(links) != 1:
         raise DesignError("A contrast needs rows on one scale; these mix " + " and ".join(sorted(links)) + ".")
-    if estimates.posterior is not None:
+    if estimates.in_posterior[chosen].any():
         raise DesignError("For a posterior, draw jointly with `posterior.sample` and contrast the draws.")
     w = np.zeros(len(estimates.terms))
     w[chosen] = list(weights.values())
@@ -54,7 +54,15 @@ def contrast(estimates: Estimates, weights: Mapping[Any, float], *, name: str) -
     )
     influence = None if estimates.influence is None else (estimates.influence[:, used] @ w[used])[:, None]
     covariance = np.array([[variance if defined else np.nan]])
-    return replace(estimates, terms=(row,), covariance=covariance, influence=influence, band=None, aggregator=None)
+    return replace(
+        estimates,
+        terms=(row,),
+        covariance=covariance,
+        influence=influence,
+        posterior=None,
+        band=None,
+        aggregator=None,
+    )
 
 
 def _contrast_df(estimates: Estimates, used: Any, weights: FloatArray) -> float:
@@ -72,9 +80,10 @@ def _contrast_df(estimates: Estimates, used: Any, weights: FloatArray) -> float:
 
 def joint_test(estimates: Estimates, *, name: str) -> Estimates:
     """Return a test that all effects are zero; see `Estimates.joint_test`."""
-    if estimates.posterior is not None:
+    bayesian = estimates.in_posterior
+    if bayesian.any() and bayesian.all():
         raise DesignError("A posterior has no Wald test; ask for the probability beyond a threshold.")
-    used = np.array(estimates.main_rows(), dtype=int)
+    used = np.array([i for i in estimates.main_rows() if not bayesian[i]], dtype=int)
     if used.size == 0:
         raise DesignError("No row has a standard error, so there is nothing to test jointly.")
     if any(estimates.terms[i].estimand.contrast == "proportion" for i in used):

@@ -13,6 +13,7 @@ from gbveval.core.band import Band, make_band
 from gbveval.core.errors import DesignError
 from gbveval.core.flow import Flow
 from gbveval.core.method import Check, Method
+from gbveval.core.posterior import PartialPosterior
 from gbveval.core.provenance import Provenance
 from gbveval.core.term import TIDY_COLUMNS, Term, inverse_link, link_value
 from gbveval.numerics.inference import ALTERNATIVES, Wald, bounded_interval, check_level, wald
@@ -56,7 +57,7 @@ class Estimates:
     flow : Flow or None
         Who was analysed.
     posterior : Posterior or None
-        For Bayesian answers: mean, sd, cdf, quantiles and joint draws.
+        For Bayesian answers: mean, sd, cdf, quantiles and joint draws. A `PartialPosterior` is that of some rows.
     band : Band or None
         Makes the intervals of its members a uniform band.
     influence : ndarray or None
@@ -140,6 +141,13 @@ class Estimates:
         """Standard errors (posterior standard deviations) on the link scale, NaN where undefined."""
         return np.array([np.nan if row.std_error is None else row.std_error for row in self.terms])
 
+    @property
+    def in_posterior(self) -> NDArray[np.bool_]:
+        """Which rows are quantities with a posterior, shape (terms,); the others have a sampling distribution."""
+        if isinstance(self.posterior, PartialPosterior):
+            return self.posterior.covers
+        return np.full(len(self.terms), self.posterior is not None)
+
     def main_rows(self) -> tuple[int, ...]:
         """Return the positions of the rows with a standard error, without arm means and coefficients of a model."""
         aside = ("nuisance", "arm_mean")
@@ -156,9 +164,12 @@ class Estimates:
     def intervals(self, level: float | None = None) -> tuple[FloatArray, FloatArray]:
         """Return lower and upper limits on the link scale, NaN where undefined."""
         asked = self.level if level is None else self._level(level)
-        if self.posterior is not None:
+        bayesian = self.in_posterior
+        limits = None
+        if self.posterior is not None and bayesian.any():
             limits = self.posterior.quantiles([(1.0 - asked) / 2.0, (1.0 + asked) / 2.0])
-            return limits[0], limits[1]
+            if bayesian.all():
+                return limits[0], limits[1]
         dfs = np.array([row.df for row in self.terms])
         answer = wald(self.values, self.std_errors, df=dfs, level=asked)
         low, high = answer.conf_low.copy(), answer.conf_high.copy()
@@ -180,6 +191,8 @@ class Estimates:
             low[both], high[both] = bounded_interval(
                 (self.values[lower], self.values[upper]), (self.std_errors[lower], self.std_errors[upper]), level=asked
             )
+        if limits is not None:
+            low, high = np.where(bayesian, limits[0], low), np.where(bayesian, limits[1], high)
         return low, high
 
     def bound_pairs(self) -> tuple[tuple[int, int], ...]:
@@ -247,23 +260,26 @@ class Estimates:
         >>> bool(abs(two - 2 * one) < 1e-15)
         True
         """
-        if self.posterior is not None:
+        bayesian = self.in_posterior
+        if bayesian.any() and bayesian.all():
             raise DesignError(f"{self.estimator} gives a posterior, which has no p-values; use `probability`.")
         if alternative not in ALTERNATIVES:
             raise DesignError(f"The alternative must be one of {', '.join(ALTERNATIVES)}, not {alternative!r}.")
         dfs = np.array([row.df for row in self.terms])
-        return wald(self.values, self.std_errors, df=dfs, level=self.level, null=null, alternative=alternative)
+        errors = np.where(bayesian, np.nan, self.std_errors)
+        return wald(self.values, errors, df=dfs, level=self.level, null=null, alternative=alternative)
 
     def interval_kinds(self) -> tuple[str, ...]:
         """Return for each row what kind of interval is shown."""
         members = () if self.band is None else self.band.members
+        bayesian = self.in_posterior
         kinds = []
         for number, row in enumerate(self.terms):
             if row.kind == "test":
                 kinds.append("none")
             elif row.kind == "bound":
                 kinds.append("confidence, for the quantity between the bounds")
-            elif self.posterior is not None:
+            elif bayesian[number]:
                 kinds.append("credible, equal-tailed")
             else:
                 kinds.append("confidence, uniform" if number in members else "confidence, pointwise")
@@ -274,7 +290,7 @@ class Estimates:
         asked = self.level if level is None else level
         low, high = self.intervals(asked)
         kinds = self.interval_kinds()
-        bayesian = self.posterior is not None
+        bayesian = self.in_posterior
         dfs = np.array([row.df for row in self.terms])
         tests = wald(self.values, self.std_errors, df=dfs, level=asked)
 
@@ -290,7 +306,7 @@ class Estimates:
             # Nobody asks whether a level is zero; a win probability of a half, zero on its scale, is no difference.
             is_level = row.estimand.effect == "arm_mean" or row.estimand.contrast == "proportion"
             compares = not is_level and row.kind != "bound"
-            frequentist = compares and not bayesian
+            frequentist = compares and not bayesian[i]
             values: tuple[Any, ...] = (
                 self.estimator,
                 row.outcome,
@@ -300,7 +316,7 @@ class Estimates:
                 None if row.value is None else float(inverse_link(link, row.value)),
                 number_or_none(row.std_error),
                 number_or_none(statistic) if frequentist or row.kind == "test" else None,
-                None if bayesian else float(row.df),
+                None if bayesian[i] else float(row.df),
                 number_or_none(p_value) if frequentist or row.kind == "test" else None,
                 number_or_none(inverse_link(link, low[i])),
                 number_or_none(inverse_link(link, high[i])),
@@ -378,7 +394,8 @@ class Estimates:
         """Return some of the rows, with their covariance."""
         chosen = np.asarray(keep, dtype=int)
         influence = None if self.influence is None else self.influence[:, chosen].copy()
-        posterior = None if self.posterior is None else self.posterior.select(chosen)
+        covered = self.posterior is not None and self.in_posterior[chosen].any()
+        posterior = self.posterior.select(chosen) if self.posterior is not None and covered else None
         return replace(
             self,
             terms=tuple(self.terms[i] for i in chosen),

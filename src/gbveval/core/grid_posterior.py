@@ -94,20 +94,11 @@ class GridPosterior:
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """Return joint draws, shape (n, terms); the quadrature variable takes the values of its nodes."""
         node = rng.choice(self.nodes.size, size=n, p=self.effects.weights / self.effects.weights.sum())
-        chosen = NormalMixtures(
-            weights=np.full(1, 1.0),
-            means=self.effects.means,
-            sds=self.effects.sds,
-            loadings=self.effects.loadings,
-        )
-        if chosen.loadings is None:
+        if self.effects.loadings is None:
             raise DesignError(
                 "This posterior has no joint structure given the node; draw each term from its quantiles."
             )
-        rest = np.sqrt(np.maximum(chosen.sds[node] ** 2 - chosen.loadings[node] ** 2, 0.0))
-        shape = chosen.means[node].shape
-        effects = chosen.means[node] + chosen.loadings[node] * rng.standard_normal((n, 1))
-        return self._spread(effects + rest * rng.standard_normal(shape), self.nodes[node])
+        return self._spread(self.effects.given(node, rng), self.nodes[node])
 
     def select(self, terms: NDArray[np.intp]) -> GridPosterior:
         """Return the posterior of some of the terms."""

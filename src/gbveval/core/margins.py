@@ -266,11 +266,12 @@ def _check_alpha(alpha: float) -> None:
 def _row(estimates: Estimates, term: str | tuple[str, str], alpha: float) -> tuple[Term, float, float]:
     """Return a row with its value and standard error, or raise."""
     _check_alpha(alpha)
-    if estimates.posterior is not None:
+    position = estimates.index(term) if isinstance(term, (str, tuple)) else int(term)
+    if estimates.in_posterior[position]:
         raise DesignError(
             "A posterior answers this with `probability(term, above=..., below=...)`; it has no p-values."
         )
-    row = estimates[term] if isinstance(term, (str, tuple)) else estimates[int(term)]
+    row = estimates[position]
     if row.value is None or row.std_error is None or row.kind != "point":
         raise DesignError(f"The row {row.term!r} has no standard error, so no margin can be tested. {row.reason}")
     if row.interval is not None:

@@ -14,7 +14,7 @@ from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.method import Cell, Check, Method
-from gbveval.core.posterior import DrawsPosterior, Posterior
+from gbveval.core.posterior import DrawsPosterior, PartialPosterior, Posterior
 from gbveval.core.provenance import Provenance
 from gbveval.core.term import Term
 
@@ -99,6 +99,9 @@ def posterior_from_dict(content: dict[str, Any]) -> Posterior:
         from gbveval.core.grid_posterior import GridPosterior
 
         return GridPosterior.from_dict(content)
+    if content["kind"] == "partial":
+        places = tuple(None if place is None else (int(place[0]), int(place[1])) for place in content["places"])
+        return PartialPosterior(tuple(posterior_from_dict(part) for part in content["parts"]), places)
     raise DataError("The JSON holds a posterior of a kind that this version does not know.")
 
 

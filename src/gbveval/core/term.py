@@ -29,6 +29,9 @@ TIDY_COLUMNS = (
     "n_clusters",
 )
 
+# A row of this name with this ending is the same quantity, drawn towards its likes; pictures draw the two together.
+SHRUNKEN = ", shrunken"
+
 
 def inverse_link(link: str, value: Any) -> Any:
     """Return `value` on the scale that people read: exp for log, the proportion for logit."""

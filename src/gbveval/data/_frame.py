@@ -15,7 +15,11 @@ from gbveval.core.errors import DataError
 # A column with more categories than this is a name or an identifier, not a covariate.
 MAXIMUM_CATEGORIES = 200
 
-# Roles, known before assignment, whose column may be described as a characteristic as well.
+# More categories than this make no subgroups that anybody could compare.
+MAXIMUM_SUBGROUPS = 30
+
+# Roles, known before assignment, whose column may be described as a characteristic as well, or divide people into
+# subgroups.
 DESCRIBED_TOO = ("covariate", "baseline", "stratum", "site")
 
 FloatArray = NDArray[np.float64]
@@ -164,6 +168,7 @@ class Reader:
             return False
         other = self._taken.get(column)
         shared = role == "factor" or (role == "characteristic" and other in DESCRIBED_TOO)
+        shared = shared or (role == "subgroup" and other in (*DESCRIBED_TOO, "characteristic"))
         if other is not None and other != role and not shared:
             self.problem(f"Column {column!r} is given two roles, {other} and {role}; give each role its own column.")
         self._taken.setdefault(column, role)
@@ -374,6 +379,27 @@ class Reader:
             names.append((column, ""))
         matrix = np.column_stack(parts) if parts else np.zeros((self.n, 0))
         return matrix, tuple(names)
+
+    def subgroups(self, columns: Sequence[str]) -> tuple[IntArray, tuple[tuple[str, ...], ...]]:
+        """Return the category of every row in each column, shape (n, columns), and the categories of each column."""
+        parts: list[IntArray] = []
+        levels: list[tuple[str, ...]] = []
+        for column in columns:
+            found = self.labels(column, "subgroup")
+            if found.count > MAXIMUM_SUBGROUPS:
+                self.problem(
+                    f"Column {column!r} (subgroup) has {found.count:,} categories in {plural(self.n, 'row')}; at most "
+                    f"{MAXIMUM_SUBGROUPS} were expected. Cut numbers into bands, and merge categories."
+                )
+            elif found.count < 2 and column in self.columns:
+                self.problem(
+                    f"Column {column!r} (subgroup) holds a single category; at least two were expected. Leave the role "
+                    "out."
+                )
+            parts.append(found.codes)
+            levels.append(found.levels)
+        codes = np.column_stack(parts) if parts else np.zeros((self.n, 0), dtype=np.intp)
+        return codes, tuple(levels)
 
 
 def _whole_numbers(values: NDArray[Any]) -> tuple[NDArray[Any], IntArray]:

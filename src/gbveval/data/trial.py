@@ -65,6 +65,9 @@ class Trial(Checked):
         for each arm (control may be left out, as the rest).
     received : str, optional
         Treatment taken up: 0 or 1, or a dose.
+    subgroup : str or sequence of str
+        Categories known before assignment, for effects by subgroup (`SubgroupEffects`); complete. A column may be a
+        stratum, a site, a covariate, the baseline or a characteristic as well. Other estimators ignore the role.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class Trial(Checked):
         exposure: str | None = None,
         probability: str | Mapping[str, str] | None = None,
         received: str | None = None,
+        subgroup: str | Sequence[str] = (),
     ) -> None:
         reader = Reader(frame, "Trial")
         names = as_names(outcome, "outcome")
@@ -131,6 +135,8 @@ class Trial(Checked):
             "received": None if received is None else reader.numbers(received, "received"),
             "probability": None if probability is None else probabilities(reader, arms, probability),
         }
+        subgroup_names = tuple(dict.fromkeys(as_names(subgroup, "subgroup")))
+        subgroups, subgroup_levels = reader.subgroups(subgroup_names)
         reader.raise_problems()
         randomised = arms.codes >= 0
         n_assessed = reader.n
@@ -148,6 +154,9 @@ class Trial(Checked):
             covariate_levels=reader.first_levels,
             characteristic_names=characteristic_names,
             characteristics=described[randomised],
+            subgroup_names=subgroup_names,
+            subgroup_levels=subgroup_levels,
+            subgroups=subgroups[randomised],
             **{role: None if found is None else found[randomised] for role, found in measured.items()},
             **{role: None if found is None else recode(found, randomised) for role, found in groups.items()},
         )
@@ -173,6 +182,10 @@ class Trial(Checked):
     # Column and level of each described column; the level is empty for numbers.
     characteristic_names: tuple[tuple[str, str], ...]
     characteristics: FloatArray
+    # Columns that divide people into subgroups, the categories of each, and everybody's category in each.
+    subgroup_names: tuple[str, ...]
+    subgroup_levels: tuple[tuple[str, ...], ...]
+    subgroups: NDArray[np.intp]
     weight: FloatArray | None
     baseline: FloatArray | None
     exposure: FloatArray | None
@@ -190,6 +203,9 @@ class Trial(Checked):
             "covariate_levels": (),
             "characteristic_names": (),
             "characteristics": np.zeros((values["arm"].shape[0], 0)),
+            "subgroup_names": (),
+            "subgroup_levels": (),
+            "subgroups": np.zeros((values["arm"].shape[0], 0), dtype=np.intp),
             "n_assessed": values["arm"].shape[0],
         }
         trial._set(**{**defaults, **values})
@@ -239,9 +255,16 @@ class Trial(Checked):
                 *groups,
                 ("covariates", self.covariates),
                 *((("characteristics", self.characteristics),) if self.characteristic_names else ()),
+                *self._subgroup_digest(),
                 *((role, getattr(self, role)) for role in NUMBER_ROLES),
             ]
         )
+
+    def _subgroup_digest(self) -> list[tuple[str, Any]]:
+        """Return what the digest takes in of subgroups: nothing where there are none."""
+        labels = zip(self.subgroup_names, self.subgroup_levels, strict=True)
+        named = [(f"subgroup {name}", levels) for name, levels in labels]
+        return [*named, ("subgroups", self.subgroups)] if named else []
 
     def flow(self, outcome: str | None = None) -> Flow:
         """Return how many were assessed, randomised and analysed, by arm and cluster.

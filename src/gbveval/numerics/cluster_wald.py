@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.numerics.cluster_sandwich import ClusterMoments
+from gbveval.numerics.cluster_sandwich import SINGULAR, ClusterMoments
 from gbveval.numerics.inference import f_upper
 
 FloatArray = NDArray[np.float64]
@@ -92,12 +92,26 @@ def cluster_wald(
         turned = root @ target
         axes = np.linalg.eigh(root @ spread @ root)
         return _by_eigenvectors(turned, axes, ClusterMoments(lifted, own, moments.kernel), test)
-    eta = _wishart_df(_covariances(lifted, own, moments.kernel), test)
+    eta = _matched_df(_covariances(lifted, own, moments.kernel), test)
     df2 = eta - q + 1.0
     if df2 <= 0:
         return WaldTest(float("nan"), float("nan"), q, float("nan"), float("nan"))
     scale = df2 / eta
     return WaldTest(scale * per_constraint, scale, q, df2, f_upper(scale * per_constraint, q, df2))
+
+
+def wishart_df(constraints: FloatArray, moments: ClusterMoments) -> float:
+    """Return the degrees of freedom of the Wishart matrix that the covariance of C beta resembles (total variance).
+
+    NaN where the covariance is singular under the working model.
+    """
+    own = constraints @ moments.own @ constraints.T
+    lifted = moments.lifted @ constraints.T
+    roots = np.linalg.eigvalsh((own + np.swapaxes(lifted, 1, 2) @ moments.kernel @ lifted).sum(axis=0))
+    if not roots[0] > SINGULAR * roots[-1]:
+        return float("nan")
+    lifted, own, _ = _standardised(constraints, moments)
+    return _matched_df(_covariances(lifted, own, moments.kernel), "HTZ")
 
 
 def _standardised(constraints: FloatArray, moments: ClusterMoments) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -127,7 +141,7 @@ def _covariances(lifted: FloatArray, own: FloatArray, kernel: FloatArray) -> Flo
     return result
 
 
-def _wishart_df(covariances: FloatArray, test: str) -> float:
+def _matched_df(covariances: FloatArray, test: str) -> float:
     q = covariances.shape[0]
     identity = np.eye(q)
     wishart = np.einsum("su,tv->stuv", identity, identity) + np.einsum("sv,tu->stuv", identity, identity)

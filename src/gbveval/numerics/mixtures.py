@@ -27,9 +27,10 @@ class NormalMixtures:
         Weights of the nodes, summing to one.
     means, sds : ndarray, shape (nodes, terms)
         Mean and standard deviation of each term given the node; a zero sd is a point mass.
-    loadings : ndarray, shape (nodes, terms), or None
-        Given the node, term j is its mean + loading_j z + an independent normal remainder, with one standard normal z
-        shared by the terms; its variance must be at least the squared loading. None: independent given the node.
+    loadings : ndarray, shape (nodes, terms) or (nodes, terms, factors), or None
+        Given the node, term j is its mean + loading_j'z + an independent normal remainder, with one or several standard
+        normals z shared by the terms; its variance must be at least the squared loadings. None: independent given the
+        node.
     finite_moments : ndarray of int, shape (terms,), or None
         How many moments exist (0, 1, or 2 and more). A finite number of nodes cannot tell: whoever builds the mixture
         knows. None: all of them.
@@ -72,11 +73,18 @@ class NormalMixtures:
         weighted = self.weights[:, None] * centred
         matrix = weighted.T @ centred
         if self.loadings is not None:
-            matrix += (self.weights[:, None] * self.loadings).T @ self.loadings
+            matrix += np.einsum("n,naf,nbf->ab", self.weights, self._factors, self._factors)
         np.fill_diagonal(matrix, self.sd**2)
         endless = self._moments < 2
         pairs = (endless[:, None] | endless[None, :]) & ~np.eye(len(self), dtype=bool)
         return np.where(pairs, np.nan, matrix)
+
+    @property
+    def _factors(self) -> FloatArray:
+        """Loadings with their factors as the last axis, none where terms are independent given the node."""
+        if self.loadings is None:
+            return np.zeros((*self.means.shape, 0))
+        return self.loadings[..., None] if self.loadings.ndim == 2 else self.loadings
 
     @property
     def _moments(self) -> IntArray:
@@ -131,12 +139,18 @@ class NormalMixtures:
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
         """Return `n` joint draws, shape (n, terms): a node, then the shared normal and the remainders."""
         node = rng.choice(len(self.weights), size=n, p=self.weights / self.weights.sum())
+        return self.given(node, rng)
+
+    def given(self, node: IntArray, rng: np.random.Generator) -> FloatArray:
+        """Return one joint draw for each of some nodes, shape (draws, terms)."""
         means, sds = self.means[node], self.sds[node]
         if self.loadings is None:
             return means + sds * rng.standard_normal(means.shape)
-        loadings = self.loadings[node]
-        rest = np.sqrt(np.maximum(sds**2 - loadings**2, 0.0))
-        return means + loadings * rng.standard_normal((n, 1)) + rest * rng.standard_normal(means.shape)
+        factors = self._factors[node]
+        rest = np.sqrt(np.maximum(sds**2 - (factors**2).sum(axis=2), 0.0))
+        common = np.einsum("ntf,nf->nt", factors, rng.standard_normal((node.size, factors.shape[2])))
+        draws: FloatArray = means + common + rest * rng.standard_normal(means.shape)
+        return draws
 
     def _tail(self, x: ArrayLike, sign: float) -> FloatArray:
         from scipy.special import ndtr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gbveval.core._display import shrunken_pairs
 from gbveval.core.errors import DisclosureError
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
 
@@ -42,7 +43,7 @@ def contrast_words(estimates: ReleasedEstimates) -> str:
 
 def main_rows(estimates: ReleasedEstimates) -> list[ReleasedRow]:
     """Return the rows that share the first row's contrast: a figure has one axis, and it means one thing."""
-    rows = [row for row in estimates.rows if row["estimand"] != "pretest"]
+    rows = [row for row in estimates.rows if row["interval_kind"] != "none"]
     return [row for row in rows if row["contrast"] == rows[0]["contrast"]]
 
 
@@ -98,36 +99,46 @@ def draw(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
 def forest(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
     """Draw one interval a row, the first row on top; hidden rows are named and say that they are not shown."""
     rows = main_rows(estimates)[:MAXIMUM_ROWS]
-    ax = _axes(ax, (7.2, 1.1 + 0.36 * max(len(rows), 1)))
     outcomes = {row["outcome"] for row in rows}
-    positions = list(range(len(rows)))[::-1]
-    for position, row in zip(positions, rows, strict=True):
+    names = [f"{row['outcome']}: {row['term']}" for row in rows]
+    pairs = shrunken_pairs(names)
+    lines = [i for i in range(len(rows)) if i not in pairs]
+    height = {row: len(lines) - 1 - number for number, row in enumerate(lines)}
+    ax = _axes(ax, (7.2, 1.1 + 0.36 * max(len(lines), 1)))
+    for i, row in enumerate(rows):
+        position = height[pairs[i]] - 0.16 if i in pairs else height[i] + (0.16 if i in pairs.values() else 0.0)
         if has_numbers(row):
-            ax.plot(
-                [row["conf_low"], row["conf_high"]],
-                [position, position],
-                color=AFTER,
-                linewidth=2.2,
-                solid_capstyle="butt",
-            )
-            ax.plot([row["estimate"]], [position], marker="s", color=AFTER, markersize=6.5)
-    for position, row in zip(positions, rows, strict=True):
-        if not has_numbers(row):
+            plain = i in pairs.values()
+            colour = PALE if plain else INK if pairs and i not in pairs else AFTER
+            _interval(ax, row, position, (colour, "white" if plain else colour))
+        elif i not in pairs:
             note = "not shown" if row.hidden else "undefined"
             ax.text(0.02, position, note, transform=ax.get_yaxis_transform(), va="center", color=PALE, style="italic")
+    if pairs and any(has_numbers(rows[i]) for i in pairs):
+        for colour, face, word in ((PALE, "white", "plain"), (AFTER, AFTER, "shrunken")):
+            ax.plot([], [], marker="s", color=colour, markerfacecolor=face, linewidth=2.2, label=word)
+        ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     if estimates.link == "log":
         ax.set_xscale("log")
         _plain_ticks(ax)
     if estimates.link != "logit" and contrast_words(estimates) not in ("mean", "proportion"):
         ax.axvline(1.0 if estimates.link == "log" else 0.0, color=INK, linewidth=0.8, zorder=0)
-    names = [_name(row, several=len(outcomes) > 1) for row in rows]
     # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
-    ax.set_yticks(positions, names, parse_math=False)
-    ax.set_ylim(-0.6, len(rows) - 0.4)
+    labels = [_name(rows[i], several=len(outcomes) > 1) for i in lines]
+    ax.set_yticks([height[i] for i in lines], labels, parse_math=False)
+    ax.set_ylim(-0.6, len(lines) - 0.4)
     unit = _percent_axis(ax, rows)
     ax.set_xlabel(f"{contrast_words(estimates)}{unit}, {100 * estimates.level:g} % interval", parse_math=False)
     ax.tick_params(axis="y", length=0)
     return ax
+
+
+def _interval(ax: Axes, row: ReleasedRow, position: float, colours: tuple[str, str]) -> None:
+    """Draw one interval with its estimate, in a colour and with a face of the marker."""
+    colour, face = colours
+    ends = [row["conf_low"], row["conf_high"]]
+    ax.plot(ends, [position, position], color=colour, linewidth=2.2, solid_capstyle="butt")
+    ax.plot([row["estimate"]], [position], marker="s", color=colour, markerfacecolor=face, markersize=6.5)
 
 
 def _percent_axis(ax: Axes, rows: list[ReleasedRow]) -> str:

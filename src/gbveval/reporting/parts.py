@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from gbveval.core._display import shrunken_pairs
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow, ReleasedTable
 from gbveval.reporting.factor_table import factor_columns, factor_rows, is_factor_table
 from gbveval.reporting.figures import alternative_text, is_event_study
@@ -17,7 +18,7 @@ LEFT_TO_JSON = frozenset(
     (
         *("level", "event_time", "time", "cohort", "population", "reason", "df2", "cells", "treated_by_then"),
         *("shrinkage", "i_squared", "pooling_total", "typical_within_variance", "log_marginal_likelihood"),
-        *("domain", "domain_level"),
+        *("domain", "domain_level", "subgroup"),
         *("p_greater", "p_less", "p_absolute", "p_central", "p_no_more_likely", "p_equal", "p_uncentred", "null_sd"),
         *("adjusted_r_squared", "residual_sd", "log_likelihood", "deviance"),
     )
@@ -45,7 +46,7 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
         "sentence": sentence(item),
         "image": image,
         "alt": alternative_text(item),
-        "caption": "Event study." if is_event_study(item) else "Estimates with their intervals.",
+        "caption": _caption(item),
         "columns": columns,
         "text_columns": text_columns,
         "rows": rows,
@@ -53,6 +54,18 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
         "warnings": warned,
         "method": [f"Estimator: {item.estimator}.", *item.method, *quiet],
     }
+
+
+def _caption(item: ReleasedEstimates) -> str:
+    """Return what a figure shows, with what readers of subgroups get wrong most often."""
+    if is_event_study(item):
+        return "Event study."
+    if shrunken_pairs([f"{row['outcome']}: {row['term']}" for row in item.rows]):
+        return (
+            "Estimates with their intervals: plain, and drawn towards the others (shrunken). That one interval "
+            "excludes zero and another does not is no difference between the two."
+        )
+    return "Estimates with their intervals."
 
 
 def side_by_side(items: Sequence[ReleasedEstimates]) -> ReleasedEstimates | None:

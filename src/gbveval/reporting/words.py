@@ -69,10 +69,10 @@ def test_sentence(row: ReleasedRow) -> str:
 
 def sentence(estimates: ReleasedEstimates) -> str:
     """Return the first result in words: causal words for effects only, and no verdict from a p-value."""
-    tests = [row for row in estimates.rows if row["estimand"] == "pretest"]
-    if tests:
-        return test_sentence(tests[0])
+    tests = [row for row in estimates.rows if row["interval_kind"] == "none"]
     rows = [row for row in estimates.rows if has_numbers(row)]
+    if tests and not rows and not all(row.hidden for row in tests):
+        return test_sentence(tests[0])
     if not rows:
         return "No number of this result may be shown."
     row = rows[0]
@@ -94,4 +94,6 @@ def sentence(estimates: ReleasedEstimates) -> str:
         if inside
         else ("The interval shows which sizes of the effect the data are compatible with.")
     )
-    return f"Estimated effect on {row['outcome']}, {row['term']}: {contrast} {value} ({interval}). {doubt}"
+    tested = [test_sentence(test) for test in tests[:1] if test["outcome"] == row["outcome"] and not test.hidden]
+    effect = f"Estimated effect on {row['outcome']}, {row['term']}: {contrast} {value} ({interval}). {doubt}"
+    return " ".join([effect, *tested])

@@ -95,3 +95,51 @@ def test_categoricals_with_unused_levels_have_only_the_arms_that_occur() -> None
     arm = pd.Categorical(["a", "a", "b", "b"], categories=["a", "b", "never used"])
     made = trial({"y": [1.0, 2.0, 3.0, 5.0], "arm": arm})
     assert made.arms == ("a", "b")
+
+
+def test_subgroups_are_categories_and_may_share_a_column() -> None:
+    made = trial(frame(g=["w", "m", "w", "m"], s=[1, 1, 2, 2]), stratum="s", subgroup=["g", "s"])
+    assert made.subgroup_names == ("g", "s")
+    assert made.subgroup_levels == (("m", "w"), ("1", "2"))
+    np.testing.assert_array_equal(made.subgroups, [[1, 0], [0, 0], [1, 1], [0, 1]])
+    assert trial(frame(g=["w", "m", "w", "m"]), subgroup="g").subgroup_names == ("g",)
+
+
+@pytest.mark.parametrize(
+    ("g", "says"),
+    [
+        (["w", None, "w", "m"], r"'g' \(subgroup\) is missing in 1 row"),
+        (["w", "w", "w", "w"], "holds a single category"),
+    ],
+)
+def test_subgroups_must_be_complete_and_divide(g: list[Any], says: str) -> None:
+    with pytest.raises(gbv.DataError, match=says):
+        trial(frame(g=g), subgroup="g")
+
+
+def test_a_subgroup_of_names_is_refused_without_showing_one() -> None:
+    n = 80
+    data = {"y": np.arange(n), "arm": ["a", "b"] * (n // 2), "g": [f"Secret{i}" for i in range(n)]}
+    with pytest.raises(gbv.DataError, match="has 80 categories in 80 rows; at most 30") as refusal:
+        gbv.Trial(data, outcome="y", arm="arm", control="a", subgroup="g")
+    assert "Secret" not in str(refusal.value)
+
+
+def test_an_outcome_is_no_subgroup() -> None:
+    with pytest.raises(gbv.DataError, match="given two roles"):
+        trial(frame(), subgroup="y")
+
+
+def test_the_digest_takes_in_subgroups_and_is_as_before_without() -> None:
+    plain = trial(frame(g=["w", "m", "w", "m"]))
+    one = trial(frame(g=["w", "m", "w", "m"]), subgroup="g")
+    other = trial(frame(g=["m", "w", "w", "m"]), subgroup="g")
+    renamed = trial(frame(g=["v", "m", "v", "m"]), subgroup="g")
+    assert len({plain.digest, one.digest, other.digest, renamed.digest}) == 4
+    assert plain.digest == trial(frame()).digest
+
+
+def test_other_estimators_ignore_subgroups() -> None:
+    with_it = gbv.DifferenceInMeans().estimate(trial(frame(g=["w", "m", "w", "m"]), subgroup="g"))
+    without = gbv.DifferenceInMeans().estimate(trial(frame()))
+    assert with_it.records() == without.records()

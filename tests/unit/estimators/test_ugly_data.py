@@ -149,6 +149,9 @@ def trial(frame: Frame, name: str) -> gbv.Trial:
     if name in ("stepped_wedge",):
         frame = {**frame, "period": np.arange(len(frame["y"])) // 8 % 4}
         roles["time"] = "period"
+    if name == "subgroup_effects":
+        frame = {**frame, "group": np.array(["a", "b", "c"])[np.arange(len(frame["y"])) // 4 % 3]}
+        roles["subgroup"] = "group"
     if name == "transitions":
         frame = {**frame, "before": np.arange(len(frame["y"])) % 2}
         roles["baseline"] = "before"

@@ -146,3 +146,26 @@ def _close(ax: Any) -> None:
     import matplotlib.pyplot as plt
 
     plt.close(ax.figure)
+
+
+def test_a_shrunken_row_shares_the_line_of_its_plain_one() -> None:
+    result = released(term("average"), term("women"), term("women, shrunken", 0.4, 0.1), term("men, shrunken"))
+    ax = figures.forest(result)
+    # A shrunken row without a plain one has a line of its own.
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["average", "women", "men, shrunken"]
+    marked = [line for line in ax.lines if line.get_marker() == "s" and len(line.get_xdata())]
+    height = {float(line.get_xdata()[0]): float(line.get_ydata()[0]) for line in marked if line.get_ydata()[0] % 1}
+    assert height[0.4] < 1.0 < height[0.5]
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["plain", "shrunken"]
+    assert figures.forest(released(term("a"), term("b"))).get_legend() is None
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def test_tests_are_not_drawn() -> None:
+    itt = Estimand("ITT", "mean_difference")
+    test = Term("all the same", itt, "y", None, None, 2.0, "test", p_value=0.2, support=term("x").support)
+    assert [row["term"] for row in figures.main_rows(released(term("a"), test))] == ["a"]

@@ -276,3 +276,13 @@ def test_one_estimator_twice_is_told_apart_in_a_figure() -> None:
     found = side_by_side(gbv.release(both).estimates())
     assert found is not None
     assert [row["term"] for row in found.rows] == ["negative binomial, model-based", "negative binomial, HC2"]
+
+
+def test_a_test_among_estimates_is_said_and_a_hidden_one_is_not() -> None:
+    rng = np.random.default_rng(3)
+    frame = {"y": rng.normal(size=90), "arm": ["usual", "letter", "visit"] * 30}
+    trial = gbv.Trial(frame, outcome="y", arm="arm", control="usual")
+    alone = sentence(gbv.release(gbv.JointTest().estimate(trial)).estimates()[0])
+    assert alone.startswith("Test that all zero: letter, visit: p = ")
+    hidden = sentence(gbv.release(gbv.JointTest().estimate(trial), gbv.Policy(min_n=50)).estimates()[0])
+    assert hidden == "No number of this result may be shown."

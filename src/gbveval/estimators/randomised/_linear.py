@@ -248,6 +248,18 @@ def used_rows(data: Trial, outcome: int) -> tuple[BoolArray, list[Check]]:
     return keep, [Check(f"weights {data.outcome_names[outcome]}", "info", text)]
 
 
+def with_baseline(data: Trial, used: BoolArray, outcome: int) -> tuple[BoolArray, list[Check]]:
+    """Return the rows that have a baseline as well, where the trial has that role, and a check where some have none."""
+    if data.baseline is None:
+        return used, []
+    known = ~np.isnan(data.baseline)
+    lost = int((used & ~known).sum())
+    if not lost:
+        return used, []
+    text = f"{lost} units with an outcome have no baseline and are left out. Impute it, or leave the role out."
+    return used & known, [Check(f"baseline {data.outcome_names[outcome]}", "warn", text)]
+
+
 def fit_checks(found: LinearInference, position: int, dropped: Sequence[str]) -> list[Check]:
     """Return what a reader should know of a fit: dropped columns, exact fits, few degrees of freedom."""
     checks = []

@@ -30,6 +30,7 @@ from gbveval.estimators.randomised._linear import (
     separate_outcomes,
     stratum_columns,
     used_rows,
+    with_baseline,
 )
 from gbveval.numerics.least_squares import column_names, make_basis
 from gbveval.numerics.linear_inference import LinearInference
@@ -62,7 +63,7 @@ class Ancova:
         2023); it needs many sites.
     interact : tuple of str
         Covariates whose product with each arm enters. The arm's row is then the effect where they are zero, a
-        conditional effect; for the average effect use `LinAdjusted`.
+        conditional effect; for the average effect use `LinAdjusted`, for effects by subgroup `SubgroupEffects`.
 
     Notes
     -----
@@ -156,13 +157,8 @@ class Fitted:
 def fit_ancova(model: Ancova, data: Trial, outcome: int, choice: Choice) -> tuple[Fitted, list[Check]]:
     """Return the fit behind `Ancova` for one outcome, and what a reader should know of it."""
     used, checks = used_rows(data, outcome)
-    if data.baseline is not None:
-        known = ~np.isnan(data.baseline)
-        lost = int((used & ~known).sum())
-        used = used & known
-        if lost:
-            text = f"{lost} units with an outcome have no baseline and are left out. Impute it, or leave the role out."
-            checks.append(Check(f"baseline {data.outcome_names[outcome]}", "warn", text))
+    used, notes = with_baseline(data, used, outcome)
+    checks += notes
     design, names = _design(model, data, used)
     check_sizes(data, used, 1 + design.shape[1] - int(make_basis(design).dropped.size))
     weights = regression_weights(data, used, model.population)

@@ -58,7 +58,7 @@ class JointTest:
     """Test that several coefficients of an analysis of covariance are all zero.
 
     By default: that no arm differs from control. With `terms` any coefficients, such as the products of an arm with
-    covariates (does the effect differ between subgroups?).
+    covariates (does the effect differ between subgroups? `SubgroupEffects` asks this and gives the effects as well).
 
     Parameters
     ----------
