@@ -71,6 +71,7 @@ _PLACES = {
     "RiskFactors": "gbveval.factors.risk_factors",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
+    "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
@@ -183,6 +184,7 @@ if TYPE_CHECKING:
         RandomisationInference as RandomisationInference,
     )
     from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
+    from gbveval.estimators.randomised.saturation_effects import SaturationEffects as SaturationEffects
     from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
     from gbveval.estimators.randomised.transitions import Transitions as Transitions

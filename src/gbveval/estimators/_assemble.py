@@ -69,8 +69,8 @@ def require_parallel(estimator: str, trial: Trial, *, crossover: bool = False) -
     """
     if trial.saturation is not None:
         raise DesignError(
-            f"{estimator} takes everybody in a cluster as assigned alike; this trial declares a saturation, so "
-            "a cluster holds both arms and those not treated may be reached through those who are. Use SaturationEffects."
+            f"{estimator} takes everybody in a cluster as assigned alike; this trial declares a saturation, so a "
+            "cluster holds both arms, and people not treated may be reached all the same. Use SaturationEffects."
         )
     if trial.crosses_over and not crossover:
         raise DesignError(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from gbveval.core.errors import ConvergenceError, DataError, DesignError, IdentificationError
 from gbveval.core.method import Check
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import require_parallel
 from gbveval.numerics.least_squares import column_names, make_basis
 from gbveval.numerics.mixed_glm import MixedGlm, fit_mixed_glm
 from gbveval.numerics.mixed_glm_lme4 import as_lme4
@@ -149,7 +148,6 @@ def check_options(family: str, small_sample: str) -> str:
 
 def refuse_roles(data: Trial, name: str, random: Sequence[str]) -> None:
     """Raise for roles that the model would ignore in silence."""
-    require_parallel(name, data, crossover=True)
     if len(data.outcome_names) > 1:
         raise DesignError(f"{name} takes one outcome at a time: it has no joint covariance of several.")
     hints = {

@@ -141,6 +141,17 @@ def estimators() -> dict[str, Any]:
 ESTIMATORS = estimators()
 
 
+def two_stages(frame: Frame, roles: dict[str, str]) -> tuple[Frame, dict[str, str]]:
+    """Clusters as they are, or groups of eight of which every other one has no treated."""
+    arm = np.asarray(frame["arm"])
+    if "cluster" in frame:
+        return {**frame, "saturation": (arm == "new").astype(float)}, {**roles, "saturation": "saturation"}
+    group = np.arange(arm.size) // 8
+    pure = group % 2 == 0
+    made = {"arm": np.where(pure, "usual", arm), "cluster": group, "saturation": np.where(pure, 0.0, 0.5)}
+    return {**frame, **made}, {**roles, "cluster": "cluster", "saturation": "saturation"}
+
+
 def trial(frame: Frame, name: str) -> gbv.Trial:
     roles = {role: role for role in ("cluster", "stratum", "weight") if role in frame}
     if name == "complier_average":
@@ -149,6 +160,8 @@ def trial(frame: Frame, name: str) -> gbv.Trial:
     if name in ("stepped_wedge",):
         frame = {**frame, "period": np.arange(len(frame["y"])) // 8 % 4}
         roles["time"] = "period"
+    if name == "saturation_effects":
+        frame, roles = two_stages(frame, roles)
     if name == "transitions":
         frame = {**frame, "before": np.arange(len(frame["y"])) % 2}
         roles["baseline"] = "before"
