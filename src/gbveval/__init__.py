@@ -27,6 +27,7 @@ _PLACES = {
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
     "Exponential": "gbveval.numerics.priors",
+    "ExposureEffects": "gbveval.estimators.randomised.exposure_effects",
     "Factor": "gbveval.factors.factor",
     "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
@@ -159,6 +160,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
     from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.exposure_effects import ExposureEffects as ExposureEffects
     from gbveval.estimators.randomised.fisher_exact import FisherExact as FisherExact
     from gbveval.estimators.randomised.gee import Gee as Gee
     from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear

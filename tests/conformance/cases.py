@@ -8,7 +8,7 @@ from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, Stepp
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
-from gbveval.testing.spillover_processes import SaturationFrames
+from gbveval.testing.spillover_processes import NetworkFrames, SaturationFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
@@ -23,6 +23,7 @@ MOVED = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
 DRAWN = "missing outcomes are drawn one row after the other, so another order draws others"
+ALLOCATED = "allocations are drawn for units in their order, so another order draws others"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -411,6 +412,24 @@ CASES = (
         equivariant=MOVED,
         term="indirect, saturation 0.75 vs 0.25",
         note="no pure control, eight clusters",
+    ),
+    Case(
+        gbv.ExposureEffects(n_draws=499),
+        NetworkFrames(),
+        equivariant=MOVED,
+        conservative=True,
+        n_draws=600,
+        exempt={"check_row_order_does_not_matter": ALLOCATED},
+        note="fixed numbers",
+    ),
+    Case(
+        gbv.ExposureEffects(n_draws=499),
+        NetworkFrames(independent=True),
+        equivariant=MOVED,
+        conservative=True,
+        n_draws=600,
+        exempt={"check_row_order_does_not_matter": ALLOCATED},
+        note="independent draws",
     ),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=60), equivariant=SWAP, note="individuals"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=8, cluster_size=20), equivariant=SWAP, note="clusters"),

@@ -79,3 +79,77 @@ class SaturationFrames:
     def null(self) -> SaturationFrames:
         """Return the same trial without effects."""
         return replace(self, direct=0.0, spillover=0.0)
+
+
+@dataclass(frozen=True)
+class NetworkFrames:
+    """Accounts on a ring that see the next ones on both sides; a treated neighbour reaches them.
+
+    Parameters
+    ----------
+    n : int
+        Accounts.
+    share : float
+        Share treated.
+    direct, indirect : float
+        Effects of being treated and of being reached; they add up.
+    reach : int
+        Neighbours on each side.
+    independent : bool
+        Whether each account is drawn on its own, every third of them with a higher probability.
+    """
+
+    n: int = 90
+    share: float = 1.0 / 3.0
+    direct: float = 0.5
+    indirect: float = 0.3
+    reach: int = 1
+    independent: bool = False
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column; the identifiers stay what they are, as the network names them."""
+        probability = {"probability": "p"} if self.independent else {}
+        return {"outcome": "y", "arm": "arm", **probability}
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the true effect of being treated and reached, against neither."""
+        p = np.where(np.arange(self.n) % 3 == 0, 1.5 * self.share, 0.75 * self.share)
+        treated = rng.permutation(self.n) < round(self.share * self.n)
+        if self.independent:
+            treated = rng.random(self.n) < p
+        steps = [step for step in range(-self.reach, self.reach + 1) if step]
+        reached = np.any([np.roll(treated, step) for step in steps], axis=0)
+        y = 0.3 * rng.normal(size=self.n) + self.direct * treated + self.indirect * reached
+        frame: Frame = {
+            "y": y + np.where(np.arange(self.n) % 3 == 0, 0.5, 0.0),
+            "arm": np.where(treated, "new", "usual").tolist(),
+            "id": [f"a{i:04d}" for i in range(self.n)],
+            "p": p,
+        }
+        return frame, self.direct + self.indirect
+
+    def network(self, present: set[str]) -> dict[str, list[str]]:
+        """Return the pairs among the accounts present."""
+        pairs = [
+            (f"a{i:04d}", f"a{(i + step) % self.n:04d}") for step in range(1, self.reach + 1) for i in range(self.n)
+        ]
+        kept = [pair for pair in pairs if set(pair) <= present]
+        return {"one": [one for one, _ in kept], "other": [other for _, other in kept]}
+
+    def check(self, frame: Frame) -> Trial:
+        """Return the frame as a Trial with its network."""
+        network = self.network(set(frame["id"]))
+        return Trial(
+            frame,
+            outcome="y",
+            arm="arm",
+            control="usual",
+            unit="id",
+            network=network,
+            probability={"new": "p"} if self.independent else None,
+        )
+
+    def null(self) -> NetworkFrames:
+        """Return the same trial without effects."""
+        return replace(self, direct=0.0, indirect=0.0)

@@ -165,7 +165,14 @@ def trial(frame: Frame, name: str) -> gbv.Trial:
     if name == "transitions":
         frame = {**frame, "before": np.arange(len(frame["y"])) % 2}
         roles["baseline"] = "before"
-    return gbv.Trial(frame, outcome="y", arm="arm", control="usual", covariates=["x"], **roles)
+    network = None
+    if name == "exposure_effects":
+        n = len(frame["y"])
+        frame = {**frame, "id": np.arange(n)}
+        roles["unit"] = "id"
+        # A ring, in which a cluster's people are not next to each other.
+        network = {"one": np.arange(n), "other": (np.arange(n) + 1) % n}
+    return gbv.Trial(frame, outcome="y", arm="arm", control="usual", covariates=["x"], network=network, **roles)
 
 
 @pytest.mark.parametrize("ugly", UGLY, ids=lambda ugly: ugly.__name__)
