@@ -61,6 +61,7 @@ _PLACES = {
     "OutcomeIndex": "gbveval.estimators.outcome_index",
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
+    "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
@@ -179,6 +180,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
     from gbveval.estimators.randomised.multiple_imputation import MultipleImputation as MultipleImputation
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
+    from gbveval.estimators.randomised.placebo_compliers import PlaceboCompliers as PlaceboCompliers
     from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
     from gbveval.estimators.randomised.proportional_odds import ProportionalOdds as ProportionalOdds
     from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect

@@ -8,7 +8,7 @@ from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, Stepp
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
-from gbveval.testing.spillover_processes import NetworkFrames, SaturationFrames
+from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
@@ -431,6 +431,8 @@ CASES = (
         exempt={"check_row_order_does_not_matter": ALLOCATED},
         note="independent draws",
     ),
+    Case(gbv.PlaceboCompliers(), PlaceboFrames(), note="people"),
+    Case(gbv.PlaceboCompliers(), PlaceboFrames(n_per_arm=6, cluster_size=12), note="twelve clusters"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=60), equivariant=SWAP, note="individuals"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=8, cluster_size=20), equivariant=SWAP, note="clusters"),
     Case(

@@ -153,3 +153,52 @@ class NetworkFrames:
     def null(self) -> NetworkFrames:
         """Return the same trial without effects."""
         return replace(self, direct=0.0, indirect=0.0)
+
+
+@dataclass(frozen=True)
+class PlaceboFrames:
+    """Everybody is offered something, and those who come differ from those who do not.
+
+    Parameters
+    ----------
+    n_per_arm : int
+        Participants an arm, or clusters an arm when `cluster_size` is above zero.
+    effect : float
+        Effect on those who come.
+    compliers : float
+        Their share.
+    cluster_size : int
+        People a cluster; zero for none.
+    """
+
+    n_per_arm: int = 40
+    effect: float = 0.5
+    compliers: float = 0.4
+    cluster_size: int = 0
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        clustered = {"cluster": "cluster"} if self.cluster_size else {}
+        return {"outcome": "y", "arm": "arm", "received": "came", **clustered}
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the true effect on compliers."""
+        group = np.repeat(np.arange(2 * self.n_per_arm), max(self.cluster_size, 1))
+        treated = group % 2 == 1
+        came = rng.random(group.size) < self.compliers
+        level = 0.4 * rng.normal(size=2 * self.n_per_arm)[group] if self.cluster_size else 0.0
+        y = level + 1.5 * came + rng.normal(size=group.size) + self.effect * (came & treated)
+        frame: Frame = {"y": y, "arm": np.where(treated, "new", "usual").tolist(), "came": came.astype(float)}
+        if self.cluster_size:
+            frame["cluster"] = [f"c{g:03d}" for g in group]
+        return frame, self.effect
+
+    def check(self, frame: Frame) -> Trial:
+        """Return the frame as a Trial."""
+        roles = {"cluster": "cluster"} if self.cluster_size else {}
+        return Trial(frame, outcome="y", arm="arm", control="usual", received="came", **roles)
+
+    def null(self) -> PlaceboFrames:
+        """Return the same trial without an effect."""
+        return replace(self, effect=0.0)

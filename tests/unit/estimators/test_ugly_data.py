@@ -154,6 +154,9 @@ def two_stages(frame: Frame, roles: dict[str, str]) -> tuple[Frame, dict[str, st
 
 def trial(frame: Frame, name: str) -> gbv.Trial:
     roles = {role: role for role in ("cluster", "stratum", "weight") if role in frame}
+    if name == "placebo_compliers":
+        frame = {**frame, "came": (np.arange(len(frame["y"])) // 2 % 2).astype(float)}
+        roles["received"] = "came"
     if name == "complier_average":
         frame = {**frame, "took": (np.asarray(frame["arm"]) == "new").astype(float)}
         roles["received"] = "took"
