@@ -424,7 +424,7 @@ CASES = (
     ),
     Case(
         gbv.ExposureEffects(n_draws=499),
-        NetworkFrames(independent=True),
+        NetworkFrames(independent=True, alone=9),
         equivariant=MOVED,
         conservative=True,
         n_draws=600,

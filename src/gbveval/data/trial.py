@@ -41,7 +41,8 @@ class Trial(Checked):
     control : str, int or bool
         Label of the arm that the others are compared with.
     cluster : str, optional
-        Unit of assignment, when groups were assigned; the arm may not vary inside it.
+        Unit of assignment, when groups were assigned; the arm may not vary inside it, unless `time` or `saturation`
+        says how it does.
     stratum : str, optional
         Stratum within which units (or clusters) were assigned.
     pair : str, optional

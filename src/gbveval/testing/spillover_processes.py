@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,6 +97,8 @@ class NetworkFrames:
         Neighbours on each side.
     independent : bool
         Whether each account is drawn on its own, every third of them with a higher probability.
+    alone : int
+        Accounts without neighbours, the first ones.
     """
 
     n: int = 90
@@ -105,6 +107,7 @@ class NetworkFrames:
     indirect: float = 0.3
     reach: int = 1
     independent: bool = False
+    alone: int = 0
 
     @property
     def roles(self) -> Mapping[str, str]:
@@ -118,8 +121,9 @@ class NetworkFrames:
         treated = rng.permutation(self.n) < round(self.share * self.n)
         if self.independent:
             treated = rng.random(self.n) < p
-        steps = [step for step in range(-self.reach, self.reach + 1) if step]
-        reached = np.any([np.roll(treated, step) for step in steps], axis=0)
+        reached = np.zeros(self.n, dtype=bool)
+        for one, other in self._pairs():
+            reached[[one, other]] |= treated[[other, one]]
         y = 0.3 * rng.normal(size=self.n) + self.direct * treated + self.indirect * reached
         frame: Frame = {
             "y": y + np.where(np.arange(self.n) % 3 == 0, 0.5, 0.0),
@@ -129,17 +133,20 @@ class NetworkFrames:
         }
         return frame, self.direct + self.indirect
 
-    def network(self, present: set[str]) -> dict[str, list[str]]:
-        """Return the pairs among the accounts present."""
-        pairs = [
-            (f"a{i:04d}", f"a{(i + step) % self.n:04d}") for step in range(1, self.reach + 1) for i in range(self.n)
-        ]
-        kept = [pair for pair in pairs if set(pair) <= present]
+    def _pairs(self) -> list[tuple[int, int]]:
+        found = [(i, (i + step) % self.n) for step in range(1, self.reach + 1) for i in range(self.n)]
+        return [pair for pair in found if min(pair) >= self.alone]
+
+    def network(self, present: Sequence[str]) -> dict[str, list[str]]:
+        """Return the pairs among the accounts present, by their identifiers."""
+        there = set(present)
+        named = [(f"a{one:04d}", f"a{other:04d}") for one, other in self._pairs()]
+        kept = [pair for pair in named if there.issuperset(pair)]
         return {"one": [one for one, _ in kept], "other": [other for _, other in kept]}
 
     def check(self, frame: Frame) -> Trial:
         """Return the frame as a Trial with its network."""
-        network = self.network(set(frame["id"]))
+        network = self.network(frame["id"])
         return Trial(
             frame,
             outcome="y",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -165,10 +166,10 @@ class ExposureEffects:
         checks: list[Check] = []
         for outcome in range(len(data.outcome_names)):
             for term, kind, pair in ROWS:
-                row, contrast, notes = self._row(data, outcome, (term, kind, pair), exposures, seen)
+                row, contrast = self._row(data, outcome, (term, kind, pair), exposures, seen)
                 rows.append(row)
                 found.append(contrast)
-                checks += notes
+            checks += _left_out(data, outcome, exposures, rows[-len(ROWS) :])
         if not np.isfinite([row.value for row in rows]).any():
             raise IdentificationError(
                 "In no row were two units, with an outcome and able to be in both exposures, seen in each. Look "
@@ -225,8 +226,8 @@ class ExposureEffects:
         what: tuple[str, str, tuple[int, int]],
         exposures: Exposures,
         seen: NDArray[np.int8],
-    ) -> tuple[Row, ExposureContrast, list[Check]]:
-        """Return a row, the numbers behind it, and who is left out of it."""
+    ) -> tuple[Row, ExposureContrast]:
+        """Return a row and the numbers behind it."""
         term, kind, pair = what
         name, used = data.outcome_names[outcome], data.observed(outcome)
         able = exposures.possible()[:, list(pair)].all(axis=1)
@@ -261,15 +262,17 @@ class ExposureEffects:
             support=support,
             reason=reason,
         )
-        return row, found, _left_out(f"{name}: {term}", exposures, int((used & ~able).sum()), int(used.sum()))
+        return row, found
 
     def _method(self, data: Trial, network: Network, assignment: Assignment, how: str) -> Method:
-        means = "of the residuals about each exposure's weighted mean (linearised)" if self.weighting == "hajek" else ""
+        means = ""
+        if self.weighting == "hajek":
+            means = ", of the residuals about each exposure's weighted mean (linearised)"
         least = f", and at least {self.least_share:.0%} of them" if self.least_share > 0 else ""
         return Method(
             sample=f"{all_samples(data)}; {network.edges.shape[0]:,} pairs of neighbours",
-            std_error=f"from the probabilities of exposure of pairs of units, {means + ', ' if means else ''}"
-            "bounded for pairs that could not be seen together (conservative)",
+            std_error=f"from the probabilities of exposure of pairs of units{means}, with a bound for pairs that "
+            "could not be seen together (conservative)",
             small_sample="none",
             reference="normal",
             inference_for="those participants who could have been in both exposures of a row (conservative)",
@@ -314,17 +317,24 @@ def _touched(network: Network, assignment: Assignment) -> object:
     return csr_array(hstack([things, things @ blocks]))
 
 
-def _left_out(row: str, exposures: Exposures, count: int, whole: int) -> list[Check]:
-    """Return who is not in a row's population, and how that is known."""
-    if not count:
+def _left_out(data: Trial, outcome: int, exposures: Exposures, rows: Sequence[Row]) -> list[Check]:
+    """Return who is not in the population of a row, and how that is known."""
+    whole = int(data.observed(outcome).sum())
+    short = [(row.term, whole - row.n_units) for row in rows if row.n_units < whole]
+    if not short:
         return []
-    if exposures.touched is None:
-        what = "could not be in one of the two exposures"
-    else:
-        what = "were in one of the two exposures in no allocation drawn"
-    what = f"{what}, and are not in this row's population."
-    text = f"{count:,} of {whole:,} units with an outcome {what}"
-    return [Check(f"population {row}", "info", text, f"some units with an outcome {what}")]
+    how = "could not be" if exposures.touched is None else "were in no allocation drawn"
+    why = f"{how} in one of the two exposures of a row and are not in its population"
+    counts = "; ".join(f"{term}: {count:,}" for term, count in short)
+    names = "; ".join(term for term, _ in short)
+    return [
+        Check(
+            f"population {data.outcome_names[outcome]}",
+            "info",
+            f"of {whole:,} units with an outcome some {why} ({counts}).",
+            f"some units with an outcome {why} ({names}).",
+        )
+    ]
 
 
 def _probability_checks(exposures: Exposures, seen: NDArray[np.int8], data: Trial, network: Network) -> list[Check]:
@@ -332,7 +342,7 @@ def _probability_checks(exposures: Exposures, seen: NDArray[np.int8], data: Tria
     checks = []
     alone = int((network.degree() == 0).sum())
     if alone:
-        text = "have no neighbour, so nobody reaches them; only the direct effect includes them"
+        text = "have no neighbour, so nobody reaches them; of the rows only 'direct only vs none' is about them too"
         checks.append(Check("no neighbour", "info", f"{alone:,} of {data.n:,} units {text}.", f"some units {text}."))
     used = ~np.isnan(data.outcomes).all(axis=1)
     possible = exposures.possible()[np.arange(data.n), seen]

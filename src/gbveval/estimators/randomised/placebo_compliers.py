@@ -168,8 +168,8 @@ def _check_outcomes(data: Trial, among: Trial) -> None:
             count = int((among.observed(outcome) & (data.arm == code)).sum())
             if count < 2:
                 raise IdentificationError(
-                    f"Arm {label!r} has {plural(count, 'complier')} with the outcome {name}; at least two are needed. Leave that "
-                    "arm out, or describe the data without inference."
+                    f"Arm {label!r} has {plural(count, 'complier')} with the outcome {name}; at least two are needed. "
+                    "Leave that arm out, or describe the data without inference."
                 )
 
 
@@ -263,7 +263,7 @@ def _method(data: Trial, complied: BoolArray, method: Method) -> Method:
     return replace(
         method,
         sample=f"{took:,} of {data.n:,} randomised units took up what they were offered; {seen}",
-        inference_for=f"the compliers among {method.inference_for.removeprefix('the ')}",
+        inference_for=f"the compliers among {method.inference_for}",
         assumptions=(
             "arms were assigned at random as declared",
             "the same people take up the placebo and the intervention, and take-up was not changed by either",

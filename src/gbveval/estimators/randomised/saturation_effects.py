@@ -35,14 +35,14 @@ class SaturationEffects:
     two arms (roles `cluster` and `saturation`). Saturation 0 is pure control. With Y(a, s) the mean of people in arm a
     (1 treated, 0 not) under saturation s, and r the lowest saturation (0 where there is pure control), the rows are
 
-    ========  ========  =============================================
-    row       of        estimates
-    ========  ========  =============================================
-    direct    each s    Y(1, s) - Y(0, s)
-    indirect  s above r Y(0, s) - Y(0, r), the spillover
-    total     s above r Y(1, s) - Y(0, r)
-    overall   s above r s Y(1, s) + (1 - s) Y(0, s) - the same at r
-    ========  ========  =============================================
+    ========  =========  =============================================
+    row       of         estimates
+    ========  =========  =============================================
+    direct    each s     Y(1, s) - Y(0, s)
+    indirect  s above r  Y(0, s) - Y(0, r), the spillover
+    total     s above r  Y(1, s) - Y(0, r)
+    overall   s above r  s Y(1, s) + (1 - s) Y(0, s) - the same at r
+    ========  =========  =============================================
 
     as far as both sides exist: nobody is untreated at saturation 1, where the total effect is the overall effect too.
 
