@@ -29,6 +29,7 @@ _PLACES = {
     "Estimates": "gbveval.core.estimates",
     "EventStudy": "gbveval.estimators.did.event_study",
     "Exponential": "gbveval.numerics.priors",
+    "ExposureEffects": "gbveval.estimators.randomised.exposure_effects",
     "Factor": "gbveval.factors.factor",
     "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
@@ -64,6 +65,7 @@ _PLACES = {
     "OutcomeIndex": "gbveval.estimators.outcome_index",
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
+    "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
@@ -75,6 +77,7 @@ _PLACES = {
     "RiskFactors": "gbveval.factors.risk_factors",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
+    "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
@@ -187,6 +190,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
     from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.exposure_effects import ExposureEffects as ExposureEffects
     from gbveval.estimators.randomised.fisher_exact import FisherExact as FisherExact
     from gbveval.estimators.randomised.gee import Gee as Gee
     from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear
@@ -205,6 +209,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
     from gbveval.estimators.randomised.multiple_imputation import MultipleImputation as MultipleImputation
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
+    from gbveval.estimators.randomised.placebo_compliers import PlaceboCompliers as PlaceboCompliers
     from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
     from gbveval.estimators.randomised.proportional_odds import ProportionalOdds as ProportionalOdds
     from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
@@ -212,6 +217,7 @@ if TYPE_CHECKING:
         RandomisationInference as RandomisationInference,
     )
     from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
+    from gbveval.estimators.randomised.saturation_effects import SaturationEffects as SaturationEffects
     from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
     from gbveval.estimators.randomised.subgroup_effects import SubgroupEffects as SubgroupEffects

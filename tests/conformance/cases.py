@@ -10,6 +10,7 @@ from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, Stepp
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
+from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 
@@ -20,9 +21,12 @@ SWAP = frozenset({"swap"})
 CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 # Bounds swap ends when arms do, so their sign does not simply flip.
 BOUNDS = frozenset({"shift", "scale"})
+# A saturation is a share of one arm, so arms cannot swap; an exposure is to one arm.
+MOVED = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
 DRAWN = "missing outcomes are drawn one row after the other, so another order draws others"
+ALLOCATED = "allocations are drawn for units in their order, so another order draws others"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -426,6 +430,46 @@ CASES = (
         equivariant=frozenset({"shift", "swap"}),
         note="strata",
     ),
+    Case(
+        gbv.SaturationEffects(),
+        SaturationFrames(),
+        equivariant=MOVED,
+        note="direct, fifteen clusters",
+    ),
+    Case(
+        gbv.SaturationEffects(),
+        SaturationFrames(clusters=6, truth="indirect", uneven=True),
+        equivariant=MOVED,
+        term="indirect, saturation 0.25 vs 0",
+        note="indirect, eighteen clusters",
+    ),
+    Case(
+        gbv.SaturationEffects("participant_average"),
+        SaturationFrames(clusters=4, saturations=(0.25, 0.75), truth="indirect"),
+        equivariant=MOVED,
+        term="indirect, saturation 0.75 vs 0.25",
+        note="no pure control, eight clusters",
+    ),
+    Case(
+        gbv.ExposureEffects(n_draws=499),
+        NetworkFrames(),
+        equivariant=MOVED,
+        conservative=True,
+        n_draws=600,
+        exempt={"check_row_order_does_not_matter": ALLOCATED},
+        note="fixed numbers",
+    ),
+    Case(
+        gbv.ExposureEffects(n_draws=499),
+        NetworkFrames(independent=True, alone=9),
+        equivariant=MOVED,
+        conservative=True,
+        n_draws=600,
+        exempt={"check_row_order_does_not_matter": ALLOCATED},
+        note="independent draws",
+    ),
+    Case(gbv.PlaceboCompliers(), PlaceboFrames(), note="people"),
+    Case(gbv.PlaceboCompliers(), PlaceboFrames(n_per_arm=6, cluster_size=12), note="twelve clusters"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=60), equivariant=SWAP, note="individuals"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=8, cluster_size=20), equivariant=SWAP, note="clusters"),
     Case(gbv.SubgroupEffects(), SubgroupFrames(n_per_arm=20), note="average"),
