@@ -83,6 +83,7 @@ def sentence(estimates: ReleasedEstimates) -> str:
     """Return the first result in words: causal words for effects only, and no verdict from a p-value."""
     if is_test_table(estimates):
         return test_sentence(estimates.rows[0])
+    tests = [row for row in estimates.rows if row["interval_kind"] == "none" and not row.hidden]
     rows = [row for row in estimates.rows if has_numbers(row)]
     if not rows:
         return "No number of this result may be shown."
@@ -105,6 +106,6 @@ def sentence(estimates: ReleasedEstimates) -> str:
         if inside
         else ("The interval shows which sizes of the effect the data are compatible with.")
     )
-    tested = [test_sentence(test) for test in tests[:1] if test["outcome"] == row["outcome"] and not test.hidden]
+    tested = [test_sentence(test) for test in tests[:1] if test["outcome"] == row["outcome"]]
     effect = f"Estimated effect on {row['outcome']}, {row['term']}: {contrast} {value} ({interval}). {doubt}"
     return " ".join([effect, *tested])
