@@ -30,6 +30,7 @@ _PLACES = {
     "EventStudy": "gbveval.estimators.did.event_study",
     "Exponential": "gbveval.numerics.priors",
     "ExposureEffects": "gbveval.estimators.randomised.exposure_effects",
+    "ExtendedTwfe": "gbveval.estimators.did.extended_twfe",
     "Factor": "gbveval.factors.factor",
     "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
@@ -171,6 +172,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy
+    from gbveval.estimators.did.extended_twfe import ExtendedTwfe as ExtendedTwfe
     from gbveval.estimators.did.honest_did import HonestDid as HonestDid
     from gbveval.estimators.did.honest_did import plot_honest_did as plot_honest_did
     from gbveval.estimators.did.imputation import Imputation as Imputation

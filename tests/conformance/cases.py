@@ -351,6 +351,27 @@ CASES = (
         term="cohort 3, period 3",
         note="covariates",
     ),
+    Case(gbv.Imputation(), PanelFrames(n_units=150, persistence=0.0), n_draws=400),
+    Case(
+        gbv.Imputation(), PanelFrames(n_units=240, cluster_size=4, trend=0.3), n_draws=300, note="covariates, clusters"
+    ),
+    Case(gbv.TwoStage(), PanelFrames(n_units=150), n_draws=400, term="cohort 3, period 3"),
+    Case(gbv.SunAbraham(), PanelFrames(n_units=90), n_draws=400, term="cohort 3, period 3"),
+    Case(
+        gbv.SunAbraham(std_error="CR2"),
+        PanelFrames(n_units=45, cluster_size=3, covariate=0.5),
+        n_draws=300,
+        term="cohort 3, period 3",
+        note="covariates, fifteen clusters",
+    ),
+    Case(gbv.ExtendedTwfe(), PanelFrames(n_units=90), n_draws=300),
+    Case(
+        gbv.ExtendedTwfe(control="never_treated"),
+        PanelFrames(n_units=120, trend=0.3),
+        n_draws=200,
+        term="cohort 3, period 3",
+        note="covariates",
+    ),
     Case(gbv.DoublyRobust(), PanelFrames(n_units=200, n_periods=2, cohorts=(2.0, np.inf), trend=0.5), n_draws=400),
     Case(
         gbv.DoublyRobust(method="reg"),

@@ -48,7 +48,7 @@ class Rows:
     treated : ndarray of bool, shape (n,)
         At or after the first treated period.
     covariates : ndarray, shape (n, covariates)
-    weight : ndarray, shape (n,) or None
+    weight, exposure : ndarray, shape (n,) or None
     n_missing, n_weightless : int
         Rows left out, and why.
     """
@@ -62,6 +62,7 @@ class Rows:
     treated: BoolArray
     covariates: FloatArray
     weight: FloatArray | None
+    exposure: FloatArray | None
     n_missing: int
     n_weightless: int
 
@@ -92,6 +93,7 @@ class Rows:
             treated=self.treated[rows],
             covariates=self.covariates[rows],
             weight=None if self.weight is None else self.weight[rows],
+            exposure=None if self.exposure is None else self.exposure[rows],
             n_missing=self.n_missing,
             n_weightless=self.n_weightless,
         )
@@ -147,6 +149,7 @@ def observed_rows(data: Panel) -> Rows:
         treated=data.treated[used],
         covariates=data.covariates[used],
         weight=None if data.weight is None else data.weight[used],
+        exposure=None if data.exposure is None else data.exposure[used],
         n_missing=int((~seen).sum()),
         n_weightless=int((seen & ~used).sum()),
     )
