@@ -53,8 +53,10 @@ def etwfe_design(rows: Rows, *, leads: bool) -> EtwfeDesign:
         early = rows.period < rows.cohort.max()
         n_late = int((~early).sum())
         rows = rows.take(early)
-    first = {float(g): float(rows.period[rows.cohort == g].min()) for g in np.unique(rows.cohort)}
-    usable = np.array([first[float(g)] < g for g in rows.cohort], dtype=bool)
+    levels, groups = rows.cohorts()
+    first = np.full(levels.size, np.inf)
+    np.minimum.at(first, groups.codes, rows.period)
+    usable = np.asarray((first < levels)[groups.codes])
     n_already = int((~usable).sum())
     rows = rows.take(usable)
     if rows.n == 0 or not rows.treated.any() or rows.treated.all():
@@ -65,13 +67,9 @@ def etwfe_design(rows: Rows, *, leads: bool) -> EtwfeDesign:
     if leads:
         last = _last_before(rows)
         inside = np.isfinite(rows.cohort) & (rows.period != last)
-    pairs = np.column_stack([rows.cohort[inside], rows.period[inside]])
-    found, code = np.unique(pairs, axis=0, return_inverse=True)
-    cell = np.full(rows.n, -1, dtype=np.intp)
-    cell[inside] = code.reshape(-1)
-    cells = np.asarray(cell[:, None] == np.arange(found.shape[0])[None, :], dtype=np.float64)
-    _, group = np.unique(rows.cohort, return_inverse=True)
-    cohorts = Groups(group.astype(np.intp), int(group.max()) + 1)
+    cohort, time, cell = rows.cells(inside)
+    cells = np.asarray(cell[:, None] == np.arange(cohort.size)[None, :], dtype=np.float64)
+    _, cohorts = rows.cohorts()
     by_cohort, by_period = indicators(cohorts), indicators(rows.time)
     parts, effect = [by_cohort, by_period], [False] * (by_cohort.shape[1] + by_period.shape[1])
     for x in rows.covariates.T:
@@ -84,8 +82,8 @@ def etwfe_design(rows: Rows, *, leads: bool) -> EtwfeDesign:
         columns=np.column_stack([*parts, cells]),
         is_effect=np.array([*effect, *[True] * cells.shape[1]], dtype=bool),
         cell=cell,
-        cohort=found[:, 0],
-        time=found[:, 1],
+        cohort=cohort,
+        time=time,
         n_already=n_already,
         n_late=n_late,
     )

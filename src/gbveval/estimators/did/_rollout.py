@@ -102,12 +102,41 @@ class Rows:
         """Return the rows with other first treated periods."""
         return replace(self, cohort=cohort, treated=np.asarray(self.period >= cohort))
 
-    def cohort_sizes(self) -> dict[float, int]:
-        """Return units with a row, by cohort (infinite: never treated)."""
+    def _cohort_of_unit(self) -> FloatArray:
+        """Return the first treated period of each unit; NaN for units without a row."""
         first = np.full(self.unit.count, np.nan)
         first[self.unit.codes] = self.cohort
+        return first
+
+    def cohort_sizes(self) -> dict[float, int]:
+        """Return units with a row, by cohort (infinite: never treated)."""
+        first = self._cohort_of_unit()
         values, counts = np.unique(first[~np.isnan(first)], return_counts=True)
         return {float(g): int(n) for g, n in zip(values, counts, strict=True)}
+
+    def cohorts(self) -> tuple[FloatArray, Groups]:
+        """Return the first treated periods that occur, and the rows' place among them; sorts units and not rows."""
+        first = self._cohort_of_unit()
+        levels = np.unique(first[~np.isnan(first)])
+        codes = np.searchsorted(levels, np.where(np.isnan(first), -np.inf, first))[self.unit.codes]
+        return levels, Groups(np.asarray(codes, dtype=np.intp), levels.size)
+
+    def cells(self, inside: BoolArray) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return cohort and period of every cell that has a row inside, and the cell of each row (-1 outside)."""
+        levels, groups = self.cohorts()
+        times = self.period_of_code()
+        key = groups.codes * self.time.count + self.time.codes
+        there = np.flatnonzero(np.bincount(key[inside], minlength=levels.size * self.time.count))
+        place = np.full(levels.size * self.time.count, -1, dtype=np.intp)
+        place[there] = np.arange(there.size)
+        cell = np.where(inside, place[key], -1)
+        return levels[there // self.time.count], times[there % self.time.count], cell
+
+    def period_of_code(self) -> FloatArray:
+        """Return the period of each code of `time`; NaN for codes without a row."""
+        times = np.full(self.time.count, np.nan)
+        times[self.time.codes] = self.period
+        return times
 
 
 def refuse_cross_sections(estimator: str, data: Panel) -> None:

@@ -163,7 +163,7 @@ class WildTwoWay:
 
     def prepared(self, rows: Rows, found: Regression) -> WildBootstrap:
         """Return the bootstrap of the coefficient on columns with unit effects swept out."""
-        fit, groups = found.fit.inference.fit, rows.clusters[0]
+        fit, groups = found.fit.fit, rows.clusters[0]
         clusters, codes = compact(groups.codes, groups.count)
         count = clusters.size
         sums = cross_products(fit, found.fit.swept_columns, found.fit.swept_outcome, codes, count)
