@@ -204,10 +204,14 @@ def require_clusters(rows: Rows, fewest: int = 3) -> None:
 def require_treated_clusters(rows: Rows, fewest: int = 2) -> None:
     """Raise where one unit (cluster) is treated: its own shocks cannot be told from the effect."""
     groups = rows.clusters[0]
-    treated = present(groups.codes[rows.treated], groups.count).size
+    refuse_few_treated(present(groups.codes[rows.treated], groups.count).size, fewest)
+
+
+def refuse_few_treated(treated: int, fewest: int = 2) -> None:
+    """Raise where fewer units or clusters are treated than a standard error can be learnt from."""
     if treated < fewest:
         raise IdentificationError(
-            f"{plural(treated, 'unit or cluster')} treated: residual-based standard errors are then far too small. Use "
+            f"{plural(treated, 'unit')} or cluster treated: residual-based standard errors are then far too small. Use "
             "ConleyTaber, SyntheticDid with placebo standard errors, or RandomisedTiming."
         )
 

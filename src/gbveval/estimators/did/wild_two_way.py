@@ -22,6 +22,7 @@ from gbveval.estimators.did._rollout import (
     observed_rows,
     refuse_cross_sections,
     require_clusters,
+    require_treated_clusters,
     rounding,
     row_checks,
     sample_words,
@@ -137,6 +138,7 @@ class WildTwoWay:
         if treatment.size == 0 or treatment.min() == treatment.max():
             raise IdentificationError("Treatment does not vary over the rows with an outcome, so nothing is compared.")
         require_clusters(rows)
+        require_treated_clusters(rows)
         columns = np.column_stack([treatment, rows.covariates])
         found = regress(rows, columns, (label, *data.covariate_names), std_error="CR0")
         if label not in found.names:
