@@ -102,6 +102,7 @@ _PLACES = {
     "adjust_p_values": "gbveval.core.multiplicity",
     "balance": "gbveval.estimators.diagnostics.balance",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
+    "compare": "gbveval.estimators.did.comparison",
     "design_effect": "gbveval.design.icc",
     "differential_attrition": "gbveval.estimators.diagnostics.attrition",
     "equivalence": "gbveval.core.margins",
@@ -115,6 +116,7 @@ _PLACES = {
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "plot_comparison": "gbveval.estimators.did.comparison",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
     "pool_imputations": "gbveval.estimators._pool",
@@ -169,6 +171,8 @@ if TYPE_CHECKING:
     from gbveval.estimators.diagnostics.balance import balance as balance
     from gbveval.estimators.diagnostics.balance import love_plot as love_plot
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
+    from gbveval.estimators.did.comparison import compare as compare
+    from gbveval.estimators.did.comparison import plot_comparison as plot_comparison
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy

@@ -43,6 +43,11 @@ CONTROLS: dict[str, Literal["never", "not_yet"]] = {
     "last_treated": "never",
 }
 METHODS = ("dr", "dr_improved", "ipw", "reg")
+COMPARISONS = {
+    "never_treated": "units that are never treated, last period before",
+    "not_yet_treated": "units never treated, and those treated later, last period before",
+    "last_treated": "the last cohort while it is untreated, last period before",
+}
 WORDS = {
     "dr": "a logistic propensity and an outcome regression (doubly robust)",
     "dr_improved": "a calibrated propensity and a weighted outcome regression (doubly robust, improved)",
@@ -241,6 +246,7 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: GroupTimeArrays, fit
             "one unit's treatment does not change another's outcome",
         ),
         source="Callaway and Sant'Anna 2021",
+        comparison=COMPARISONS[estimator.control],
     )
 
 

@@ -239,6 +239,7 @@ def _method(estimator: DoublyRobust, data: Panel, used: GroupTimeArrays) -> Meth
             "one unit's treatment does not change another's outcome",
         ),
         source="Sant'Anna and Zhao 2020",
+        comparison="units that are never treated, the period before",
     )
 
 

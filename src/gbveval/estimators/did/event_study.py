@@ -214,6 +214,7 @@ def _method(estimator: EventStudy, data: Panel, rows: Rows) -> Method:
             "treatment does not act before it begins",
         ),
         source="see Sun and Abraham 2021 for what the coefficients mix",
+        comparison="all units in all periods, those treated already among them",
     )
 
 

@@ -322,6 +322,11 @@ def _method(estimator: ExtendedTwfe, data: Panel, design: EtwfeDesign) -> Method
             "one unit's treatment does not change another's outcome",
         ),
         source="Wooldridge 2021, 2023",
+        comparison=(
+            "all untreated rows, all periods before"
+            if estimator.control == "not_yet_treated"
+            else "units that are never treated, last period before"
+        ),
     )
 
 

@@ -214,4 +214,5 @@ def _method(data: Panel, found: Imputed) -> Method:
             "one unit's treatment does not change another's outcome",
         ),
         source="Borusyak, Jaravel and Spiess 2024",
+        comparison="all untreated rows, all periods before",
     )

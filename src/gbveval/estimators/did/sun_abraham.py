@@ -299,6 +299,7 @@ def _method(estimator: SunAbraham, data: Panel, design: _Design) -> Method:
             "one unit's treatment does not change another's outcome",
         ),
         source="Sun and Abraham 2021",
+        comparison=f"units {whom}, event time {estimator.reference:g}",
     )
 
 

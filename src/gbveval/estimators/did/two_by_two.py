@@ -145,6 +145,7 @@ def _method(estimator: TwoByTwo, data: Panel, rows: Rows) -> Method:
             "one unit's treatment does not change another's outcome",
         ),
         source="difference of two differences of means",
+        comparison="units that are never treated, all periods before",
     )
 
 

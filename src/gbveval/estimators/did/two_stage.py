@@ -182,4 +182,5 @@ def _method(data: Panel, found: Imputed) -> Method:
             "one unit's treatment does not change another's outcome",
         ),
         source="Gardner 2022",
+        comparison="all untreated rows, all periods before",
     )

@@ -159,6 +159,7 @@ def _method(estimator: TwoWayFixedEffects, data: Panel, rows: Rows) -> Method:
             "treatment does not act before it begins",
         ),
         source="see Goodman-Bacon 2021 for what it averages",
+        comparison="all units in all periods, those treated already among them",
     )
 
 

@@ -231,6 +231,7 @@ def _method(estimator: WildTwoWay, data: Panel, rows: Rows, weights: Draws) -> M
             "treatment does not act before it begins",
         ),
         source="Cameron, Gelbach and Miller 2008; MacKinnon, Nielsen and Webb 2023",
+        comparison="all units in all periods, those treated already among them",
     )
 
 
