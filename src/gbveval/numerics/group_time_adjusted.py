@@ -96,33 +96,44 @@ def group_time_adjusted(  # noqa: PLR0913  (one argument a choice)
     cohorts = sort_cohorts(cohort, np.asarray(periods, dtype=np.float64), control_group, anticipation)
     cells = list_cells(cohorts, control_group, base_period, anticipation)
     start, row = plain.linear.start, plain.linear.row
-    influence = np.zeros((row.size, cells.time.size))
+    data = np.zeros((row.size, 1 + cells.time.size))
+    data[:, 0] = weight[row]
+    # Sorted by cohort, a comparison is a few slices.
+    y, w, z = outcome[row], data[:, 0], covariates[row]
     att, reasons = plain.att.copy(), list(plain.reason)
     trimmed = reduced = 0
-    for members, now in _batches(cells, start, covariates.ndim == 3):
-        here = row[members]
-        x, lost = _basis(covariates[here] if covariates.ndim == 2 else covariates[here, now.period], weight[here])
+    for now in _batches(cells, start, covariates.ndim == 3):
+        mass = _stack(w, now.blocks)
+        x, lost = _basis(_stack(z if z.ndim == 2 else z[:, now.period], now.blocks), mass)
         reduced += lost * now.cells.size
-        change = outcome[here][:, cells.time[now.cells]] - outcome[here][:, cells.base[now.cells]]
-        found = adjusted_change(change, now.treated, x, weight[here], method=method)
+        later, earlier = cells.time[now.cells], cells.base[now.cells]
+        change = np.concatenate([np.take(y[part], later, 1) - np.take(y[part], earlier, 1) for part in now.blocks])
+        found = adjusted_change(change, now.treated, x, mass, method=method)
         att[now.cells] = found.att
-        influence[np.ix_(members, now.cells)] = found.influence
+        done = 0
+        for part in now.blocks:
+            size = part.stop - part.start
+            data[part, 1 + now.cells] = found.influence[done : done + size]
+            done += size
         trimmed += found.n_trimmed
         for cell in now.cells if found.reason else ():
             reasons[cell] = found.reason
-    linear = _stored(influence, weight[row], plain.linear)
+    linear = _stored(data, plain.linear)
     return AdjustedFit(replace(plain, att=att, reason=tuple(reasons), linear=linear), trimmed, reduced)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Batch:
+    """Cells that compare the same units, and where those stand among units sorted by cohort."""
+
+    blocks: tuple[slice, ...]
     cells: IntArray
     treated: BoolArray
     period: int
 
 
-def _batches(cells: Cells, start: IntArray, by_period: bool) -> Iterator[tuple[IntArray, _Batch]]:
-    """Yield positions of the units compared, sorted by cohort, with the cells that compare them."""
+def _batches(cells: Cells, start: IntArray, by_period: bool) -> Iterator[_Batch]:
+    """Yield the cells that share cohort, comparison group and period of the covariates."""
     keys: dict[tuple[int, bytes, int], list[int]] = {}
     for cell in range(cells.time.size):
         if cells.time[cell] == cells.base[cell] or not cells.control[:, cell].any():
@@ -133,10 +144,15 @@ def _batches(cells: Cells, start: IntArray, by_period: bool) -> Iterator[tuple[I
     for (cohort, _, period), shared in keys.items():
         chosen = cells.control[:, shared[0]].copy()
         chosen[cohort] = True
-        parts = [np.arange(start[s], start[s + 1]) for s in np.flatnonzero(chosen)]
-        members = np.concatenate(parts)
-        treated = (members >= start[cohort]) & (members < start[cohort + 1])
-        yield members, _Batch(np.array(shared, dtype=np.intp), treated, period)
+        strata = np.flatnonzero(chosen)
+        blocks = tuple(slice(int(start[s]), int(start[s + 1])) for s in strata)
+        treated = np.repeat(strata == cohort, [part.stop - part.start for part in blocks])
+        yield _Batch(blocks, np.array(shared, dtype=np.intp), treated, period)
+
+
+def _stack(values: FloatArray, blocks: tuple[slice, ...]) -> FloatArray:
+    """Return the rows of several slices."""
+    return np.concatenate([values[part] for part in blocks])
 
 
 def _basis(covariates: FloatArray, weight: FloatArray) -> tuple[FloatArray, int]:
@@ -145,13 +161,15 @@ def _basis(covariates: FloatArray, weight: FloatArray) -> tuple[FloatArray, int]
     return basis.rows(covariates, slice(None)), int(basis.dropped.size > 0)
 
 
-def _stored(influence: FloatArray, weight: FloatArray, like: StratumInfluence) -> StratumInfluence:
-    """Return influence that is stored by unit and cell, with the weights that estimated shares need."""
-    n_cells = influence.shape[1]
+def _stored(data: FloatArray, like: StratumInfluence) -> StratumInfluence:
+    """Return influence that is stored by unit and cell, behind the weights that estimated shares need."""
+    n_cells = data.shape[1] - 1
+    undefined = np.isnan(data.sum(axis=0)[1:])
+    if undefined.any():
+        data[:, 1:][:, undefined] = 0.0
     one = np.vstack([np.zeros((1, n_cells)), np.eye(n_cells)])
+    one[:, undefined] = np.nan
     coefficient = np.repeat(one[None], like.coefficient.shape[0], axis=0)
-    data = np.column_stack([weight, np.nan_to_num(influence)])
-    coefficient[:, :, np.isnan(influence).any(axis=0)] = np.nan
     return StratumInfluence(data, like.start, like.row, like.n_rows, coefficient, like.resolution)
 
 
@@ -192,21 +210,22 @@ def group_time_adjusted_cross_section(  # noqa: PLR0913  (one argument a choice)
     cohorts = sort_cohorts(cohort, np.unique(when), control_group, anticipation)
     cells = list_cells(cohorts, control_group, base_period, anticipation)
     start, row = plain.linear.start, plain.linear.row
-    influence = np.zeros((row.size, cells.time.size))
+    data = np.zeros((row.size, 1 + cells.time.size))
+    data[:, 0] = weight[row]
     att, reasons = plain.att.copy(), list(plain.reason)
     trimmed = reduced = 0
     for cell in range(cells.time.size):
         if reasons[cell]:
-            influence[:, cell] = 0.0 if cells.time[cell] == cells.base[cell] else np.nan
+            data[:, 1 + cell] = 0.0 if cells.time[cell] == cells.base[cell] else np.nan
             continue
         members, treated, after = _rows_of(cells, cell, start, cohorts)
         here = row[members]
         x, lost = _basis(covariates[here], weight[here])
         found = adjusted_cross_sections(outcome[here], treated, after, x, weight[here], method=method)
-        att[cell], influence[members, cell] = found.att[0], found.influence[:, 0]
+        att[cell], data[members, 1 + cell] = found.att[0], found.influence[:, 0]
         trimmed, reduced = trimmed + found.n_trimmed, reduced + lost
         reasons[cell] = found.reason
-    linear = _stored(influence, weight[row], plain.linear)
+    linear = _stored(data, plain.linear)
     return AdjustedFit(replace(plain, att=att, reason=tuple(reasons), linear=linear), trimmed, reduced)
 
 

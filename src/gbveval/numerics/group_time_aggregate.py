@@ -152,7 +152,13 @@ def aggregate_group_time(
     return _by_label(fit, kind, event_time, chosen)
 
 
-def pretrend_test(fit: GroupTimeFit, *, cluster: ArrayLike | None = None, include_anticipation: bool = True) -> PreTest:
+def pretrend_test(
+    fit: GroupTimeFit,
+    *,
+    cluster: ArrayLike | None = None,
+    include_anticipation: bool = True,
+    covariance: FloatArray | None = None,
+) -> PreTest:
     """Test that the effects in all periods before treatment are zero.
 
     Parameters
@@ -162,6 +168,8 @@ def pretrend_test(fit: GroupTimeFit, *, cluster: ArrayLike | None = None, includ
         Independent clusters, one label a unit.
     include_anticipation : bool
         Also test periods in which anticipation was allowed for (the reference software does).
+    covariance : ndarray, shape (cells, cells), optional
+        Of all cells, where it is known already.
 
     Returns
     -------
@@ -183,15 +191,15 @@ def pretrend_test(fit: GroupTimeFit, *, cluster: ArrayLike | None = None, includ
     """
     before = ~fit.post if include_anticipation else fit.time + fit.anticipation < fit.group
     chosen = np.flatnonzero(before & np.isfinite(fit.att))
-    linear = fit.linear.take(chosen)
-    covariance = linear.covariance(cluster)
-    sd = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    usable = np.flatnonzero(sd > linear.resolution)
+    every = fit.covariance(cluster) if covariance is None else covariance
+    own = every[np.ix_(chosen, chosen)]
+    sd = np.sqrt(np.maximum(np.diag(own), 0.0))
+    usable = np.flatnonzero(sd > fit.linear.resolution)
     df = len(usable)
     if not df:
         return PreTest(np.nan, 0, np.nan, "no pre-treatment cell with a standard error")
     scale = sd[usable]
-    roots, axes = np.linalg.eigh(covariance[np.ix_(usable, usable)] / np.outer(scale, scale))
+    roots, axes = np.linalg.eigh(own[np.ix_(usable, usable)] / np.outer(scale, scale))
     if roots[0] <= roots[-1] * df * 100.0 * np.finfo(float).eps:
         return PreTest(np.nan, df, np.nan, "the covariance of the pre-treatment cells is singular")
     projected = axes.T @ (fit.att[chosen][usable] / scale)

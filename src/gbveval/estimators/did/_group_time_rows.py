@@ -19,14 +19,20 @@ from gbveval.estimators.did._rollout import COHORTS, average_label, cohort_label
 from gbveval.numerics.group_time_aggregate import Aggregation, aggregate_group_time, pretrend_test
 from gbveval.numerics.group_time_cells import GroupTimeFit
 
+FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 
 def group_time_terms(
-    data: Panel, fit: GroupTimeFit, clusters: IntArray | None, cohorts: Mapping[float, int], *, followed: bool
+    data: Panel,
+    fit: GroupTimeFit,
+    errors: FloatArray,
+    clusters: IntArray | None,
+    cohorts: Mapping[float, int],
+    *,
+    followed: bool,
 ) -> tuple[Term, ...]:
     """Return one row a cohort and period."""
-    errors = fit.std_errors(clusters)
     n_clusters = None if clusters is None else clusters_used(fit, clusters)
     # Repeated cross-sections count the rows of both periods.
     halves = 1 if followed else 2

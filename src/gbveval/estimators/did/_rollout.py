@@ -318,7 +318,9 @@ def rollout_estimates(
     influence : ndarray, shape (independent units, terms), optional
     aggregator : Aggregator, optional
     """
-    clean = None if influence is None else np.where(np.isnan(influence), 0.0, influence)
+    clean = influence
+    if influence is not None and np.isnan(influence.sum()):
+        clean = np.nan_to_num(influence)
     return Estimates(
         estimator=estimator.name,
         terms=tuple(terms),

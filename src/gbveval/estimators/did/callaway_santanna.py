@@ -35,8 +35,9 @@ from gbveval.numerics.group_time_adjusted import (
 from gbveval.numerics.group_time_aggregate import pretrend_test
 from gbveval.numerics.group_time_cells import GroupTimeFit
 from gbveval.numerics.group_time_rcs import group_time_cross_section
+from gbveval.numerics.stratum_influence import std_errors_of
 
-IntArray = NDArray[np.intp]
+FloatArray = NDArray[np.float64]
 CONTROLS: dict[str, Literal["never", "not_yet"]] = {
     "never_treated": "never",
     "not_yet_treated": "not_yet",
@@ -165,15 +166,17 @@ class CallawaySantAnna:
         found = self._fit(used)
         fit, clusters = found.fit, used.cluster
         sizes = cohort_sizes(data, fit, followed=used.followed)
-        rows = group_time_terms(data, fit, clusters, sizes, followed=used.followed)
+        covariance = fit.covariance(clusters)
+        errors = std_errors_of(covariance, fit.linear.resolution)
+        rows = group_time_terms(data, fit, errors, clusters, sizes, followed=used.followed)
         return rollout_estimates(
             self,
             data,
             rows,
-            covariance=fit.covariance(clusters),
+            covariance=covariance,
             influence=fit.influence if clusters is None else fit.linear.cluster_sums(clusters),
             method=_method(self, data, used, fit),
-            checks=(*_checks(data, used, fit, sizes), *_covariate_checks(found)),
+            checks=(*_checks(data, used, fit, sizes, covariance), *_covariate_checks(found)),
             aggregator=GroupTimeAverages(data, fit, clusters, sizes),
         )
 
@@ -250,7 +253,9 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: GroupTimeArrays, fit
     )
 
 
-def _checks(data: Panel, used: GroupTimeArrays, fit: GroupTimeFit, sizes: dict[float, int]) -> tuple[Check, ...]:
+def _checks(
+    data: Panel, used: GroupTimeArrays, fit: GroupTimeFit, sizes: dict[float, int], covariance: FloatArray
+) -> tuple[Check, ...]:
     found = []
     if used.n_left_out:
         found.append(Check("balance", "warn", f"{used.n_left_out:,} units or rows were left out for missing outcomes."))
@@ -272,7 +277,7 @@ def _checks(data: Panel, used: GroupTimeArrays, fit: GroupTimeFit, sizes: dict[f
     if n_independent < 40:
         text = f"{n_independent} independent units or clusters; influence-function standard errors need more."
         found.append(Check("few clusters", "warn", text))
-    before = pretrend_test(fit, cluster=used.cluster)
+    before = pretrend_test(fit, covariance=covariance)
     if np.isfinite(before.p_value):
         text = (
             f"Wald test that all effects before treatment are zero: chi-square {before.statistic:.2f} on {before.df} "
