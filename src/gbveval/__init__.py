@@ -55,6 +55,7 @@ _PLACES = {
     "JointTest": "gbveval.estimators.randomised.joint_test",
     "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
+    "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
@@ -82,6 +83,7 @@ _PLACES = {
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
+    "StackedDid": "gbveval.estimators.did.stacked_did",
     "Standardised": "gbveval.estimators.randomised.standardised",
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
     "SubgroupEffects": "gbveval.estimators.randomised.subgroup_effects",
@@ -180,10 +182,12 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.honest_did import HonestDid as HonestDid
     from gbveval.estimators.did.honest_did import plot_honest_did as plot_honest_did
     from gbveval.estimators.did.imputation import Imputation as Imputation
+    from gbveval.estimators.did.local_projections import LocalProjections as LocalProjections
     from gbveval.estimators.did.pretrend_equivalence import pretrend_equivalence as pretrend_equivalence
     from gbveval.estimators.did.pretrend_power import pretrend_bias as pretrend_bias
     from gbveval.estimators.did.pretrend_power import pretrend_power as pretrend_power
     from gbveval.estimators.did.reporting_shock import reporting_shock as reporting_shock
+    from gbveval.estimators.did.stacked_did import StackedDid as StackedDid
     from gbveval.estimators.did.sun_abraham import SunAbraham as SunAbraham
     from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
     from gbveval.estimators.did.two_stage import TwoStage as TwoStage

@@ -365,6 +365,15 @@ CASES = (
         note="covariates, fifteen clusters",
     ),
     Case(gbv.ExtendedTwfe(), PanelFrames(n_units=90), n_draws=300),
+    Case(gbv.StackedDid(before=0, after=1), PanelFrames(n_units=150), n_draws=400, term="event time 0"),
+    Case(gbv.LocalProjections(before=0, after=1), PanelFrames(n_units=60), n_draws=400, term="event time 0"),
+    Case(
+        gbv.LocalProjections(before=0, after=1, weighting="equal"),
+        PanelFrames(n_units=90, cluster_size=3, trend=0.2),
+        n_draws=300,
+        term="event time 0",
+        note="covariate, clusters",
+    ),
     Case(
         gbv.ExtendedTwfe(control="never_treated"),
         PanelFrames(n_units=120, trend=0.3),
