@@ -92,6 +92,7 @@ _PLACES = {
     "Table": "gbveval.core.table",
     "Transitions": "gbveval.estimators.randomised.transitions",
     "Trial": "gbveval.data.trial",
+    "TripleDifference": "gbveval.estimators.did.triple_difference",
     "TwoByTwo": "gbveval.estimators.did.two_by_two",
     "TwoStage": "gbveval.estimators.did.two_stage",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
@@ -189,6 +190,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.reporting_shock import reporting_shock as reporting_shock
     from gbveval.estimators.did.stacked_did import StackedDid as StackedDid
     from gbveval.estimators.did.sun_abraham import SunAbraham as SunAbraham
+    from gbveval.estimators.did.triple_difference import TripleDifference as TripleDifference
     from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
     from gbveval.estimators.did.two_stage import TwoStage as TwoStage
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects

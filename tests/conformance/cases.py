@@ -365,6 +365,14 @@ CASES = (
         note="covariates, fifteen clusters",
     ),
     Case(gbv.ExtendedTwfe(), PanelFrames(n_units=90), n_draws=300),
+    Case(gbv.TripleDifference(), PanelFrames(n_units=240, eligible=True), n_draws=300, term="cohort 3, period 3"),
+    Case(
+        gbv.TripleDifference(method="reg"),
+        PanelFrames(n_units=240, eligible=True, trend=0.3, cluster_size=2),
+        n_draws=300,
+        term="cohort 3, period 3",
+        note="covariate, clusters",
+    ),
     Case(gbv.StackedDid(before=0, after=1), PanelFrames(n_units=150), n_draws=400, term="event time 0"),
     Case(gbv.LocalProjections(before=0, after=1), PanelFrames(n_units=60), n_draws=400, term="event time 0"),
     Case(

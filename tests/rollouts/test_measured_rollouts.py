@@ -13,6 +13,7 @@ MEASURED = load()
 WITHOUT = {
     "two_by_two": "takes one cohort",
     "doubly_robust": "takes one cohort and two periods; CallawaySantAnna puts its parts together",
+    "triple_difference": "needs people whom treatment cannot reach",
     "stacked_did": "averages a window of event times, another effect than the page's",
     "local_projections": "averages a window of event times, another effect than the page's",
     "wild_two_way": "has the estimate of TwoWayFixedEffects, and a test that takes seconds a panel",

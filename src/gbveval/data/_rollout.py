@@ -76,3 +76,14 @@ def two_ways(
         return (above[0] if above else None), by_time
     first = above[0] if above else None
     return first, (above[1] if len(above) == 2 else None)
+
+
+def read_eligible(reader: Reader, column: str) -> NDArray[np.bool_]:
+    """Return who can be reached by treatment, from a column of 0 and 1."""
+    values = reader.numbers(column, "eligible")
+    wrong = int(((values != 0) & (values != 1) & ~np.isnan(values)).sum())
+    if wrong:
+        reader.problem(
+            f"Column {column!r} (eligible) is neither 0 nor 1 in {plural(wrong, 'row')}; code it as 0 and 1."
+        )
+    return np.asarray(values == 1)

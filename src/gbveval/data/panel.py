@@ -13,7 +13,14 @@ from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
-from gbveval.data._rollout import changes_within, check_units, first_treated, read_clusters, two_ways
+from gbveval.data._rollout import (
+    changes_within,
+    check_units,
+    first_treated,
+    read_clusters,
+    read_eligible,
+    two_ways,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +58,9 @@ class Panel(Checked):
         Complete, constant or varying over time. Categories become indicators.
     exposure : str, optional
         Time or opportunities at risk behind a count, above zero.
+    eligible : str, optional
+        Whether the unit is one that treatment can reach where it is given, 0 or 1, constant within a unit: for triple
+        differences.
 
     Raises
     ------
@@ -79,6 +89,7 @@ class Panel(Checked):
     covariate_names: tuple[str, ...]
     covariates: FloatArray
     exposure: FloatArray | None
+    eligible: NDArray[np.bool_] | None
 
     def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
@@ -93,6 +104,7 @@ class Panel(Checked):
         weight: str | None = None,
         covariates: Sequence[str] = (),
         exposure: str | None = None,
+        eligible: str | None = None,
     ) -> None:
         reader = Reader(frame, "Panel")
         values = reader.numbers(outcome, "outcome", missing=True)
@@ -104,6 +116,7 @@ class Panel(Checked):
         weights = None if weight is None else reader.weights(weight)
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
         exposures = None if exposure is None else reader.positive(exposure, "exposure")
+        eligibles = None if eligible is None else read_eligible(reader, eligible)
         if cohorts is None and (treatments is None or units is None):
             reader.problem(
                 "Give cohort, the first treated period of each row's unit. It may be left out only where treatment is "
@@ -122,6 +135,10 @@ class Panel(Checked):
             cohorts = first_treated(units, times, treatments)
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
+            if eligibles is not None and (count := changes_within(units, eligibles.astype(float))):
+                reader.problem(
+                    f"Column {eligible!r} (eligible) changes within {plural(count, 'unit')}; it must be constant."
+                )
             for name, labels in clusters.items():
                 if labels is not None and (count := changes_within(units, labels.codes.astype(float))):
                     reader.problem(
@@ -146,6 +163,7 @@ class Panel(Checked):
             covariate_names=covariate_names,
             covariates=matrix,
             exposure=exposures,
+            eligible=eligibles,
         )
 
     @property
@@ -206,6 +224,7 @@ class Panel(Checked):
                 *((("treatment", self.treatment),) if self.treatment is not None else ()),
                 *((("covariates", self.covariates),) if self.covariate_names else ()),
                 *((("exposure", self.exposure),) if self.exposure is not None else ()),
+                *((("eligible", self.eligible),) if self.eligible is not None else ()),
             ]
         )
 

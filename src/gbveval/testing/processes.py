@@ -169,6 +169,9 @@ class PanelFrames:
     trend : float
         By how much a unit's outcome rises a period for each unit of a covariate, which is higher in cohorts treated
         earlier; zero for none. Trends are then parallel only among units alike in it.
+    eligible : bool
+        Whether treatment reaches only half of the units, and treated places and eligible units have trends of their
+        own.
     """
 
     n_units: int = 90
@@ -179,12 +182,14 @@ class PanelFrames:
     cluster_size: int = 0
     covariate: float = 0.0
     trend: float = 0.0
+    eligible: bool = False
 
     @property
     def roles(self) -> Mapping[str, str]:
         """Role to column."""
         more = {"cluster": "cluster"} if self.cluster_size else {}
         more |= {"covariates": "x"} if self.covariate or self.trend else {}
+        more |= {"eligible": "eligible"} if self.eligible else {}
         return {"outcome": "y", "unit": "unit", "time": "time", "cohort": "cohort", **more}
 
     def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
@@ -195,6 +200,9 @@ class PanelFrames:
         steps = np.sqrt(self.persistence) * rng.normal(size=(n, t)).cumsum(axis=1)
         noise = np.sqrt(1.0 - self.persistence) * rng.normal(size=(n, t))
         treated = periods[None, :] >= cohort[:, None]
+        reached = np.arange(n) // len(self.cohorts) % 2 == 0
+        if self.eligible:
+            treated = treated & reached[:, None]
         y = rng.normal(size=(n, 1)) + 0.3 * periods[None, :] + steps + noise + self.effect * treated
         frame: Frame = {
             "unit": [f"u{i:04d}" for i in np.repeat(np.arange(n), t)],
@@ -210,6 +218,9 @@ class PanelFrames:
             x = rng.normal(size=(n, t)) + 0.5 * treated
             y = y + self.covariate * x
             frame["x"] = x.ravel()
+        if self.eligible:
+            y = y + 0.4 * (np.isfinite(cohort).astype(float) + reached)[:, None] * periods[None, :]
+            frame["eligible"] = np.repeat(reached, t).astype(float)
         if self.trend:
             place = np.arange(n) % len(self.cohorts)
             x = rng.normal(size=n) + 0.5 * (len(self.cohorts) - 1 - place)
@@ -222,6 +233,7 @@ class PanelFrames:
         """Return the frame as a Panel."""
         roles: dict[str, Any] = {"cluster": "cluster"} if self.cluster_size else {}
         roles |= {"covariates": ["x"]} if self.covariate or self.trend else {}
+        roles |= {"eligible": "eligible"} if self.eligible else {}
         return Panel(frame, outcome="y", unit="unit", time="time", cohort="cohort", **roles)
 
     def null(self) -> PanelFrames:
