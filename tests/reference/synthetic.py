@@ -73,7 +73,7 @@ def synthetic_did(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     for kind in options["estimators"]:
         estimator = estimators[kind]
         result = estimator.estimate(panel)
-        table = estimator.weights(panel)
+        table = estimator.weights(panel, names=True)
         weight = {(row[1], row[2]): row[3] for row in table.rows}
         times = [w for (what, _), w in weight.items() if what == "period"]
         events = {row.get("event_time"): row["estimate"] for row in result.aggregate("event_time").records()}

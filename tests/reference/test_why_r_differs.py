@@ -72,7 +72,7 @@ def test_frank_wolfe_as_r_stops_it(name: str, first: int, kind: str) -> None:
     np.testing.assert_allclose(theirs, reference(name)[kind]["omega"], atol=1e-12)
     panel = gbv.Panel(frame, outcome="packs_per_capita", unit="state", time="year", treatment="treated")
     estimator = gbv.SyntheticDid() if kind == "synthdid" else gbv.SyntheticControl()
-    ours = np.array([row[3] for row in estimator.weights(panel).rows if row[1] == "unit"])
+    ours = np.array([row[3] for row in sorted(estimator.weights(panel, names=True).rows) if row[1] == "unit"])
     assert objective(a, b, zeta, ours) < objective(a, b, zeta, theirs)
     # At the optimum no vertex lies downhill: the steps cannot begin. Rounding leaves 1e-9 of the gradient's size.
     slope = (a @ ours - b) @ a + len(a) * zeta**2 * ours

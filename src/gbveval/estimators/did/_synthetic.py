@@ -29,9 +29,12 @@ EFFECT = Estimand("ATT", "mean_difference", "treated")
 AVERAGES = ("simple", "cohort", "event_time")
 NOT_ASKED = "no standard error was asked for"
 ALL_ON_ONE = "one control has all the weight, so the jackknife cannot leave it out; use std_error='placebo'"
+WEIGHT_COLUMNS = ("cohort", "kind", "name", "weight")
 PATH_COLUMNS = ("cohort", "period", "treated", "synthetic", "difference", "time_weight")
 # From here on a violated condition of the optimum is more than rounding.
 UNSOLVED = 1e-6
+# A misfit of this share of the standard deviation between units is poor.
+POOR = 0.25
 
 
 def check_options(estimator: Any) -> None:
@@ -268,12 +271,15 @@ class SyntheticAggregator:
 def synthetic_checks(study: Study) -> tuple[Check, ...]:
     """Return fit before treatment, concentration of the weights, and what the solver left."""
     fits = [found.fit for found in study.blocks.values()]
+    plain = [_plain_fit(study, g) for g in study.blocks]
+    worst = int(np.argmax(fits))
+    over = "" if len(fits) == 1 else " in the cohort that fits worst"
+    text = f"before treatment the synthetic path misses the treated one by {fits[worst]:.3g} (root mean square){over}; "
+    text += f"the plain average of the controls would by {plain[worst]:.3g}."
+    # Without an intercept the level must fit too: a treated unit outside of the controls shows here.
     spread = float(np.std(study.paths.y - study.paths.y.mean(axis=0)))
-    ratio = max(fits) / spread if spread > 0 else 0.0
-    worst = "" if len(fits) == 1 else " at most, over cohorts"
-    text = f"the synthetic path misses the treated one before treatment by {max(fits):.3g} (root mean square{worst}), "
-    text += f"{ratio:.2g} of the standard deviation between units."
-    checks = [Check("fit before treatment", "warn" if ratio > 0.25 else "ok", text)]
+    poor = not study.settings.intercept and fits[worst] > POOR * spread
+    checks = [Check("fit before treatment", "warn" if poor else "ok", text)]
     effective = [1.0 / float(np.sum(found.unit_weight**2)) for found in study.blocks.values()]
     largest = max(float(found.unit_weight.max()) for found in study.blocks.values())
     text = f"{min(effective):.3g} effective controls of {study.n_controls:,}; the largest weight is {largest:.2f}."
@@ -288,19 +294,28 @@ def synthetic_checks(study: Study) -> tuple[Check, ...]:
     return (*checks, *study.paths.checks())
 
 
-def weights_table(study: Study) -> Table:
-    """Return the weights of units and periods, by name; each row rests on one unit."""
+def _plain_fit(study: Study, cohort: float) -> float:
+    """Return what the plain average of the controls would miss by."""
+    y, n_before = study.paths.y, study.blocks[cohort].n_before
+    gap = (y[study.paths.cohort == cohort].mean(axis=0) - y[np.isinf(study.paths.cohort)].mean(axis=0))[:n_before]
+    return float(np.sqrt(np.mean((gap - gap.mean()) ** 2 if study.settings.intercept else gap**2)))
+
+
+def weights_table(study: Study, *, names: bool) -> Table:
+    """Return the weights of units, the largest first, and of periods; units without names unless they are asked for."""
     assert study.data.unit is not None
     controls = study.paths.unit[np.isinf(study.paths.cohort)]
-    names = [study.data.unit.levels[int(i)] for i in controls]
+    known = [study.data.unit.levels[int(i)] for i in controls]
     rows: list[tuple[str, str, str, float]] = []
     support: list[tuple[Cell, ...]] = []
     everyone = cohort_support(study.data, study.paths.sizes(), COHORTS)
     for g, found in study.blocks.items():
         cohort = study.data.calendar.name(g)
-        pairs = sorted(zip(names, found.unit_weight, strict=True))
-        rows += [(cohort, "unit", name, float(w)) for name, w in pairs]
-        support += [(Cell(name, 1, None, "control units"),) for name, _ in pairs]
+        order = sorted(range(len(known)), key=lambda i: (-found.unit_weight[i], known[i]))
+        for place, i in enumerate(order, 1):
+            label = known[i] if names else f"control {place}"
+            rows.append((cohort, "unit", label, float(found.unit_weight[i])))
+            support.append((Cell(label, 1, None, f"control units of cohort {cohort}"),))
         if study.settings.time_weights:
             before = study.paths.periods[: found.n_before]
             rows += [
@@ -308,16 +323,8 @@ def weights_table(study: Study) -> Table:
                 for t, w in zip(before, found.time_weight, strict=True)
             ]
             support += [everyone] * found.n_before
-    return Table(
-        "Weights of the synthetic path",
-        ("cohort", "kind", "name", "weight"),
-        tuple(rows),
-        notes=(
-            "Weights of units sum to one, and so do those of periods. Rows of units rest on one unit each, as nobody "
-            "here knows how many people that is: `release` hides them.",
-        ),
-        support=tuple(support),
-    )
+    notes = ("Weights of units sum to one, and so do those of periods. A row of a unit rests on that unit alone.",)
+    return Table("Weights of the synthetic path", WEIGHT_COLUMNS, tuple(rows), notes=notes, support=tuple(support))
 
 
 def paths_table(study: Study, cohort: Any) -> Table:

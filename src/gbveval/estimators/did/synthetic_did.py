@@ -137,20 +137,19 @@ class SyntheticDid:
             aggregator=aggregator,
         )
 
-    def weights(self, data: Panel) -> Table:
-        """Return the weights of control units and of periods, by name.
+    def weights(self, data: Panel, *, names: bool = False) -> Table:
+        """Return the weights of control units and of periods, the largest first.
 
         Parameters
         ----------
         data : Panel
             As in `estimate`.
-
-        Notes
-        -----
-        The table names units, each as a row that rests on one unit: it is for reading where the data are, and `release`
-        hides these rows.
+        names : bool
+            Whether to name the units. Say so only where units are places or platforms that may be named, never where
+            they are people or accounts: `release` blanks these rows' weights, since each rests on one unit, but not
+            texts.
         """
-        return weights_table(self._study(data))
+        return weights_table(self._study(data), names=names)
 
     def path(self, data: Panel, cohort: Any = None) -> Table:
         """Return the treated and the synthetic path with the time weights, for `plot_synthetic`.
