@@ -139,15 +139,12 @@ class TimedEffects:
     value : ndarray, shape (rows,)
     weight : ndarray, shape (rows, cohorts, periods)
         Of the cohort means, adjustment included.
-    covariance : ndarray, shape (rows, rows)
-        Neyman's.
     lower_bound : ndarray, shape (rows,)
         Of the variance of effects between units, divided by units: what the adjusted variance takes off.
     """
 
     value: FloatArray
     weight: FloatArray
-    covariance: FloatArray
     lower_bound: FloatArray
 
 
@@ -181,7 +178,6 @@ def timed_effects(
     return TimedEffects(
         value=np.einsum("rgt,gt->r", weight, moments.mean),
         weight=weight,
-        covariance=np.einsum("rgt,gtu,sgu->rs", weight, spread, weight, optimize=True),
         lower_bound=np.array([_effect_variance(moments, row) for row in effect]),
     )
 
@@ -207,7 +203,10 @@ def _effect_variance(moments: CohortMoments, effect: FloatArray) -> float:
 
 
 def unit_influence(paths: FloatArray, cohort: FloatArray, moments: CohortMoments, weight: FloatArray) -> FloatArray:
-    """Return influence functions whose cross-product is Neyman's covariance, shape (units, rows)."""
+    """Return influence functions whose cross-product is Neyman's covariance, shape (units, rows).
+
+    Made from units rather than from cohort covariances, they are zero to the last digits where a row has no variance.
+    """
     code = np.searchsorted(moments.cohort, cohort)
     away = paths - moments.mean[code]
     scale = np.sqrt(moments.size * (moments.size - 1.0))

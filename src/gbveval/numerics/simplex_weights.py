@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 # Diagonal entries of R below this share of the largest are rounding: the answer is then not computed again.
 SINGULAR = 1e-13
+# Columns that differ from the target by less than this share of their size differ by rounding.
+ROUNDING = 1e-14
 # Of the largest column's sum of squares: an objective below it is a perfect fit.
 PERFECT = 1e-10
 
@@ -74,7 +76,7 @@ def simplex_weights(columns: FloatArray, target: FloatArray, *, penalty: float, 
         return SimplexWeights(weight, np.inf, 0.0)
     stacked = np.vstack([a - b[:, None], penalty * np.sqrt(n) * np.eye(k)])
     scale = float(np.sqrt(np.square(stacked).sum(axis=0).max()))
-    if scale == 0.0:
+    if scale <= ROUNDING * np.sqrt(n) * max(float(np.abs(columns).max()), float(np.abs(target).max())):
         return SimplexWeights(np.full(k, 1.0 / k), 0.0, 0.0)
     stacked = stacked / scale
     weight = _solve(stacked)

@@ -61,7 +61,7 @@ class Block:
     ----------
     unit_weight : ndarray, shape (controls,)
     time_weight : ndarray, shape (periods before,)
-        Zeros for a synthetic control.
+        Zeros for a synthetic control, equal for a demeaned one.
     gap : ndarray, shape (periods,)
         Treated mean less synthetic path.
     path : ndarray, shape (periods,)
@@ -117,7 +117,8 @@ def block(
     usual = (n_treated * after.shape[1]) ** 0.25 if settings.time_weights else SLIGHT
     zeta = usual * sigma if settings.unit_penalty is None else settings.unit_penalty
     units = simplex_weights(before.T, treated[:n_before], penalty=zeta, intercept=settings.intercept)
-    times, gap_there = np.zeros(n_before), 0.0
+    # Without time weights an intercept is the plain mean of the gap before treatment.
+    times, gap_there = np.full(n_before, 1.0 / n_before if settings.intercept else 0.0), 0.0
     if settings.time_weights:
         slight = SLIGHT * sigma if settings.time_penalty is None else settings.time_penalty
         found = simplex_weights(before, after.mean(axis=1), penalty=slight, intercept=True)

@@ -186,9 +186,13 @@ def test_the_path_averages_to_the_effect_and_to_zero_before() -> None:
 def test_a_demeaned_control_has_a_free_level() -> None:
     data = frame(8, n_units=10, cohorts=(6.0, *[NEVER] * 9))
     high = data.assign(y=data["y"] + 50.0 * (data["unit"] == "u0000"))
-    free = gbv.SyntheticControl(demeaned=True).estimate(panel(data))
-    assert gbv.SyntheticControl(demeaned=True).estimate(panel(high)).check("fit before treatment").status == "ok"
-    assert free[0].value is not None
+    estimator = gbv.SyntheticControl(demeaned=True)
+    result = estimator.estimate(panel(data))
+    above = estimator.estimate(panel(high))
+    assert above.check("fit before treatment").status == "ok"
+    assert above[0].value == pytest.approx(result[0].value)
+    # The intercept of a regression is the mean of what is left: the path is zero on average before treatment.
+    assert np.mean(estimator.path(panel(data)).column("difference")[:5]) == pytest.approx(0.0, abs=1e-12)
     assert gbv.SyntheticControl().estimate(panel(high)).check("fit before treatment").status == "warn"
 
 

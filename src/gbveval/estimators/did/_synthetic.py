@@ -19,7 +19,7 @@ from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._balanced import Paths, balanced_paths, refuse_clusters
-from gbveval.estimators.did._rollout import COHORTS, FLAT, cohort_label, cohort_support, event_label, masked, point
+from gbveval.estimators.did._rollout import COHORTS, cohort_label, cohort_support, event_label, masked, point
 from gbveval.numerics import synthetic as sy
 from gbveval.numerics.allocations import Scheme, count_allocations, draw_allocations, enumerate_allocations, permuted
 
@@ -28,6 +28,7 @@ STD_ERRORS = ("placebo", "bootstrap", "jackknife", "none")
 EFFECT = Estimand("ATT", "mean_difference", "treated")
 AVERAGES = ("simple", "cohort", "event_time")
 NOT_ASKED = "no standard error was asked for"
+STILL = "the effects of replicates (placebos, samples, units left out) do not vary"
 ALL_ON_ONE = "one control has all the weight, so the jackknife cannot leave it out; use std_error='placebo'"
 WEIGHT_COLUMNS = ("cohort", "kind", "name", "weight")
 PATH_COLUMNS = ("cohort", "period", "treated", "synthetic", "difference", "time_weight")
@@ -93,7 +94,7 @@ def make_study(estimator: str, data: Panel, unbalanced: str, settings: sy.Synthe
         )
     if controls < 2:
         raise IdentificationError(
-            f"There is {plural(controls, 'unit')} that is never treated; two are needed to make a synthetic one. Leave "
+            f"{plural(controls, 'unit')} never treated; two are needed to make a synthetic one. Leave "
             "out the periods from the last cohort's treatment on: that cohort is then never treated."
         )
     short = [g for g in cohorts if (paths.periods < g).sum() < 2]
@@ -140,7 +141,7 @@ def replicates(estimator: Any, study: Study, rng: np.random.Generator | None) ->
             nothing = np.full((count, count), np.nan)
             return Replicates(nothing, "jackknife over units, weights kept", None, np.empty(0), ALL_ON_ONE)
         rows = sy.jackknife_rows(study.rollout, study.blocks)
-        return Replicates(sy.jackknife_covariance(rows), "jackknife over units, weights kept", None, np.empty(0), FLAT)
+        return Replicates(sy.jackknife_covariance(rows), "jackknife over units, weights kept", None, np.empty(0), STILL)
     seed = derive_seed(study.data.digest, estimator.name, repr(options_of(estimator)))
     seed = seed if rng is None else int(rng.integers(2**31))
     draws = np.random.default_rng(seed)
@@ -148,7 +149,7 @@ def replicates(estimator: Any, study: Study, rng: np.random.Generator | None) ->
         _need_several(study, "bootstrap")
         rows = sy.bootstrap_rows(study.rollout, study.settings, estimator.n_draws, draws)
         words = f"bootstrap over units, {estimator.n_draws:,} samples, weights chosen anew"
-        return Replicates(sy.replicate_covariance(rows), words, seed, np.empty(0), FLAT)
+        return Replicates(sy.replicate_covariance(rows), words, seed, np.empty(0), STILL)
     scheme, listed = _placebos(estimator, study)
     ratios: list[float] = []
 
@@ -161,7 +162,7 @@ def replicates(estimator: Any, study: Study, rng: np.random.Generator | None) ->
     )
     how = f"all {rows.shape[0]:,} sets of controls" if listed else f"{rows.shape[0]:,} draws"
     words = f"placebo: treatment given to controls, {how}"
-    return Replicates(sy.replicate_covariance(rows), words, None if listed else seed, np.array(ratios), FLAT)
+    return Replicates(sy.replicate_covariance(rows), words, None if listed else seed, np.array(ratios), STILL)
 
 
 def fit_ratio(found: sy.Block) -> float:

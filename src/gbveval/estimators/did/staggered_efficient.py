@@ -31,8 +31,10 @@ from gbveval.numerics.random_timing import (
 )
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 COMPARISONS = ("one", "all")
 STD_ERRORS = ("neyman", "adjusted")
+TOO_SMALL = "the bound taken off exceeds Neyman's variance: cohorts are too small for std_error='adjusted'"
 WORDS = {
     "efficient": "adjusted for differences before treatment with the weight of least variance",
     "cs": "differences in differences with all cohorts treated later (Callaway and Sant'Anna)",
@@ -137,13 +139,14 @@ class StaggeredEfficient:
         paths = balanced_paths("StaggeredEfficient", data, self.unbalanced, first_too=self.estimator != "efficient")
         study, checks = _study(self, paths)
         found = study.effects(np.eye(study.contrasts.cohort.size))
+        errors = study.errors(found)
         cells = EffectCells(
             cohort=study.contrasts.cohort,
             time=study.contrasts.time,
             value=found.value,
             weight=study.cell_size(),
-            covariance=study.covariance(found),
-            influence=study.influence(found),
+            covariance=errors.covariance,
+            influence=errors.influence,
         )
         sizes = {float(g): int(n) for g, n in zip(study.moments.cohort, study.moments.size, strict=True)}
         pairs = zip(cells.cohort, cells.time, study.contrasts.compared, strict=True)
@@ -155,10 +158,9 @@ class StaggeredEfficient:
             n_units=int(study.moments.size.sum()),
             n_clusters=None,
             least=1e-13 * float(np.sqrt(np.mean(paths.y**2))) if paths.n else 0.0,
-            why=_why(self),
         )
         estimates = cell_estimates(self, cells, context, method=_method(self, paths), checks=(*checks, *paths.checks()))
-        return replace(estimates, aggregator=TimedAggregator(study, cells, context))
+        return replace(_explained(estimates, self, errors), aggregator=TimedAggregator(study, cells, context))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -197,20 +199,35 @@ class TimedStudy:
             fixed=self.options.estimator != "efficient",
         )
 
-    def covariance(self, found: TimedEffects) -> FloatArray:
+    def errors(self, found: TimedEffects) -> Errors:
         """Return the covariance of the kind asked for."""
+        influence = unit_influence(self.paths, self.cohort, self.moments, found.weight)
+        joint = influence.T @ influence
+        neyman = np.diag(joint)
+        nothing = np.sqrt(neyman) <= 1e-13 * float(np.sqrt(np.mean(self.paths**2)))
         if self.options.std_error == "neyman":
-            return found.covariance
-        neyman = np.diag(found.covariance)
+            return Errors(joint, influence, nothing)
         left = np.maximum(neyman - found.lower_bound, 0.0)
         factor = np.sqrt(np.divide(left, neyman, out=np.zeros_like(neyman), where=neyman > 0))
-        return np.asarray(factor[:, None] * found.covariance * factor)
+        return Errors(factor[:, None] * joint * factor, None, nothing)
 
-    def influence(self, found: TimedEffects) -> FloatArray | None:
-        """Return influence functions where the covariance is their cross-product."""
-        if self.options.std_error != "neyman":
-            return None
-        return unit_influence(self.paths, self.cohort, self.moments, found.weight)
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Errors:
+    """Covariance of rows.
+
+    Attributes
+    ----------
+    covariance : ndarray, shape (rows, rows)
+    influence : ndarray, shape (units, rows), or None
+        Where the covariance is its cross-product.
+    nothing : ndarray of bool, shape (rows,)
+        Rows without any variance of their own.
+    """
+
+    covariance: FloatArray
+    influence: FloatArray | None
+    nothing: BoolArray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -236,15 +253,17 @@ class TimedAggregator:
         )
         assert weights.influence is not None
         found = self.study.effects(weights.influence.T)
+        errors = self.study.errors(found)
         averages = CellAverages(
             label=weights.label,
             value=np.where(weights.member.any(axis=1), found.value, np.nan),
-            covariance=self.study.covariance(found),
-            influence=self.study.influence(found),
+            covariance=errors.covariance,
+            influence=errors.influence,
             n_cells=weights.n_cells,
             member=weights.member,
         )
-        return average_estimates(estimates, self.cells, self.context, by, averages, options)
+        rows = average_estimates(estimates, self.cells, self.context, by, averages, options)
+        return _explained(rows, self.study.options, errors)
 
 
 def _or(value: Any, otherwise: float) -> float:
@@ -284,9 +303,20 @@ def _study(options: StaggeredEfficient, paths: Paths) -> tuple[TimedStudy, tuple
     return TimedStudy(options, y, cohort, moments, contrasts, every), tuple(checks)
 
 
+def _explained(estimates: Estimates, options: StaggeredEfficient, errors: Errors) -> Estimates:
+    """Return the rows with the reason why some have no standard error."""
+    terms = tuple(
+        replace(row, reason=_why(options) if nothing else TOO_SMALL)
+        if row.value is not None and row.std_error is None
+        else row
+        for row, nothing in zip(estimates.terms, errors.nothing, strict=True)
+    )
+    return replace(estimates, terms=terms)
+
+
 def _why(options: StaggeredEfficient) -> str:
     if options.comparisons == "all":
-        return "it is one of the differences that are adjusted for"
+        return "it is one of the differences that are adjusted for, or the outcome does not vary"
     return "it is the difference that is adjusted for, or the outcome does not vary"
 
 
