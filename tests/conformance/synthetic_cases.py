@@ -32,7 +32,7 @@ TIMING_AND_SYNTHETIC = (
         exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
         note="clusters",
     ),
-    Case(gbv.SyntheticDid(n_draws=40), PanelFrames(n_units=24, n_periods=8, cohorts=(6.0, *[np.inf] * 7)), n_draws=200),
+    Case(gbv.SyntheticDid(n_draws=40), PanelFrames(n_units=24, n_periods=8, cohorts=(6.0, *[np.inf] * 7)), n_draws=150),
     Case(
         gbv.SyntheticDid(std_error="jackknife"),
         PanelFrames(n_units=40, n_periods=8, cohorts=(6.0, np.inf)),
@@ -40,9 +40,9 @@ TIMING_AND_SYNTHETIC = (
         note="jackknife",
     ),
     Case(
-        gbv.SyntheticDid(std_error="bootstrap", n_draws=40),
+        gbv.SyntheticDid(std_error="bootstrap", n_draws=30),
         PanelFrames(n_units=45, n_periods=8, cohorts=(5.0, 6.0, np.inf)),
-        n_draws=150,
+        n_draws=100,
         note="several cohorts",
     ),
     # One treated unit and nineteen placebos, all of them listed.

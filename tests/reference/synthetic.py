@@ -92,10 +92,10 @@ def synthetic_did(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         for key, off in EARLY.get(kind, {}).items():
             places = [key] if key == "estimate" else [f"{key}.{i}" for i in range(max(len(names), len(events)))]
             answer["_off"] |= {f"{kind}.{place}": off for place in places}
-    answer["zeta_omega"] = dict(gbv.SyntheticDid(std_error="none").estimate(panel)[0].extra)["unit_penalty"]
-    # The penalty of a synthetic control is one millionth of the noise level.
-    slight = dict(gbv.SyntheticControl(std_error="none").estimate(panel)[0].extra)["unit_penalty"]
-    answer["noise_level_used_for_zeta"] = 1e6 * float(slight or 0.0)
+    penalty = dict(gbv.SyntheticDid(std_error="none").estimate(panel)[0].extra)["unit_penalty"]
+    # The penalty is the noise level times the fourth root of treated units times periods after.
+    cells = (panel.n_units - len(names)) * (panel.periods.size - answer["T0"])
+    answer |= {"zeta_omega": penalty, "noise_level_used_for_zeta": float(penalty or 0.0) / cells**0.25}
     return answer
 
 

@@ -92,7 +92,7 @@ def test_a_mixture_of_controls_is_found_again() -> None:
     result = estimator.estimate(panel(mixed))
     assert result["overall"].value == pytest.approx(4.0, abs=1e-5)
     # Nobody else fits so well: the treated unit is the first of eleven.
-    assert result["placebo test of no effect"].p_value == pytest.approx(1 / 11)
+    assert result["there is no effect (rank among placebos)"].p_value == pytest.approx(1 / 11)
     path = estimator.path(panel(mixed))
     np.testing.assert_allclose(path.column("difference"), [0.0] * 9 + [4.0] * 5, atol=1e-5)
 
@@ -116,7 +116,7 @@ def test_placebos_are_all_sets_of_controls() -> None:
     assert result.provenance.seed is None
     gap = np.array(gbv.SyntheticControl().path(panel(data)).column("difference"))
     own = np.sqrt(np.mean(gap[5:] ** 2) / np.mean(gap[:5] ** 2))
-    test = gbv.SyntheticControl().estimate(panel(data))["placebo test of no effect"]
+    test = gbv.SyntheticControl().estimate(panel(data))["there is no effect (rank among placebos)"]
     assert test.statistic == pytest.approx(own)
     assert test.p_value == pytest.approx((1 + np.sum(np.array(ratios) >= own)) / 22)
 

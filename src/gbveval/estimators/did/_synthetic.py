@@ -219,7 +219,7 @@ def synthetic_rows(study: Study, found: Replicates) -> tuple[tuple[Term, ...], F
     errors = np.where(errors > least, errors, np.nan)
     names = ["overall", *(cohort_label(study.data, float(g)) for g in study.rollout.cohorts)]
     extras: list[tuple[tuple[str, float], ...]] = [() for _ in names]
-    if len(study.blocks) == 1:
+    if len(study.blocks) == 1 and study.settings.time_weights:
         extras[0] = (("unit_penalty", next(iter(study.blocks.values())).unit_penalty),)
     names += [event_label(float(e)) for e in study.rollout.events]
     extras += [(("event_time", float(e)),) for e in study.rollout.events]
@@ -338,10 +338,10 @@ def paths_table(study: Study, cohort: Any) -> Table:
         (study.data.calendar.name(g), study.data.calendar.name(float(t)), *(float(x) for x in numbers))
         for t, *numbers in zip(study.paths.periods, mean, mean - found.path, found.path, times, strict=True)
     ]
-    level = "raised by their weighted difference before treatment" if study.settings.time_weights else "as it is"
+    level = "raised by the weighted difference before treatment" if study.settings.intercept else "as it is"
     support = cohort_support(study.data, study.paths.sizes(), COHORTS)
     title = f"Treated and synthetic path, {study.data.outcome_name}"
-    notes = (f"The synthetic path is shown {level}; `difference` is the effect from the first treated period on.",)
+    notes = (f"The synthetic path is shown {level}; the difference is the effect from the first treated period on.",)
     return Table(title, PATH_COLUMNS, tuple(rows), notes=notes, support=(support,) * len(rows))
 
 

@@ -34,7 +34,7 @@ from gbveval.estimators.did._synthetic import (
 from gbveval.numerics.null_distribution import tail
 from gbveval.numerics.synthetic import SyntheticSettings
 
-PLACEBO_TEST = "placebo test of no effect"
+PLACEBO_TEST = "there is no effect (rank among placebos)"
 
 
 @register("synthetic_control")
@@ -66,10 +66,10 @@ class SyntheticControl:
     California data.
 
     **Inference.** Placebo errors take the spread of the controls' placebo effects for the treated unit's own. With
-    one cohort the row "placebo test of no effect" ranks the treated unit among the placebos by the root mean square
-    of the gap after treatment over that before (Abadie, Diamond and Hainmueller 2010): p = (1 + placebos at least as
-    large) / (1 + placebos). It is a randomisation test where any unit was as likely to be treated, and a description
-    where not.
+    one cohort the row "there is no effect (rank among placebos)" ranks the treated unit among the placebos by the
+    root mean square of the gap after treatment over that before (Abadie, Diamond and Hainmueller 2010): p = (1 +
+    placebos at least as large) / (1 + placebos). It is a randomisation test where any unit was as likely to be
+    treated, and a description where not.
 
     **Do not use when** the fit before treatment is poor (see `checks`; `SyntheticDid` needs parallel paths only),
     there are few periods before treatment, or controls are affected by the treatment. The jackknife is not offered:
