@@ -139,13 +139,10 @@ class TimedEffects:
     value : ndarray, shape (rows,)
     weight : ndarray, shape (rows, cohorts, periods)
         Of the cohort means, adjustment included.
-    lower_bound : ndarray, shape (rows,)
-        Of the variance of effects between units, divided by units: what the adjusted variance takes off.
     """
 
     value: FloatArray
     weight: FloatArray
-    lower_bound: FloatArray
 
 
 def timed_effects(
@@ -178,7 +175,6 @@ def timed_effects(
     return TimedEffects(
         value=np.einsum("rgt,gt->r", weight, moments.mean),
         weight=weight,
-        lower_bound=np.array([_effect_variance(moments, row) for row in effect]),
     )
 
 
@@ -186,8 +182,19 @@ def _paired(a: FloatArray, spread: FloatArray, b: FloatArray) -> FloatArray:
     return np.asarray(np.einsum("rgt,gtu,rgu->r", a, spread, b, optimize=True))
 
 
+def effect_variances(moments: CohortMoments, effect: FloatArray) -> FloatArray:
+    """Return lower bounds of the variance of effects between units, divided by units, for the adjusted variance.
+
+    Parameters
+    ----------
+    moments : CohortMoments
+    effect : ndarray, shape (rows, cohorts, periods)
+        Contrasts without adjustment.
+    """
+    return np.array([_effect_variance(moments, row) for row in effect])
+
+
 def _effect_variance(moments: CohortMoments, effect: FloatArray) -> float:
-    """Return the lower bound of the variance of effects, over units, for one contrast."""
     involved = np.abs(effect).max(axis=1) > 0
     if not involved.any():
         return 0.0

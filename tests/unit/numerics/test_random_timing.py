@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gbveval.numerics.random_timing import (
     all_before,
     cohort_moments,
+    effect_variances,
     timed_effects,
     timing_contrasts,
     unit_influence,
@@ -87,7 +88,9 @@ def test_two_cohorts_by_hand() -> None:
     assert influence[:, 1] @ influence[:, 1] == pytest.approx(variance)
     # Effects vary at least as the difference of the two regressions on the period before.
     slopes = one[0, 1] / one[0, 0] - zero[0, 1] / zero[0, 0]
-    assert found.lower_bound[1] == pytest.approx(slopes**2 * (one[0, 0] + zero[0, 0]) / 2 / 40)
+    assert effect_variances(moments, contrasts.effect)[1] == pytest.approx(
+        slopes**2 * (one[0, 0] + zero[0, 0]) / 2 / 40
+    )
 
 
 def test_influence_is_the_square_root_of_neymans_covariance() -> None:

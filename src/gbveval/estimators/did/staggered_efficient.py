@@ -25,6 +25,7 @@ from gbveval.numerics.random_timing import (
     TimingContrasts,
     all_before,
     cohort_moments,
+    effect_variances,
     timed_effects,
     timing_contrasts,
     unit_influence,
@@ -32,6 +33,8 @@ from gbveval.numerics.random_timing import (
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+# Contrasts of rows, and those before treatment, each of shape (rows, cohorts, periods).
+Pair = tuple[FloatArray, FloatArray]
 COMPARISONS = ("one", "all")
 STD_ERRORS = ("neyman", "adjusted")
 TOO_SMALL = "the bound taken off exceeds Neyman's variance: cohorts are too small for std_error='adjusted'"
@@ -138,8 +141,9 @@ class StaggeredEfficient:
         )
         paths = balanced_paths("StaggeredEfficient", data, self.unbalanced, first_too=self.estimator != "efficient")
         study, checks = _study(self, paths)
-        found = study.effects(np.eye(study.contrasts.cohort.size))
-        errors = study.errors(found)
+        pair = (study.contrasts.effect, study.contrasts.before)
+        found = study.effects(pair)
+        errors = study.errors(found, pair)
         cells = EffectCells(
             cohort=study.contrasts.cohort,
             time=study.contrasts.time,
@@ -189,17 +193,17 @@ class TimedStudy:
         """Return the units of each cell's cohort."""
         return self.moments.size[np.searchsorted(self.moments.cohort, self.contrasts.cohort)]
 
-    def effects(self, matrix: FloatArray) -> TimedEffects:
-        """Return the estimates of averages of cells, shape of the matrix (rows, cells)."""
-        return timed_effects(
-            self.moments,
-            np.einsum("rc,cgt->rgt", matrix, self.contrasts.effect),
-            np.einsum("rc,cgt->rgt", matrix, self.contrasts.before),
-            every=self.every,
-            fixed=self.options.estimator != "efficient",
-        )
+    def averages(self, matrix: FloatArray) -> Pair:
+        """Return averages of the contrasts and of those before, by a matrix of shape (rows, cells)."""
+        cells = self.contrasts
+        return np.tensordot(matrix, cells.effect, axes=1), np.tensordot(matrix, cells.before, axes=1)
 
-    def errors(self, found: TimedEffects) -> Errors:
+    def effects(self, pair: Pair) -> TimedEffects:
+        """Return the estimates of contrasts."""
+        fixed = self.options.estimator != "efficient"
+        return timed_effects(self.moments, *pair, every=self.every, fixed=fixed)
+
+    def errors(self, found: TimedEffects, pair: Pair) -> Errors:
         """Return the covariance of the kind asked for."""
         influence = unit_influence(self.paths, self.cohort, self.moments, found.weight)
         joint = influence.T @ influence
@@ -207,7 +211,7 @@ class TimedStudy:
         nothing = np.sqrt(neyman) <= 1e-13 * float(np.sqrt(np.mean(self.paths**2)))
         if self.options.std_error == "neyman":
             return Errors(joint, influence, nothing)
-        left = np.maximum(neyman - found.lower_bound, 0.0)
+        left = np.maximum(neyman - effect_variances(self.moments, pair[0]), 0.0)
         factor = np.sqrt(np.divide(left, neyman, out=np.zeros_like(neyman), where=neyman > 0))
         return Errors(factor[:, None] * joint * factor, None, nothing)
 
@@ -252,8 +256,9 @@ class TimedAggregator:
             balance=options.get("balance"),
         )
         assert weights.influence is not None
-        found = self.study.effects(weights.influence.T)
-        errors = self.study.errors(found)
+        pair = self.study.averages(weights.influence.T)
+        found = self.study.effects(pair)
+        errors = self.study.errors(found, pair)
         averages = CellAverages(
             label=weights.label,
             value=np.where(weights.member.any(axis=1), found.value, np.nan),
