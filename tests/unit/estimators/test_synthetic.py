@@ -71,6 +71,29 @@ def test_synthetic_did_is_the_weighted_regression(seed: int) -> None:
     assert row.reason == "no standard error was asked for"
 
 
+def test_default_penalties_and_both_sets_of_weights_are_those_of_the_paper() -> None:
+    data = frame(9, n_units=14)
+    table = gbv.SyntheticDid().weights(panel(data), names=True)
+    y, cohort = wide(data)
+    controls, treated = y[np.isinf(cohort)], y[np.isfinite(cohort)]
+    noise = np.diff(controls[:, :5], axis=1).std(ddof=1)
+    zeta = (len(treated) * 3) ** 0.25 * noise
+    row = gbv.SyntheticDid().estimate(panel(data))[0]
+    assert dict(row.extra)["unit_penalty"] == pytest.approx(zeta)
+
+    def downhill(a: FloatArray, b: FloatArray, penalty: float, w: FloatArray) -> float:
+        """Return how far the steepest vertex lies downhill, over the slope's size: zero or more at the optimum."""
+        a, b = a - a.mean(axis=0), b - b.mean()
+        slope = a.T @ (a @ w - b) + len(a) * penalty**2 * w
+        return float((slope.min() - w @ slope) / np.abs(slope).max())
+
+    units, times = weights(table, "unit"), weights(table, "period")
+    # Rounding of cross-products, of order 1e-13 here; with half or twice the penalty these weights are no optimum.
+    assert downhill(controls[:, :5].T, treated[:, :5].mean(axis=0), zeta, units) >= -1e-10
+    assert downhill(controls[:, :5].T, treated[:, :5].mean(axis=0), 2 * zeta, units) < -1e-3
+    assert downhill(controls[:, :5], controls[:, 5:].mean(axis=1), 1e-6 * noise, times) >= -1e-10
+
+
 def test_infinite_penalties_make_it_the_difference_of_differences() -> None:
     data = frame(1)
     row = gbv.SyntheticDid(std_error="none", unit_penalty=np.inf, time_penalty=np.inf).estimate(panel(data))[0]

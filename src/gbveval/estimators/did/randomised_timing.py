@@ -62,6 +62,8 @@ class RandomisedTiming:
         (units, inside each cluster as a stratum). "auto" is clusters where the panel names them, units otherwise.
     alternative : str
         "two_sided" (the absolute statistic), "greater" or "less".
+    unbalanced : str
+        "error", or "drop": leave out, and count, units without an outcome in some period.
     n_draws : int
         Permutations drawn; all are listed instead when there are at most twenty times as many.
     level : float
