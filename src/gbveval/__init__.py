@@ -74,6 +74,7 @@ _PLACES = {
     "ProportionalOdds": "gbveval.estimators.randomised.proportional_odds",
     "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
+    "RandomisedTiming": "gbveval.estimators.did.randomised_timing",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
     "RiskFactors": "gbveval.factors.risk_factors",
@@ -84,11 +85,14 @@ _PLACES = {
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
     "StackedDid": "gbveval.estimators.did.stacked_did",
+    "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
     "Standardised": "gbveval.estimators.randomised.standardised",
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
     "SubgroupEffects": "gbveval.estimators.randomised.subgroup_effects",
     "SunAbraham": "gbveval.estimators.did.sun_abraham",
     "Survey": "gbveval.data.survey",
+    "SyntheticControl": "gbveval.estimators.did.synthetic_control",
+    "SyntheticDid": "gbveval.estimators.did.synthetic_did",
     "Table": "gbveval.core.table",
     "Transitions": "gbveval.estimators.randomised.transitions",
     "Trial": "gbveval.data.trial",
@@ -121,6 +125,7 @@ _PLACES = {
     "one_more_site": "gbveval.multisite.site_checks",
     "plot_comparison": "gbveval.estimators.did.comparison",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
+    "plot_synthetic": "gbveval.estimators.did.synthetic_path",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
     "pool_imputations": "gbveval.estimators._pool",
     "power": "gbveval.planning.closed_form",
@@ -187,9 +192,14 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.pretrend_equivalence import pretrend_equivalence as pretrend_equivalence
     from gbveval.estimators.did.pretrend_power import pretrend_bias as pretrend_bias
     from gbveval.estimators.did.pretrend_power import pretrend_power as pretrend_power
+    from gbveval.estimators.did.randomised_timing import RandomisedTiming as RandomisedTiming
     from gbveval.estimators.did.reporting_shock import reporting_shock as reporting_shock
     from gbveval.estimators.did.stacked_did import StackedDid as StackedDid
+    from gbveval.estimators.did.staggered_efficient import StaggeredEfficient as StaggeredEfficient
     from gbveval.estimators.did.sun_abraham import SunAbraham as SunAbraham
+    from gbveval.estimators.did.synthetic_control import SyntheticControl as SyntheticControl
+    from gbveval.estimators.did.synthetic_did import SyntheticDid as SyntheticDid
+    from gbveval.estimators.did.synthetic_path import plot_synthetic as plot_synthetic
     from gbveval.estimators.did.triple_difference import TripleDifference as TripleDifference
     from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
     from gbveval.estimators.did.two_stage import TwoStage as TwoStage

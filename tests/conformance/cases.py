@@ -13,6 +13,7 @@ from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, 
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
+from tests.conformance.synthetic_cases import TIMING_AND_SYNTHETIC
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
@@ -417,6 +418,7 @@ CASES = (
         n_draws=400,
         note="ten clusters",
     ),
+    *TIMING_AND_SYNTHETIC,
     Case(
         gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))),
         SiteFrames(),

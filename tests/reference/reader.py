@@ -19,6 +19,7 @@ from tests.reference import (
     resampling,
     rollouts,
     sensitivity,
+    synthetic,
 )
 from tests.reference.bayes import bayes_tolerance, normal_summaries
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
@@ -61,6 +62,7 @@ TASKS: dict[str, Answer] = {
     **rollouts.TASKS,
     **imputed.TASKS,
     **sensitivity.TASKS,
+    **synthetic.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "drdid_panel": doubly_robust,
