@@ -103,6 +103,8 @@ _PLACES = {
     "equivalence": "gbveval.core.margins",
     "event_study_from": "gbveval.estimators.did.event_path",
     "explain_power": "gbveval.planning.closed_form",
+    "goodman_bacon": "gbveval.estimators.did.goodman_bacon",
+    "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
     "leave_one_site_out": "gbveval.multisite.site_checks",
@@ -111,6 +113,7 @@ _PLACES = {
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
     "pool_imputations": "gbveval.estimators._pool",
@@ -125,6 +128,8 @@ _PLACES = {
     "required_size": "gbveval.planning.closed_form",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
+    "twfe_robustness": "gbveval.estimators.did.twfe_weights",
+    "twfe_weights": "gbveval.estimators.did.twfe_weights",
     "write_report": "gbveval.reporting.report",
 }
 
@@ -168,6 +173,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy
+    from gbveval.estimators.did.goodman_bacon import goodman_bacon as goodman_bacon
+    from gbveval.estimators.did.goodman_bacon import goodman_bacon_by_kind as goodman_bacon_by_kind
+    from gbveval.estimators.did.goodman_bacon import plot_goodman_bacon as plot_goodman_bacon
     from gbveval.estimators.did.honest_did import HonestDid as HonestDid
     from gbveval.estimators.did.honest_did import plot_honest_did as plot_honest_did
     from gbveval.estimators.did.imputation import Imputation as Imputation
@@ -176,6 +184,8 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.pretrend_power import pretrend_power as pretrend_power
     from gbveval.estimators.did.reporting_shock import reporting_shock as reporting_shock
     from gbveval.estimators.did.sun_abraham import SunAbraham as SunAbraham
+    from gbveval.estimators.did.twfe_weights import twfe_robustness as twfe_robustness
+    from gbveval.estimators.did.twfe_weights import twfe_weights as twfe_weights
     from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
     from gbveval.estimators.did.two_stage import TwoStage as TwoStage
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects
