@@ -13,6 +13,7 @@ _PLACES = {
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
+    "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
     "ClusterDesign": "gbveval.design.cluster",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
@@ -170,6 +171,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.diagnostics.balance import balance as balance
     from gbveval.estimators.diagnostics.balance import love_plot as love_plot
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
+    from gbveval.estimators.did.chaisemartin_dhaultfoeuille import (
+        ChaisemartinDHaultfoeuille as ChaisemartinDHaultfoeuille,
+    )
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy

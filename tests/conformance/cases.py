@@ -11,6 +11,7 @@ from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
+from gbveval.testing.switch_processes import SwitchFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 
 SITE_PRIOR = gbv.SitePrior(
@@ -367,6 +368,20 @@ CASES = (
         PanelFrames(n_units=36, cluster_size=3),
         n_draws=200,
         exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+    ),
+    Case(gbv.ChaisemartinDHaultfoeuille(), SwitchFrames(n_units=240), n_draws=300),
+    Case(
+        gbv.ChaisemartinDHaultfoeuille(normalised=True),
+        PanelFrames(n_units=150),
+        n_draws=300,
+        note="lasting treatment",
+    ),
+    # In two periods those alike in treatment are alike in trends too, as instantaneous effects need.
+    Case(
+        gbv.ChaisemartinDHaultfoeuille(effects="instantaneous"),
+        SwitchFrames(n_units=400, n_periods=2, cluster_size=2),
+        n_draws=300,
+        note="instantaneous",
     ),
     Case(gbv.TwoByTwo(), PanelFrames(n_units=60, cohorts=(3.0, np.inf)), n_draws=400),
     Case(

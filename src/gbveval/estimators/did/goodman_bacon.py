@@ -20,6 +20,7 @@ from gbveval.estimators.did._rollout import (
     refuse_cross_sections,
     refuse_switching,
 )
+from gbveval.estimators.did._unit_arrays import unit_arrays
 from gbveval.numerics.goodman_bacon import (
     WITHIN,
     Comparisons,
@@ -100,9 +101,10 @@ def goodman_bacon(panel: Panel) -> Table:
     refuse_switching("goodman_bacon", panel)
     _refuse_unbalanced(panel)
     _refuse_amounts(panel)
-    paths, covariates, size = _by_unit(panel)
-    start = np.searchsorted(panel.periods, panel.cohort_of_unit()).astype(np.intp)
-    start, covariates, paths, size = start[size > 0], covariates[size > 0], paths[size > 0], size[size > 0]
+    units = unit_arrays("goodman_bacon", panel)
+    start = np.searchsorted(panel.periods, panel.cohort_of_unit()).astype(np.intp)[units.weight > 0]
+    units = units.take(units.weight > 0)
+    size = units.weight
     starts, cohort = np.unique(start, return_inverse=True)
     cohort = cohort.astype(np.intp)
     periods = panel.periods.size
@@ -113,13 +115,13 @@ def goodman_bacon(panel: Panel) -> Table:
         )
     if panel.covariate_names:
         treatment = (np.arange(periods)[None, :] >= start[:, None]).astype(float)
-        found = decompose_with_covariates(paths, treatment, covariates, cohort, size)
+        found = decompose_with_covariates(units.outcome, treatment, units.covariates, cohort, size)
         if found is None:
             raise IdentificationError("Unit and period effects and covariates explain treatment completely.")
     else:
         totals = group_sums(cohort, size, starts.size)
         means = np.zeros((starts.size, periods))
-        np.add.at(means, cohort, paths * size[:, None])
+        np.add.at(means, cohort, units.outcome * size[:, None])
         found = decompose(means / totals[:, None], starts.astype(np.intp), totals)
     return _table(panel, found, starts.astype(np.intp))
 
@@ -143,26 +145,6 @@ def _refuse_amounts(panel: Panel) -> None:
             "goodman_bacon is for treatment that is given or not. Use twfe_weights, which takes amounts and treatment "
             "that ends."
         )
-
-
-def _by_unit(panel: Panel) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return outcomes (units, periods), covariates (units, periods, k) and weights of units."""
-    assert panel.unit is not None
-    shape = (panel.n_units, panel.periods.size)
-    paths = np.empty(shape)
-    paths[panel.unit.codes, panel.time] = panel.outcome
-    covariates = np.empty((*shape, len(panel.covariate_names)))
-    covariates[panel.unit.codes, panel.time] = panel.covariates
-    size = np.ones(panel.n_units)
-    if panel.weight is not None:
-        size[panel.unit.codes] = panel.weight
-        varying = np.unique(panel.unit.codes[size[panel.unit.codes] != panel.weight]).size
-        if varying:
-            raise DesignError(
-                f"The weight varies within {plural(int(varying), 'unit')}; goodman_bacon needs one weight a unit. Use "
-                "the weight of the first period in all periods."
-            )
-    return paths, covariates, size
 
 
 def _name(panel: Panel, start: int) -> str:
