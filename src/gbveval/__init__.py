@@ -18,6 +18,7 @@ _PLACES = {
     "ClusterDesign": "gbveval.design.cluster",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
+    "ConleyTaber": "gbveval.estimators.did.conley_taber",
     "Continuous": "gbveval.design.outcomes",
     "ConvergenceError": "gbveval.core.errors",
     "CountTable": "gbveval.core.counts",
@@ -174,6 +175,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.chaisemartin_dhaultfoeuille import (
         ChaisemartinDHaultfoeuille as ChaisemartinDHaultfoeuille,
     )
+    from gbveval.estimators.did.conley_taber import ConleyTaber as ConleyTaber
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy

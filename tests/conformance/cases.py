@@ -383,6 +383,22 @@ CASES = (
         n_draws=300,
         note="instantaneous",
     ),
+    Case(
+        gbv.ConleyTaber(),
+        PanelFrames(n_units=40, cohorts=(3.0, *[np.inf] * 39)),
+        conservative=True,
+        n_draws=400,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="one treated unit",
+    ),
+    Case(
+        gbv.ConleyTaber(n_draws=499),
+        PanelFrames(n_units=60, cohorts=(3.0, 4.0, *[np.inf] * 28), cluster_size=2),
+        conservative=True,
+        n_draws=200,
+        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
+        note="two treated clusters",
+    ),
     Case(gbv.TwoByTwo(), PanelFrames(n_units=60, cohorts=(3.0, np.inf)), n_draws=400),
     Case(
         gbv.TwoByTwo(std_error="CR2"),
