@@ -109,12 +109,15 @@ _PLACES = {
     "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
+    "leave_one_cohort_out": "gbveval.estimators.did.placebos",
     "leave_one_site_out": "gbveval.multisite.site_checks",
     "love_plot": "gbveval.estimators.diagnostics.balance",
     "mde": "gbveval.planning.closed_form",
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "placebo_in_group": "gbveval.estimators.did.placebos",
+    "placebo_in_time": "gbveval.estimators.did.placebos",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
@@ -185,6 +188,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.honest_did import HonestDid as HonestDid
     from gbveval.estimators.did.honest_did import plot_honest_did as plot_honest_did
     from gbveval.estimators.did.imputation import Imputation as Imputation
+    from gbveval.estimators.did.placebos import leave_one_cohort_out as leave_one_cohort_out
+    from gbveval.estimators.did.placebos import placebo_in_group as placebo_in_group
+    from gbveval.estimators.did.placebos import placebo_in_time as placebo_in_time
     from gbveval.estimators.did.pretrend_equivalence import pretrend_equivalence as pretrend_equivalence
     from gbveval.estimators.did.pretrend_power import pretrend_bias as pretrend_bias
     from gbveval.estimators.did.pretrend_power import pretrend_power as pretrend_power
