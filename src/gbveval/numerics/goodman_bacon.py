@@ -16,8 +16,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 VERSUS_NEVER, VERSUS_LATER, VERSUS_EARLIER, VERSUS_ALWAYS, BETWEEN, WITHIN = range(6)
-# The share of the variance of treatment below which covariates or fixed effects explain all of it.
-EXPLAINED = 1e-11
+# The share of a sum of squares below which what is left of it is rounding.
+EXPLAINED = 1e-18
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -10,6 +10,7 @@ sampled units: their cross-products are variances, without a small-sample factor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ BoolArray = NDArray[np.bool_]
 DIRECTIONS = ("all", "in", "out")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class TreatmentPaths:
     """Units over time.
 
@@ -42,29 +43,32 @@ class TreatmentPaths:
         """Number of periods."""
         return int(self.outcome.shape[1])
 
+    @cached_property
     def first_switch(self) -> IntArray:
-        """Return the position of the first period with another treatment than the first; the number of periods if none.
+        """Position of the first period with another treatment than the first; the number of periods if none.
 
         Examples
         --------
         >>> d = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [2.0, 2.0, 2.0]])
-        >>> TreatmentPaths(d, d, np.ones(3)).first_switch().tolist()
+        >>> TreatmentPaths(d, d, np.ones(3)).first_switch.tolist()
         [2, 1, 3]
         """
         changed = self.treatment != self.treatment[:, :1]
         found: IntArray = np.where(changed.any(axis=1), changed.argmax(axis=1), self.periods).astype(np.intp)
         return found
 
+    @cached_property
     def direction(self) -> FloatArray:
-        """Return 1 for units whose first switch is to more treatment, -1 to less, 0 for those that do not switch."""
-        first = self.first_switch()
+        """1 for units whose first switch is to more treatment, -1 to less, 0 for those that do not switch."""
+        first = self.first_switch
         at = np.minimum(first, self.periods - 1)
         moved = self.treatment[np.arange(first.size), at] - self.treatment[:, 0]
         return np.asarray(np.where(first < self.periods, np.sign(moved), 0.0), dtype=np.float64)
 
+    @cached_property
     def turned(self) -> IntArray:
-        """Return the first position with treatment on the other side of its first amount from where the switch led."""
-        other = (self.treatment - self.treatment[:, :1]) * self.direction()[:, None] < 0
+        """First position with treatment on the other side of its first amount from where the switch led."""
+        other = (self.treatment - self.treatment[:, :1]) * self.direction[:, None] < 0
         found: IntArray = np.where(other.any(axis=1), other.argmax(axis=1), self.periods).astype(np.intp)
         return found
 
@@ -173,7 +177,7 @@ def switch_effect(paths: TreatmentPaths, lag: int, *, switchers: str = "all", pl
     >>> switch_effect(TreatmentPaths(y, d, np.ones(3)), 1).value
     2.5
     """
-    first, direction, turned = paths.first_switch(), paths.direction(), paths.turned()
+    first, direction, turned = paths.first_switch, paths.direction, paths.turned
     start = paths.treatment[:, 0]
     wanted = _chosen(direction, switchers)
     sums = _Sums(first.size)
@@ -203,7 +207,7 @@ def doses(paths: TreatmentPaths, lag: int, sums: SwitchSums, *, cumulative: bool
     cumulative : bool
         Summed over the periods since the first switch, instead of the last alone.
     """
-    first, result = paths.first_switch(), np.zeros(paths.outcome.shape[0])
+    first, result = paths.first_switch, np.zeros(paths.outcome.shape[0])
     used = np.flatnonzero(sums.switcher)
     for step in range(1 if cumulative else lag, lag + 1):
         at = np.minimum(first[used] - 1 + step, paths.periods - 1)

@@ -33,9 +33,13 @@ def treatment_residual(
     d, others = swept[:, 0], swept[:, 1:]
     # Columns of very different sizes must not decide on the rank.
     size = np.sqrt(np.mean((others * root[:, None]) ** 2, axis=0))
-    scaled = others[:, size > 0] / size[size > 0]
-    slopes = np.linalg.lstsq(scaled * root[:, None], d * root, rcond=1e-10)[0]
-    left: FloatArray = d - scaled @ slopes
+    scaled = others[:, size > 0] / size[size > 0] * root[:, None]
+    inverse = np.linalg.pinv(scaled.T @ scaled, rcond=1e-12, hermitian=True)
+    heavy = d * root
+    for _ in range(2):
+        # The second pass takes out the rounding of the first.
+        heavy = heavy - scaled @ (inverse @ (scaled.T @ heavy))
+    left: FloatArray = heavy / root
     return left if np.sum((root * left) ** 2) > EXPLAINED * np.sum((root * treatment) ** 2) else None
 
 

@@ -202,6 +202,28 @@ def test_people_in_clusters_and_cross_sections() -> None:
     assert any(check.name == "group sizes" for check in holes.checks)
 
 
+def test_groups_treated_before_the_window_compare_like_the_others_and_dates_are_periods() -> None:
+    outcome, treatment = grid(6)
+    treatment[5] = 1.0
+    frame = frame_of(outcome, treatment)
+    frame = frame.assign(t=pd.to_datetime(frame["t"].map(lambda t: f"2024-{t:02d}-15")))
+    row = gbv.ConleyTaber().estimate(gbv.Panel(frame, **ROLES))[0]
+    change = outcome[:, 2:].mean(axis=1) - outcome[:, :2].mean(axis=1)
+    assert row.value == pytest.approx(change[0] - change[1:].mean())
+    assert dict(row.extra)["treated_groups"] == 1
+
+
+def test_a_treated_group_of_many_people_may_be_shown() -> None:
+    rows = frame_of(*grid(2), np.full(24, 15))
+    rows["person"] = [f"p{i}" for i in rows.groupby(["id", "t"]).cumcount()]
+    rows["person"] += rows["id"]
+    data = gbv.Panel(rows, outcome="y", unit="person", time="t", treatment="d", cluster="id")
+    released = gbv.release(gbv.ConleyTaber().estimate(data), gbv.Policy())
+    assert released.items[0].rows[0]["estimate"] is not None
+    hidden = gbv.release(gbv.ConleyTaber().estimate(gbv.Panel(frame_of(*grid(2)), **ROLES)), gbv.Policy())
+    assert hidden.items[0].rows[0]["estimate"] is None
+
+
 @pytest.mark.parametrize(
     ("change", "roles", "options", "error", "words"),
     [

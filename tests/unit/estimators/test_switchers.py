@@ -176,7 +176,7 @@ def test_a_placebo_is_the_change_before_the_switch_and_is_tested() -> None:
     data = source.check(source.frame(np.random.default_rng(1))[0])
     result = gbv.ChaisemartinDHaultfoeuille().estimate(data)
     cells = gbv.CallawaySantAnna(base_period="universal").estimate(data)
-    before = [row for row in result.terms if row.estimand.effect == "pretest"]
+    before = [row for row in result.terms if row.term.startswith("event time -")]
     assert [row.term for row in before] == ["event time -3", "event time -2"]
     for row in before:
         period = 4 + int(row.term.split()[-1])
@@ -252,6 +252,20 @@ def test_refusals(change: dict[str, Any], roles: dict[str, Any], error: type[Exc
     data = gbv.Panel(frame, **{"outcome": "y", "unit": "id", "time": "t", "treatment": "d", **roles})
     with pytest.raises(error, match=words):
         gbv.ChaisemartinDHaultfoeuille().estimate(data)
+
+
+def test_nobody_never_treated_and_cohorts_before_the_window() -> None:
+    source = PanelFrames(n_units=90, n_periods=6, cohorts=(-2.0, 1.0, 3.0, 4.0, 6.0))
+    data = source.check(source.frame(np.random.default_rng(2))[0])
+    ours = gbv.ChaisemartinDHaultfoeuille().estimate(data)
+    others = gbv.CallawaySantAnna().estimate(data).aggregate("event_time", min_event_time=0)
+    for e in (0, 1, 2):
+        name = f"event time {e:+d}" if e else "event time 0"
+        assert ours[name].value == pytest.approx(others[name].value)
+    assert "event time +3" not in [row.term for row in ours.terms]
+    # The last cohort has nobody left to be compared with, and those treated from the first period on do not switch.
+    assert ours[0].n_units == 54
+    assert any(check.name == "no comparison" for check in ours.checks)
 
 
 def test_ugly_panels_get_a_reason() -> None:

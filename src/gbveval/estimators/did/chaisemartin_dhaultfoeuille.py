@@ -36,7 +36,6 @@ IntArray = NDArray[np.intp]
 EFFECTS = ("dynamic", "instantaneous")
 UNBALANCED = ("error", "drop", "pairs")
 EFFECT = Estimand("ATT", "mean_difference", "treated")
-BEFORE = Estimand("pretest", "mean_difference", "treated")
 
 
 @register("chaisemartin_dhaultfoeuille")
@@ -266,7 +265,7 @@ def _require_switchers(found: list[_Effect], used: _Used) -> None:
 
 def _row(data: Panel, used: _Used, each: _Effect) -> Term:
     sums, paths = each.sums, used.paths
-    first = paths.first_switch()[sums.switcher]
+    first = paths.first_switch[sums.switcher]
     names = {int(f): f"first switch {data.calendar.name(float(data.periods[f]))}" for f in np.unique(first)}
     compared = int(sums.comparison.sum())
     switching, staying = used.clusters_of(sums.switcher), used.clusters_of(sums.comparison)
@@ -276,11 +275,10 @@ def _row(data: Panel, used: _Used, each: _Effect) -> Term:
     if min(switching, staying) < 2:
         who = "switches" if switching < 2 else "is compared with"
         why, error = f"one unit or cluster {who}, so its own shocks cannot be told from the effect", np.nan
-    placebo = each.event_time is not None and each.event_time < -1
     extra: tuple[tuple[str, float | str | None], ...] = (("switchers", float(sums.switcher.sum())),)
     return point(
         each.term,
-        BEFORE if placebo else EFFECT,
+        EFFECT,
         data.outcome_name,
         (sums.value, error if error > least else np.nan),
         why,
@@ -305,8 +303,8 @@ class _Aggregator:
                 f"Effects of switches are averaged by simple, event_time or pretest, without options, not by {by!r}."
             )
         if by == "pretest":
-            before = [i for i, row in enumerate(estimates.terms) if row.estimand.effect == "pretest"]
-            return pretest(estimates, before)
+            times = [dict(row.extra).get("event_time") for row in estimates.terms]
+            return pretest(estimates, [i for i, e in enumerate(times) if e is not None and float(e) < -1])
         return estimates.with_terms([0] if by == "simple" else range(len(estimates)))
 
 
@@ -350,7 +348,7 @@ def _checks(estimator: ChaisemartinDHaultfoeuille, used: _Used, found: list[_Eff
         what = "unit with an event time" if estimator.effects == "dynamic" else "switch"
         text = f"{plural(unmatched, what)} had nobody with the same treatment to compare with, and is left out."
         checks.append(Check("no comparison", "warn", text, "some switchers had no comparison and are left out."))
-    turned = int((paths.turned() < paths.periods).sum()) if estimator.effects == "dynamic" else 0
+    turned = int((paths.turned < paths.periods).sum()) if estimator.effects == "dynamic" else 0
     if turned:
         text = (
             f"treatment of {plural(turned, 'unit')} went to the other side of its first amount later on; they are left "

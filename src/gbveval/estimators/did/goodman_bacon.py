@@ -257,8 +257,7 @@ def plot_goodman_bacon(table: Table, ax: Axes | None = None) -> Axes:
             ax.plot(*points.T[::-1], marker, color=colour, markerfacecolor=face, markersize=7, label=kind)
     ax.set_xlabel("weight in the coefficient")
     ax.set_ylabel("estimate of the comparison")
-    ax.set_xlim(left=0.0)
-    ax.margins(x=0.05)
+    ax.set_xlim(0.0, 1.08 * max(table.column("weight")))
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax
 
