@@ -3,7 +3,7 @@ VENV ?= .venv
 PY   ?= python3
 BIN  := $(VENV)/bin
 
-.PHONY: help env demo test check docs reference bench sizes clean
+.PHONY: help env demo test check docs reference bench rollouts sizes clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -40,6 +40,9 @@ reference: $(VENV)/.ok ## compare with reference results: make reference DIR=fol
 
 bench: $(VENV)/.ok ## run the benchmarks, answers compared first
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+rollouts: $(VENV)/.ok ## measure which estimator of rollouts fails where, and write the page (about five minutes)
+	@$(BIN)/python -m tests.rollouts
 
 sizes: $(VENV)/.ok ## measure size, coverage and bias with few clusters, and write the page (about fifteen minutes)
 	@$(BIN)/python -m tests.sizes

@@ -31,6 +31,8 @@ _PLACES = {
     "Estimates": "gbveval.core.estimates",
     "EventStudy": "gbveval.estimators.did.event_study",
     "Exponential": "gbveval.numerics.priors",
+    "ExposureEffects": "gbveval.estimators.randomised.exposure_effects",
+    "ExtendedTwfe": "gbveval.estimators.did.extended_twfe",
     "Factor": "gbveval.factors.factor",
     "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
@@ -66,6 +68,7 @@ _PLACES = {
     "OutcomeIndex": "gbveval.estimators.outcome_index",
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
+    "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
@@ -77,6 +80,7 @@ _PLACES = {
     "RiskFactors": "gbveval.factors.risk_factors",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
+    "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
@@ -100,6 +104,7 @@ _PLACES = {
     "adjust_p_values": "gbveval.core.multiplicity",
     "balance": "gbveval.estimators.diagnostics.balance",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
+    "compare": "gbveval.estimators.did.comparison",
     "design_effect": "gbveval.design.icc",
     "differential_attrition": "gbveval.estimators.diagnostics.attrition",
     "equivalence": "gbveval.core.margins",
@@ -118,6 +123,7 @@ _PLACES = {
     "one_more_site": "gbveval.multisite.site_checks",
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
+    "plot_comparison": "gbveval.estimators.did.comparison",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
@@ -178,10 +184,13 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.chaisemartin_dhaultfoeuille import (
         ChaisemartinDHaultfoeuille as ChaisemartinDHaultfoeuille,
     )
+    from gbveval.estimators.did.comparison import compare as compare
+    from gbveval.estimators.did.comparison import plot_comparison as plot_comparison
     from gbveval.estimators.did.conley_taber import ConleyTaber as ConleyTaber
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy
+    from gbveval.estimators.did.extended_twfe import ExtendedTwfe as ExtendedTwfe
     from gbveval.estimators.did.goodman_bacon import goodman_bacon as goodman_bacon
     from gbveval.estimators.did.goodman_bacon import goodman_bacon_by_kind as goodman_bacon_by_kind
     from gbveval.estimators.did.goodman_bacon import plot_goodman_bacon as plot_goodman_bacon
@@ -209,6 +218,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.cluster_summary import ClusterSummary as ClusterSummary
     from gbveval.estimators.randomised.complier_average import ComplierAverage as ComplierAverage
     from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans as DifferenceInMeans
+    from gbveval.estimators.randomised.exposure_effects import ExposureEffects as ExposureEffects
     from gbveval.estimators.randomised.fisher_exact import FisherExact as FisherExact
     from gbveval.estimators.randomised.gee import Gee as Gee
     from gbveval.estimators.randomised.generalised_linear import GeneralisedLinear as GeneralisedLinear
@@ -227,6 +237,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
     from gbveval.estimators.randomised.multiple_imputation import MultipleImputation as MultipleImputation
     from gbveval.estimators.randomised.negative_binomial import NegativeBinomial as NegativeBinomial
+    from gbveval.estimators.randomised.placebo_compliers import PlaceboCompliers as PlaceboCompliers
     from gbveval.estimators.randomised.proportion_test import ProportionTest as ProportionTest
     from gbveval.estimators.randomised.proportional_odds import ProportionalOdds as ProportionalOdds
     from gbveval.estimators.randomised.quantile_effect import QuantileEffect as QuantileEffect
@@ -234,6 +245,7 @@ if TYPE_CHECKING:
         RandomisationInference as RandomisationInference,
     )
     from gbveval.estimators.randomised.romano_wolf import RomanoWolf as RomanoWolf
+    from gbveval.estimators.randomised.saturation_effects import SaturationEffects as SaturationEffects
     from gbveval.estimators.randomised.standardised import Standardised as Standardised
     from gbveval.estimators.randomised.stepped_wedge import SteppedWedge as SteppedWedge
     from gbveval.estimators.randomised.subgroup_effects import SubgroupEffects as SubgroupEffects

@@ -10,6 +10,7 @@ from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, Stepp
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
+from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.switch_processes import SwitchFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
@@ -21,9 +22,12 @@ SWAP = frozenset({"swap"})
 CONSTANT_COUNTS = "equal counts in unequal times at risk are rates that vary"
 # Bounds swap ends when arms do, so their sign does not simply flip.
 BOUNDS = frozenset({"shift", "scale"})
+# A saturation is a share of one arm, so arms cannot swap; an exposure is to one arm.
+MOVED = frozenset({"shift", "scale"})
 NOISY = "with independent draws the numbers in the arms vary, and an unnormalised total of ones varies with them"
 ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the allocations or draws again"
 DRAWN = "missing outcomes are drawn one row after the other, so another order draws others"
+ALLOCATED = "allocations are drawn for units in their order, so another order draws others"
 SAMPLED = "two runs of a sampler agree within Monte Carlo error only"
 
 CASES = (
@@ -348,6 +352,27 @@ CASES = (
         term="cohort 3, period 3",
         note="covariates",
     ),
+    Case(gbv.Imputation(), PanelFrames(n_units=150, persistence=0.0), n_draws=400),
+    Case(
+        gbv.Imputation(), PanelFrames(n_units=240, cluster_size=4, trend=0.3), n_draws=300, note="covariates, clusters"
+    ),
+    Case(gbv.TwoStage(), PanelFrames(n_units=150), n_draws=400, term="cohort 3, period 3"),
+    Case(gbv.SunAbraham(), PanelFrames(n_units=90), n_draws=400, term="cohort 3, period 3"),
+    Case(
+        gbv.SunAbraham(std_error="CR2"),
+        PanelFrames(n_units=45, cluster_size=3, covariate=0.5),
+        n_draws=300,
+        term="cohort 3, period 3",
+        note="covariates, fifteen clusters",
+    ),
+    Case(gbv.ExtendedTwfe(), PanelFrames(n_units=90), n_draws=300),
+    Case(
+        gbv.ExtendedTwfe(control="never_treated"),
+        PanelFrames(n_units=120, trend=0.3),
+        n_draws=200,
+        term="cohort 3, period 3",
+        note="covariates",
+    ),
     Case(gbv.DoublyRobust(), PanelFrames(n_units=200, n_periods=2, cohorts=(2.0, np.inf), trend=0.5), n_draws=400),
     Case(
         gbv.DoublyRobust(method="reg"),
@@ -457,6 +482,46 @@ CASES = (
         equivariant=frozenset({"shift", "swap"}),
         note="strata",
     ),
+    Case(
+        gbv.SaturationEffects(),
+        SaturationFrames(),
+        equivariant=MOVED,
+        note="direct, fifteen clusters",
+    ),
+    Case(
+        gbv.SaturationEffects(),
+        SaturationFrames(clusters=6, truth="indirect", uneven=True),
+        equivariant=MOVED,
+        term="indirect, saturation 0.25 vs 0",
+        note="indirect, eighteen clusters",
+    ),
+    Case(
+        gbv.SaturationEffects("participant_average"),
+        SaturationFrames(clusters=4, saturations=(0.25, 0.75), truth="indirect"),
+        equivariant=MOVED,
+        term="indirect, saturation 0.75 vs 0.25",
+        note="no pure control, eight clusters",
+    ),
+    Case(
+        gbv.ExposureEffects(n_draws=499),
+        NetworkFrames(),
+        equivariant=MOVED,
+        conservative=True,
+        n_draws=600,
+        exempt={"check_row_order_does_not_matter": ALLOCATED},
+        note="fixed numbers",
+    ),
+    Case(
+        gbv.ExposureEffects(n_draws=499),
+        NetworkFrames(independent=True, alone=9),
+        equivariant=MOVED,
+        conservative=True,
+        n_draws=600,
+        exempt={"check_row_order_does_not_matter": ALLOCATED},
+        note="independent draws",
+    ),
+    Case(gbv.PlaceboCompliers(), PlaceboFrames(), note="people"),
+    Case(gbv.PlaceboCompliers(), PlaceboFrames(n_per_arm=6, cluster_size=12), note="twelve clusters"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=60), equivariant=SWAP, note="individuals"),
     Case(gbv.Transitions(), TransitionFrames(n_per_arm=8, cluster_size=20), equivariant=SWAP, note="clusters"),
     Case(gbv.SubgroupEffects(), SubgroupFrames(n_per_arm=20), note="average"),

@@ -207,6 +207,35 @@ def sun_abraham(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "n_cohort_by_time_coefs": len(cells) + len(options["covariate_terms"])}
 
 
+def etwfe(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    roles, options = task["roles"], task["options"]
+    frame = with_cohort(panel_frame(folder, task["data"]), roles)
+    estimator = gbv.ExtendedTwfe(
+        family=options["family"],
+        control={"not_yet": "not_yet_treated", "never": "never_treated"}[options["control_group"]],
+        std_error=std_error_of(options["vcov"]),
+    )
+    result = estimator.estimate(make_panel(frame, roles, cohort="_cohort"))
+    overall = result.aggregate("simple").records()[0]
+    answer: dict[str, Any] = {"simple": {key: [overall[key]] for key in ("estimate", "std_error")}}
+    for theirs, ours in {"group": "cohort", "calendar": "calendar", "event": "event_time"}.items():
+        if theirs in case["results"]:
+            index = [float(label) for label in case["results"][theirs]["index"]]
+            # With leads the last period before treatment compares with itself, and we show no row for it.
+            base = theirs == "event" and options["control_group"] == "never"
+            shown = [label for label in index if not (base and label == -1)]
+            found = averages(result, ours, shown)
+            place = index.index(-1.0) if base and -1.0 in index else None
+            if place is not None:
+                found = {key: [*values[:place], 0.0, *values[place:]] for key, values in found.items()}
+            answer[theirs] = {**found, "index": index}
+    # R's etwfe has the derivatives of its averages by finite differences: a cell's own error, which is that of its
+    # coefficient, is off by 2e-6 of it.
+    answer["_off"] = {"calendar": (3e-6, 0.0), "event": (3e-6, 0.0)}
+    return answer
+
+
 def rows_used(result: gbv.Estimates) -> int:
     """Return the rows that a result says it used."""
     return int(result.method.sample.split(" row")[0].replace(",", ""))
@@ -225,4 +254,5 @@ TASKS = {
     "event_study": event_study,
     "wild_bootstrap": wild_bootstrap,
     "sun_abraham": sun_abraham,
+    "etwfe": etwfe,
 }

@@ -119,12 +119,15 @@ MEASUREMENTS = (
 
 # Registered estimators that take cluster trials and have no size to measure.
 WITHOUT_SIZE = {
+    "exposure_effects": "its trials have a network; its conformance cases simulate it",
     "fisher_exact": "it refuses clusters",
     "hierarchical_model": "it gives a posterior, which has no size",
     "intracluster_correlation": "its null, clusters that are alike, is nobody's question",
     "lee_bounds": "it gives bounds, without a test",
     "manski_bounds": "it gives bounds, without a test",
     "multiple_imputation": "it pools the estimator that it is put around, and its model knows no clusters",
+    "placebo_compliers": "it is DifferenceInMeans of those who took up; its conformance cases have twelve clusters",
     "proportional_odds": "its conformance cases simulate it with an outcome of ordered levels",
+    "saturation_effects": "its clusters hold both arms; its conformance cases have 8, 15 and 18 clusters",
     "transitions": "it takes its errors from the estimator that compares the arms in each group",
 }

@@ -25,6 +25,8 @@ class Method:
         What must hold.
     source : str
         Author and year of the method.
+    comparison : str
+        Whom the treated are compared with, where methods differ in that.
     """
 
     sample: str
@@ -34,6 +36,7 @@ class Method:
     inference_for: str
     assumptions: tuple[str, ...] = ()
     source: str = ""
+    comparison: str = ""
 
     def sentences(self) -> tuple[str, ...]:
         """Return the method as short sentences."""
@@ -44,6 +47,8 @@ class Method:
             f"Reference distribution: {self.reference}.",
             f"Inference is for {self.inference_for}.",
         ]
+        if self.comparison:
+            lines.insert(1, f"Compared with: {self.comparison}.")
         lines += [f"Assumes: {item}." for item in self.assumptions]
         if self.source:
             lines.append(f"Source: {self.source}.")

@@ -63,8 +63,11 @@ def check_design(reader: Reader, trial: Trial, columns: dict[str, str | None]) -
         reader.problem(f"Column {columns['arm']!r} (arm): an arm has no randomised row.")
         return
     cluster = trial.cluster
+    if trial.saturation is not None:
+        _check_saturation(reader, trial, columns)
     if cluster is not None:
-        _check_arm_in_clusters(reader, trial, columns)
+        if trial.saturation is None:
+            _check_arm_in_clusters(reader, trial, columns)
         for role in ("stratum", "pair", "sequence"):
             groups: Labels | None = getattr(trial, role)
             if groups is not None and (split := varies_within(cluster, groups.codes)):
@@ -72,8 +75,34 @@ def check_design(reader: Reader, trial: Trial, columns: dict[str, str | None]) -
                     f"Column {columns[role]!r} ({role}) varies inside {plural(split, 'cluster')}; a cluster lies in "
                     f"one {role}."
                 )
-    if trial.pair is not None:
+    if trial.pair is not None and trial.saturation is None:
         _check_pairs(reader, trial, columns)
+
+
+def _check_saturation(reader: Reader, trial: Trial, columns: dict[str, str | None]) -> None:
+    """Note where a saturation varies in a cluster, or where 0 or 1 is not what happened there."""
+    assert trial.saturation is not None
+    name = f"Column {columns['saturation']!r} (saturation)"
+    if trial.cluster is None:
+        reader.problem(f"{name} is a share of a cluster, and no cluster is declared. Declare it.")
+        return
+    if trial.pair is not None or trial.time is not None:
+        reader.problem(f"{name} goes with cluster and stratum, not with pair or time. Declare a pair as a stratum.")
+    varying = _varying_groups(trial.cluster, trial.saturation)
+    if varying.size:
+        rows = int(np.isin(trial.cluster.codes, varying).sum())
+        reader.problem(
+            f"{name} varies inside {plural(varying.size, 'cluster')} ({plural(rows, 'row')}); one share for everybody "
+            "in a cluster was expected. Give the share that was assigned, not the one found."
+        )
+    for share, wrong, what in (
+        (0.0, trial.arm != 0, "not in control where the saturation is 0"),
+        (1.0, trial.arm == 0, "in control where the saturation is 1"),
+    ):
+        rows = int((wrong & (trial.saturation == share)).sum())
+        if rows:
+            verb = "is" if rows == 1 else "are"
+            reader.problem(f"{name}: {plural(rows, 'row')} {verb} {what}. Mend the arm, or the saturation.")
 
 
 def _check_arm_in_clusters(reader: Reader, trial: Trial, columns: dict[str, str | None]) -> None:

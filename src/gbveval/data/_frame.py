@@ -249,6 +249,17 @@ class Reader:
             )
         return values
 
+    def shares(self, column: str, role: str) -> FloatArray:
+        """Return a column of shares, 0 to 1."""
+        values = self.numbers(column, role)
+        wrong = int(((values < 0) | (values > 1)).sum())
+        if wrong:
+            self.problem(
+                f"Column {column!r} ({role}) lies outside 0 to 1 in {plural(wrong, 'row')}; a share was expected. "
+                "Divide percentages by 100."
+            )
+        return values
+
     @staticmethod
     def _floats(series: Any) -> FloatArray:
         filled = series.fill_null(float("nan")) if series.null_count() else series

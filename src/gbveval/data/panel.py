@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from gbveval.core.provenance import digest_arrays
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import changes_within, check_units, first_treated, read_clusters, two_ways
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -228,6 +231,20 @@ class Panel(Checked):
                 label = "never treated" if np.isinf(first) else f"first treated {self.calendar.name(float(first))}"
                 rows.append(FlowRow(stage, label, int(((per_unit == first) & mask).sum())))
         return Flow(tuple(rows))
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw which units are treated when, and where outcomes are missing; cohorts in place of many units.
+
+        It shows single units where they are few: for the analyst's eyes, and not for a report on people.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+        """
+        from gbveval.data._timing_plot import plot_timing
+
+        return plot_timing(self, ax)
 
     def __repr__(self) -> str:
         per_unit = self.cohort_of_unit()

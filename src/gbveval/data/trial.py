@@ -14,10 +14,13 @@ from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
 from gbveval.data._assignment import check_design, control_first, probabilities, recode, varies_within
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
+from gbveval.data._network import Network, read_network
 from gbveval.numerics.groups import present
 
-GROUP_ROLES = ("cluster", "stratum", "pair", "site", "time", "sequence")
-NUMBER_ROLES = ("weight", "baseline", "exposure", "received", "probability")
+GROUP_ROLES = ("cluster", "stratum", "pair", "site", "time", "sequence", "unit")
+# Roles that came later: where they are absent, the digest is what it was without them.
+LATER_ROLES = ("unit", "saturation", "network")
+NUMBER_ROLES = ("weight", "baseline", "exposure", "received", "probability", "saturation")
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
@@ -38,7 +41,8 @@ class Trial(Checked):
     control : str, int or bool
         Label of the arm that the others are compared with.
     cluster : str, optional
-        Unit of assignment, when groups were assigned; the arm may not vary inside it.
+        Unit of assignment, when groups were assigned; the arm may not vary inside it, unless `time` or `saturation`
+        says how it does.
     stratum : str, optional
         Stratum within which units (or clusters) were assigned.
     pair : str, optional
@@ -68,6 +72,14 @@ class Trial(Checked):
     subgroup : str or sequence of str
         Categories known before assignment, for effects by subgroup (`SubgroupEffects`); complete. A column may be a
         stratum, a site, a covariate, the baseline or a characteristic as well. Other estimators ignore the role.
+    saturation : str, optional
+        Share of a cluster's people assigned to the intervention, 0 to 1, in a two-stage design: clusters were assigned
+        to a share and then people inside them to the arms, so the arm may vary inside a cluster.
+    unit : str, optional
+        Identifier of each unit, one row each. It is used to read `network` and shown nowhere.
+    network : frame or dict of two columns, optional
+        Pairs of identifiers of units that can reach each other, each pair once, in either order. Data, and not the name
+        of a column.
 
     Raises
     ------
@@ -107,6 +119,9 @@ class Trial(Checked):
         probability: str | Mapping[str, str] | None = None,
         received: str | None = None,
         subgroup: str | Sequence[str] = (),
+        saturation: str | None = None,
+        unit: str | None = None,
+        network: Any = None,
     ) -> None:
         reader = Reader(frame, "Trial")
         names = as_names(outcome, "outcome")
@@ -122,6 +137,7 @@ class Trial(Checked):
             "site": site,
             "time": time,
             "sequence": sequence,
+            "unit": unit,
         }
         groups = {role: None if column is None else reader.labels(column, role) for role, column in columns.items()}
         if pair is not None and stratum is not None:
@@ -134,6 +150,7 @@ class Trial(Checked):
             "exposure": None if exposure is None else reader.positive(exposure, "exposure"),
             "received": None if received is None else reader.numbers(received, "received"),
             "probability": None if probability is None else probabilities(reader, arms, probability),
+            "saturation": None if saturation is None else reader.shares(saturation, "saturation"),
         }
         subgroup_names = tuple(dict.fromkeys(as_names(subgroup, "subgroup")))
         subgroups, subgroup_levels = reader.subgroups(subgroup_names)
@@ -159,8 +176,9 @@ class Trial(Checked):
             subgroups=subgroups[randomised],
             **{role: None if found is None else found[randomised] for role, found in measured.items()},
             **{role: None if found is None else recode(found, randomised) for role, found in groups.items()},
+            network=read_network(reader, network, groups["unit"], randomised, unit),
         )
-        check_design(reader, self, {"arm": arm, **columns})
+        check_design(reader, self, {"arm": arm, "saturation": saturation, **columns})
         reader.raise_problems()
 
     # What the constructor sets, for readers and type checkers.
@@ -175,6 +193,7 @@ class Trial(Checked):
     site: Labels | None
     time: Labels | None
     sequence: Labels | None
+    unit: Labels | None
     covariate_names: tuple[str, ...]
     covariates: FloatArray
     # Columns of categories among the covariates, each with the level that has no indicator.
@@ -191,13 +210,15 @@ class Trial(Checked):
     exposure: FloatArray | None
     received: FloatArray | None
     probability: FloatArray | None
+    saturation: FloatArray | None
+    network: Network | None
 
     @classmethod
     def _trusted(cls, **values: Any) -> Trial:
         """Make a Trial from arrays that a known process drew, without checking them again."""
         trial = cls.__new__(cls)
         defaults: dict[str, Any] = {
-            **dict.fromkeys((*GROUP_ROLES, *NUMBER_ROLES)),
+            **dict.fromkeys((*GROUP_ROLES, *NUMBER_ROLES, "network")),
             "covariate_names": (),
             "covariates": np.zeros((values["arm"].shape[0], 0)),
             "covariate_levels": (),
@@ -224,7 +245,7 @@ class Trial(Checked):
     @cached_property
     def crosses_over(self) -> bool:
         """Whether a cluster is in different arms in different periods."""
-        return self.cluster is not None and varies_within(self.cluster, self.arm) > 0
+        return self.cluster is not None and self.saturation is None and varies_within(self.cluster, self.arm) > 0
 
     def observed(self, outcome: int) -> BoolArray:
         """Return which randomised units have the outcome (by its position)."""
@@ -243,20 +264,22 @@ class Trial(Checked):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the checked data; it identifies them and holds none of them."""
-        groups = [
-            (role, value.codes if isinstance(value, Labels) else None)
-            for role, value in ((role, getattr(self, role)) for role in GROUP_ROLES)
-        ]
+        groups, numbers = (
+            [(role, getattr(self, role)) for role in roles if role not in LATER_ROLES]
+            for roles in (GROUP_ROLES, NUMBER_ROLES)
+        )
+        later = [(role, getattr(self, role)) for role in LATER_ROLES if getattr(self, role) is not None]
         return digest_arrays(
             [
                 ("outcomes", self.outcomes),
                 ("arm", self.arm),
                 ("arms", self.arms),
-                *groups,
+                *((role, None if value is None else value.codes) for role, value in groups),
                 ("covariates", self.covariates),
                 *((("characteristics", self.characteristics),) if self.characteristic_names else ()),
                 *self._subgroup_digest(),
-                *((role, getattr(self, role)) for role in NUMBER_ROLES),
+                *numbers,
+                *((role, _array_of(value)) for role, value in later),
             ]
         )
 
@@ -307,3 +330,10 @@ class Trial(Checked):
         clusters = "" if self.cluster is None else f" in {plural(self.cluster.count, 'cluster')}"
         word = "outcome" if len(self.outcome_names) == 1 else "outcomes"
         return f"<Trial: {plural(self.n, 'unit')}{clusters}, arms {arms}; {word} {names}>"
+
+
+def _array_of(value: Any) -> Any:
+    """Return the numbers behind a role, for the digest."""
+    if isinstance(value, Labels):
+        return value.codes
+    return value.edges if isinstance(value, Network) else value

@@ -61,9 +61,18 @@ class Row:
     reason: str = ""
 
 
-def refuse_crossover(estimator: str, trial: Trial) -> None:
-    """Raise where clusters change arm over time: a comparison without periods mixes the two."""
-    if trial.crosses_over:
+def require_parallel(estimator: str, trial: Trial, *, crossover: bool = False) -> None:
+    """Raise where a cluster does not stay, as a whole, in one arm: what is compared is then more than two arms.
+
+    The one place that refuses such designs by name. `crossover` is for estimators that take clusters which change arm
+    between periods.
+    """
+    if trial.saturation is not None:
+        raise DesignError(
+            f"{estimator} takes everybody in a cluster as assigned alike; this trial declares a saturation, so a "
+            "cluster holds both arms, and people not treated may be reached all the same. Use SaturationEffects."
+        )
+    if trial.crosses_over and not crossover:
         raise DesignError(
             f"{estimator} compares arms that stay the same; here clusters change arm between periods, and a "
             "comparison that leaves the period out would take trends for effects. Use an estimator for stepped wedges, "

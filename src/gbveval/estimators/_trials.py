@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gbveval.data._assignment import recode
 from gbveval.data._frame import Labels
+from gbveval.data._network import Network
 from gbveval.data.trial import Trial
 
 # Remembered values that belong to the trial they were computed from.
@@ -29,6 +30,8 @@ def subset(trial: Trial, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Trial:
             continue
         if isinstance(value, Labels):
             values[name] = recode(value, keep)
+        elif isinstance(value, Network):
+            values[name] = value.among(keep)
         elif isinstance(value, np.ndarray):
             values[name] = value[keep]
     return changed(trial, **values)

@@ -59,6 +59,7 @@ class CellAverages:
     influence : ndarray or None
     n_cells : ndarray of int, shape (averages,)
     member : ndarray of bool, shape (averages, cells)
+    weight : ndarray, shape (averages, cells)
     """
 
     label: FloatArray
@@ -67,6 +68,7 @@ class CellAverages:
     influence: FloatArray | None
     n_cells: NDArray[np.intp]
     member: NDArray[np.bool_]
+    weight: FloatArray
 
 
 def average_cells(
@@ -116,6 +118,7 @@ def average_cells(
         influence=influence,
         n_cells=(matrix != 0).sum(axis=1).astype(np.intp),
         member=matrix != 0,
+        weight=matrix,
     )
 
 

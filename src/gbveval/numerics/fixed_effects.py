@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.numerics.groups import group_sums
+from gbveval.numerics.least_squares import LeastSquares, fit_least_squares
 from gbveval.numerics.linear_inference import LinearInference, linear_inference
 
 FloatArray = NDArray[np.float64]
@@ -71,12 +72,12 @@ class FixedEffectsFit:
         Rows, and independent clusters (the smaller number, in two ways).
     k_counted : int
         Coefficients counted in the small-sample factor.
-    inference : LinearInference
-        Of the swept columns: moments for joint tests, and what the wild bootstrap starts from.
+    fit : LeastSquares
+        Of the swept columns, which the wild bootstrap starts from.
     place : ndarray of int, shape (k,)
-        Where the kept columns stand among the coefficients of `inference`.
+        Where the kept columns stand among the coefficients of `fit`.
     swept_outcome, swept_columns : ndarray
-        What `inference` was fitted on: the outcome, and indicators and columns, the absorbed means taken out.
+        What was fitted: the outcome, and indicators and columns, the absorbed means taken out.
     repaired : bool
         Whether negative variances of the two-way formula were set to zero.
     """
@@ -90,7 +91,7 @@ class FixedEffectsFit:
     n: int
     n_clusters: int
     k_counted: int
-    inference: LinearInference
+    fit: LeastSquares
     place: IntArray
     swept_outcome: FloatArray
     swept_columns: FloatArray
@@ -170,46 +171,52 @@ def fixed_effects_fit(
         swept = centre_by_group(np.column_stack([outcome, raw]), absorb, weights)
         y, design = swept[:, 0], swept[:, 1:]
     first = raw.shape[1] - columns.shape[1]
-    plain = {"CR1": "CR0", "CR1S": "CR0", "HC1": "HC0"}.get(std_error, std_error)
-    cluster = clusters[0] if clusters else None
-    options = {
-        "std_error": plain,
-        "df": "satterthwaite" if std_error in ("CR2", "CR3") else "residual",
-        "intercept": False,
-        "weights": weights,
-    }
-    found = linear_inference(
-        design,
-        y,
-        cluster=None if cluster is None else cluster.codes,
-        n_clusters=0 if cluster is None else cluster.count,
-        **options,  # type: ignore[arg-type]
-    )
-    position = np.flatnonzero(found.fit.basis.kept >= first)
-    kept = found.fit.basis.kept[position] - first
+    fit, robust = _fitted(design, y, weights, std_error, clusters)
+    position = np.flatnonzero(fit.basis.kept >= first)
+    kept = fit.basis.kept[position] - first
     place = np.asarray(position, dtype=np.intp)
     k = _counted(kept.size, absorb, effects, clusters)
-    covariance, influence, n_clusters, repaired = _covariance(found, (design, y, weights), clusters, place)
-    factor = _factor(std_error, found.fit.n, k, n_clusters)
+    n_clusters = min((groups.present for groups in clusters), default=fit.n)
+    covariance, influence, repaired = _covariance(fit, robust, (design, y, weights), clusters, place)
+    factor = _factor(std_error, fit.n, k, n_clusters)
     if std_error == "classical":
         # The swept fit does not count what was swept out.
-        factor = (found.fit.n - found.fit.k) / (found.fit.n - k)
+        factor = (fit.n - fit.k) / (fit.n - k)
     return FixedEffectsFit(
-        beta=found.beta[place],
+        beta=fit.beta[place, 0],
         covariance=factor * covariance,
         influence=None if influence is None else np.sqrt(factor) * influence,
-        df=_degrees(std_error, found, place, n_clusters, k),
+        df=_degrees(std_error, robust, place, n_clusters, fit.n - k),
         kept=np.asarray(kept, dtype=np.intp),
         dropped=np.setdiff1d(np.arange(columns.shape[1]), kept).astype(np.intp),
-        n=found.fit.n,
+        n=fit.n,
         n_clusters=n_clusters,
         k_counted=k,
-        inference=found,
+        fit=fit,
         place=place,
         swept_outcome=y,
         swept_columns=design,
         repaired=repaired,
     )
+
+
+def _fitted(
+    design: FloatArray, y: FloatArray, weights: FloatArray | None, std_error: str, clusters: tuple[Groups, ...]
+) -> tuple[LeastSquares, LinearInference | None]:
+    """Return the fit, with its inference where that is more than sums of scores by cluster."""
+    if std_error in ("CR0", "CR1", "CR1S"):
+        return fit_least_squares(design, y, weights=weights, intercept=False), None
+    found = linear_inference(
+        design,
+        y,
+        std_error="HC0" if std_error == "HC1" else std_error,
+        df="satterthwaite" if std_error in ("CR2", "CR3") else "residual",
+        intercept=False,
+        weights=weights,
+        cluster=clusters[0].codes if clusters else None,
+        n_clusters=clusters[0].count if clusters else 0,
+    )
+    return found.fit, found
 
 
 def _counted(k: int, absorb: Groups | None, effects: tuple[Groups, ...], clusters: tuple[Groups, ...]) -> int:
@@ -226,35 +233,40 @@ def _nested(inner: Groups, outer: Groups) -> bool:
 
 
 def _covariance(
-    found: LinearInference,
+    fit: LeastSquares,
+    robust: LinearInference | None,
     data: tuple[FloatArray, FloatArray, FloatArray | None],
     clusters: tuple[Groups, ...],
     place: IntArray,
-) -> tuple[FloatArray, FloatArray | None, int, bool]:
-    """Return covariance and influence of the coefficients without a factor, clusters, and whether it was repaired."""
-    one = found.covariance[np.ix_(place, place)]
-    if len(clusters) < 2:
-        influence = None if found.influence is None else found.influence[:, place]
-        return one, influence, clusters[0].present if clusters else found.fit.n, False
+) -> tuple[FloatArray, FloatArray | None, bool]:
+    """Return covariance and influence of the coefficients without a factor, and whether it was repaired."""
+    if robust is not None:
+        influence = None if robust.influence is None else robust.influence[:, place]
+        return robust.covariance[np.ix_(place, place)], influence, False
     design, y, weights = data
-    parts = [one]
-    for groups in (clusters[1], clusters[0].crossed(clusters[1])):
-        other = linear_inference(
-            design,
-            y,
-            std_error="CR0",
-            df="normal",
-            intercept=False,
-            weights=weights,
-            cluster=groups.codes,
-            n_clusters=groups.count,
-        )
-        parts.append(other.covariance[np.ix_(place, place)])
+    residual = fit.residuals(design, y) * (1.0 if weights is None else weights)
+    lift = (fit.basis.to_original @ fit.basis.gram_inverse)[place]
+    ways = clusters if len(clusters) < 2 else (*clusters, clusters[0].crossed(clusters[1]))
+    influences = [_cluster_influence(fit, design, residual, groups) @ lift.T for groups in ways]
+    if len(ways) == 1:
+        return influences[0].T @ influences[0], influences[0], False
+    parts = [influence.T @ influence for influence in influences]
     total = parts[0] + parts[1] - parts[2]
     values, vectors = np.linalg.eigh((total + total.T) / 2.0)
     repaired = bool(values.size and values[0] < -1e-12 * values[-1])
     mended = (vectors * np.maximum(values, 0.0)) @ vectors.T if repaired else total
-    return mended, None, min(groups.present for groups in clusters), repaired
+    return mended, None, repaired
+
+
+def _cluster_influence(fit: LeastSquares, design: FloatArray, residual: FloatArray, groups: Groups) -> FloatArray:
+    """Return the sums by cluster of the basis times the residuals, shape (clusters, k of the fit)."""
+    basis = fit.basis
+    return np.column_stack(
+        [
+            group_sums(groups.codes, (design[:, j] - basis.mean[j]) / basis.scale[j] * residual, groups.count)
+            for j in basis.kept
+        ]
+    )
 
 
 def _factor(std_error: str, n: int, k: int, n_clusters: int) -> float:
@@ -266,8 +278,8 @@ def _factor(std_error: str, n: int, k: int, n_clusters: int) -> float:
     return 1.0
 
 
-def _degrees(std_error: str, found: LinearInference, place: IntArray, n_clusters: int, k: int) -> FloatArray:
+def _degrees(std_error: str, robust: LinearInference | None, place: IntArray, n_clusters: int, free: int) -> FloatArray:
     if std_error in ("CR2", "CR3"):
-        return found.df[place]
-    df = n_clusters - 1.0 if std_error.startswith("CR") else found.fit.n - float(k)
-    return np.full(place.size, df)
+        assert robust is not None
+        return robust.df[place]
+    return np.full(place.size, n_clusters - 1.0 if std_error.startswith("CR") else float(free))

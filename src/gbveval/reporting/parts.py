@@ -11,7 +11,16 @@ from gbveval.core._display import shrunken_pairs
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow, ReleasedTable
 from gbveval.reporting.factor_table import factor_columns, factor_rows, is_factor_table
 from gbveval.reporting.figures import alternative_text, is_event_study
-from gbveval.reporting.words import NOT_SHOWN, cell_text, estimate_text, heading, interval_text, p_text, sentence
+from gbveval.reporting.words import (
+    NOT_SHOWN,
+    cell_text,
+    estimate_text,
+    heading,
+    interval_text,
+    is_test_table,
+    p_text,
+    sentence,
+)
 
 # Columns of a method's own that a page leaves to the JSON: keys of the rows, and details for methodologists.
 LEFT_TO_JSON = frozenset(
@@ -33,7 +42,7 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
     if is_factor_table(item):
         columns, rows = factor_columns(), factor_rows(item)
         text_columns = [0, 1, 2, columns.index("adjusted for")]
-    elif all(row["estimand"] == "pretest" for row in item.rows):
+    elif is_test_table(item):
         columns, rows, text_columns = _test_table(item)
     else:
         columns, rows, text_columns = _estimate_table(item)

@@ -10,6 +10,8 @@ from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
 from gbveval.reporting.figures import has_numbers
 
 NOT_SHOWN, ABSENT = "not shown", "–"
+# Effects that one result estimates side by side, so that no single one of them is its heading.
+SPILLOVER = ("direct_effect", "indirect_effect", "total_effect", "overall_effect")
 PERCENT = ("risk_difference", "prevalence_difference", "proportion")
 
 
@@ -53,11 +55,21 @@ def heading(estimates: ReleasedEstimates) -> str:
     first = next((row for row in estimates.rows), None)
     if first is None:
         return estimates.estimator.replace("_", " ")
-    what = EFFECTS[str(first["estimand"])]
+    kinds = list(dict.fromkeys(str(row["estimand"]) for row in estimates.rows))
+    what = EFFECTS[kinds[0]]
+    if len(kinds) > 1 and set(kinds) <= set(SPILLOVER):
+        names = [kind.removesuffix("_effect") for kind in kinds]
+        what = f"{', '.join(names[:-1])} and {names[-1]} effects"
     contrast = str(first["contrast"]).replace("_", " ")
     tail = "" if contrast == "none" else f" ({contrast})"
     method = estimates.estimator.replace("_", " ")
     return f"{what[0].upper()}{what[1:]}{tail}" + ("" if method in what else f": {method}")
+
+
+def is_test_table(estimates: ReleasedEstimates) -> bool:
+    """Whether a result is tests alone, without an estimate, and they may be shown."""
+    rows = estimates.rows
+    return bool(rows) and all(row["interval_kind"] == "none" and not row.hidden for row in rows)
 
 
 def test_sentence(row: ReleasedRow) -> str:
@@ -69,10 +81,10 @@ def test_sentence(row: ReleasedRow) -> str:
 
 def sentence(estimates: ReleasedEstimates) -> str:
     """Return the first result in words: causal words for effects only, and no verdict from a p-value."""
-    tests = [row for row in estimates.rows if row["interval_kind"] == "none"]
+    if is_test_table(estimates):
+        return test_sentence(estimates.rows[0])
+    tests = [row for row in estimates.rows if row["interval_kind"] == "none" and not row.hidden]
     rows = [row for row in estimates.rows if has_numbers(row)]
-    if tests and not rows and not all(row.hidden for row in tests):
-        return test_sentence(tests[0])
     if not rows:
         return "No number of this result may be shown."
     row = rows[0]
@@ -94,6 +106,6 @@ def sentence(estimates: ReleasedEstimates) -> str:
         if inside
         else ("The interval shows which sizes of the effect the data are compatible with.")
     )
-    tested = [test_sentence(test) for test in tests[:1] if test["outcome"] == row["outcome"] and not test.hidden]
+    tested = [test_sentence(test) for test in tests[:1] if test["outcome"] == row["outcome"]]
     effect = f"Estimated effect on {row['outcome']}, {row['term']}: {contrast} {value} ({interval}). {doubt}"
     return " ".join([effect, *tested])

@@ -141,8 +141,22 @@ def estimators() -> dict[str, Any]:
 ESTIMATORS = estimators()
 
 
+def two_stages(frame: Frame, roles: dict[str, str]) -> tuple[Frame, dict[str, str]]:
+    """Clusters as they are, or groups of eight of which every other one has no treated."""
+    arm = np.asarray(frame["arm"])
+    if "cluster" in frame:
+        return {**frame, "saturation": (arm == "new").astype(float)}, {**roles, "saturation": "saturation"}
+    group = np.arange(arm.size) // 8
+    pure = group % 2 == 0
+    made = {"arm": np.where(pure, "usual", arm), "cluster": group, "saturation": np.where(pure, 0.0, 0.5)}
+    return {**frame, **made}, {**roles, "cluster": "cluster", "saturation": "saturation"}
+
+
 def trial(frame: Frame, name: str) -> gbv.Trial:
     roles = {role: role for role in ("cluster", "stratum", "weight") if role in frame}
+    if name == "placebo_compliers":
+        frame = {**frame, "came": (np.arange(len(frame["y"])) // 2 % 2).astype(float)}
+        roles["received"] = "came"
     if name == "complier_average":
         frame = {**frame, "took": (np.asarray(frame["arm"]) == "new").astype(float)}
         roles["received"] = "took"
@@ -152,10 +166,19 @@ def trial(frame: Frame, name: str) -> gbv.Trial:
     if name == "subgroup_effects":
         frame = {**frame, "group": np.array(["a", "b", "c"])[np.arange(len(frame["y"])) // 4 % 3]}
         roles["subgroup"] = "group"
+    if name == "saturation_effects":
+        frame, roles = two_stages(frame, roles)
     if name == "transitions":
         frame = {**frame, "before": np.arange(len(frame["y"])) % 2}
         roles["baseline"] = "before"
-    return gbv.Trial(frame, outcome="y", arm="arm", control="usual", covariates=["x"], **roles)
+    network = None
+    if name == "exposure_effects":
+        n = len(frame["y"])
+        frame = {**frame, "id": np.arange(n)}
+        roles["unit"] = "id"
+        # A ring, in which a cluster's people are not next to each other.
+        network = {"one": np.arange(n), "other": (np.arange(n) + 1) % n}
+    return gbv.Trial(frame, outcome="y", arm="arm", control="usual", covariates=["x"], network=network, **roles)
 
 
 @pytest.mark.parametrize("ugly", UGLY, ids=lambda ugly: ugly.__name__)

@@ -20,8 +20,9 @@ from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.term import Term
-from gbveval.reporting.parts import side_by_side
-from gbveval.reporting.words import sentence
+from gbveval.reporting.parts import estimates_part, side_by_side
+from gbveval.reporting.words import heading, sentence
+from gbveval.testing.spillover_processes import SaturationFrames
 
 METHOD = Method("all", "Neyman", "none", "normal", "this sample")
 XSS = [
@@ -286,3 +287,28 @@ def test_a_test_among_estimates_is_said_and_a_hidden_one_is_not() -> None:
     assert alone.startswith("Test that all zero: letter, visit: p = ")
     hidden = sentence(gbv.release(gbv.JointTest().estimate(trial), gbv.Policy(min_n=50)).estimates()[0])
     assert hidden == "No number of this result may be shown."
+
+
+def two_stage() -> gbv.Estimates:
+    frames = SaturationFrames(clusters=12, cluster_size=40)
+    return gbv.SaturationEffects().estimate(frames.check(frames.frame(np.random.default_rng(2))[0]))
+
+
+def test_several_effects_of_one_result_share_a_heading() -> None:
+    found = two_stage()
+    shown = gbv.release(found).estimates()[0]
+    assert heading(shown) == "Direct, indirect, total and overall effects (mean difference): saturation effects"
+    one = gbv.release(found.with_terms([0])).estimates()[0]
+    assert heading(one).startswith("Effect of being assigned oneself, ")
+
+
+def test_a_result_of_tests_alone_is_told_as_a_test() -> None:
+    found = two_stage()
+    rows = [i for i, row in enumerate(found.terms) if row.estimand.effect == "indirect_effect"]
+    test = found.with_terms(rows).joint_test(name="all indirect effects are zero")
+    item = gbv.release(test).estimates()[0]
+    assert sentence(item).startswith("Test that all indirect effects are zero: p = ")
+    part = estimates_part(item, None)
+    assert part["columns"] == ["test", "statistic", "df", "p", "units"]
+    hidden = gbv.release(test, gbv.Policy(min_n=10_000)).estimates()[0]
+    assert sentence(hidden) == "No number of this result may be shown."

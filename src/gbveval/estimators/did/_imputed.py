@@ -66,17 +66,14 @@ def impute(data: Panel, rows: Rows) -> Imputed:
             "No treated row has an untreated outcome to compare with: its unit is never observed untreated, or nobody "
             "is untreated in its period. Use a longer panel, or leave those periods out."
         )
-    pairs = np.column_stack([rows.cohort[usable], rows.period[usable]])
-    found, code = np.unique(pairs, axis=0, return_inverse=True)
-    cell = np.full(rows.n, -1, dtype=np.intp)
-    cell[usable] = code.reshape(-1)
+    cohort, time, cell = rows.cells(usable)
     return Imputed(
         rows=rows,
         model=model,
         cell=cell,
-        cohort=found[:, 0],
-        time=found[:, 1],
-        weight=group_sums(cell[usable], model.weight[usable], found.shape[0]),
+        cohort=cohort,
+        time=time,
+        weight=group_sums(cell[usable], model.weight[usable], cohort.size),
         n_lost=int((rows.treated & ~model.identified).sum()),
         lost_covariates=tuple(names[i] for i in model.dropped),
     )

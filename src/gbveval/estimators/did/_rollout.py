@@ -48,7 +48,7 @@ class Rows:
     treated : ndarray of bool, shape (n,)
         At or after the first treated period.
     covariates : ndarray, shape (n, covariates)
-    weight : ndarray, shape (n,) or None
+    weight, exposure : ndarray, shape (n,) or None
     n_missing, n_weightless : int
         Rows left out, and why.
     """
@@ -62,6 +62,7 @@ class Rows:
     treated: BoolArray
     covariates: FloatArray
     weight: FloatArray | None
+    exposure: FloatArray | None
     n_missing: int
     n_weightless: int
 
@@ -92,6 +93,7 @@ class Rows:
             treated=self.treated[rows],
             covariates=self.covariates[rows],
             weight=None if self.weight is None else self.weight[rows],
+            exposure=None if self.exposure is None else self.exposure[rows],
             n_missing=self.n_missing,
             n_weightless=self.n_weightless,
         )
@@ -100,12 +102,41 @@ class Rows:
         """Return the rows with other first treated periods."""
         return replace(self, cohort=cohort, treated=np.asarray(self.period >= cohort))
 
-    def cohort_sizes(self) -> dict[float, int]:
-        """Return units with a row, by cohort (infinite: never treated)."""
+    def _cohort_of_unit(self) -> FloatArray:
+        """Return the first treated period of each unit; NaN for units without a row."""
         first = np.full(self.unit.count, np.nan)
         first[self.unit.codes] = self.cohort
+        return first
+
+    def cohort_sizes(self) -> dict[float, int]:
+        """Return units with a row, by cohort (infinite: never treated)."""
+        first = self._cohort_of_unit()
         values, counts = np.unique(first[~np.isnan(first)], return_counts=True)
         return {float(g): int(n) for g, n in zip(values, counts, strict=True)}
+
+    def cohorts(self) -> tuple[FloatArray, Groups]:
+        """Return the first treated periods that occur, and the rows' place among them; sorts units and not rows."""
+        first = self._cohort_of_unit()
+        levels = np.unique(first[~np.isnan(first)])
+        codes = np.searchsorted(levels, np.where(np.isnan(first), -np.inf, first))[self.unit.codes]
+        return levels, Groups(np.asarray(codes, dtype=np.intp), levels.size)
+
+    def cells(self, inside: BoolArray) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return cohort and period of every cell that has a row inside, and the cell of each row (-1 outside)."""
+        levels, groups = self.cohorts()
+        times = self.period_of_code()
+        key = groups.codes * self.time.count + self.time.codes
+        there = np.flatnonzero(np.bincount(key[inside], minlength=levels.size * self.time.count))
+        place = np.full(levels.size * self.time.count, -1, dtype=np.intp)
+        place[there] = np.arange(there.size)
+        cell = np.where(inside, place[key], -1)
+        return levels[there // self.time.count], times[there % self.time.count], cell
+
+    def period_of_code(self) -> FloatArray:
+        """Return the period of each code of `time`; NaN for codes without a row."""
+        times = np.full(self.time.count, np.nan)
+        times[self.time.codes] = self.period
+        return times
 
 
 def refuse_cross_sections(estimator: str, data: Panel) -> None:
@@ -147,6 +178,7 @@ def observed_rows(data: Panel) -> Rows:
         treated=data.treated[used],
         covariates=data.covariates[used],
         weight=None if data.weight is None else data.weight[used],
+        exposure=None if data.exposure is None else data.exposure[used],
         n_missing=int((~seen).sum()),
         n_weightless=int((seen & ~used).sum()),
     )
@@ -172,10 +204,14 @@ def require_clusters(rows: Rows, fewest: int = 3) -> None:
 def require_treated_clusters(rows: Rows, fewest: int = 2) -> None:
     """Raise where one unit (cluster) is treated: its own shocks cannot be told from the effect."""
     groups = rows.clusters[0]
-    treated = present(groups.codes[rows.treated], groups.count).size
+    refuse_few_treated(present(groups.codes[rows.treated], groups.count).size, fewest)
+
+
+def refuse_few_treated(treated: int, fewest: int = 2) -> None:
+    """Raise where fewer units or clusters are treated than a standard error can be learnt from."""
     if treated < fewest:
         raise IdentificationError(
-            f"{plural(treated, 'unit or cluster')} treated: residual-based standard errors are then far too small. Use "
+            f"{plural(treated, 'unit')} or cluster treated: residual-based standard errors are then far too small. Use "
             "ConleyTaber, SyntheticDid with placebo standard errors, or RandomisedTiming."
         )
 

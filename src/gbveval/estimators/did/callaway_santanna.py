@@ -25,7 +25,7 @@ from gbveval.estimators.did._group_time_rows import (
     cohort_sizes,
     group_time_terms,
 )
-from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_switching, rollout_estimates
+from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_few_treated, refuse_switching, rollout_estimates
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_adjusted import (
     AdjustedFit,
@@ -43,6 +43,11 @@ CONTROLS: dict[str, Literal["never", "not_yet"]] = {
     "last_treated": "never",
 }
 METHODS = ("dr", "dr_improved", "ipw", "reg")
+COMPARISONS = {
+    "never_treated": "units that are never treated, last period before",
+    "not_yet_treated": "units never treated, and those treated later, last period before",
+    "last_treated": "the last cohort while it is untreated, last period before",
+}
 WORDS = {
     "dr": "a logistic propensity and an outcome regression (doubly robust)",
     "dr_improved": "a calibrated propensity and a weighted outcome regression (doubly robust, improved)",
@@ -153,6 +158,10 @@ class CallawaySantAnna:
         used = cross_section_rows(data) if keep_rows else unit_paths(data, self.unbalanced)
         if self.control == "last_treated":
             used = last_as_control(used, float(self.anticipation))
+        treated = np.isfinite(used.cohort)
+        groups = np.flatnonzero(treated) if used.cluster is None else np.unique(used.cluster[treated])
+        if treated.any():
+            refuse_few_treated(groups.size)
         found = self._fit(used)
         fit, clusters = found.fit, used.cluster
         sizes = cohort_sizes(data, fit, followed=used.followed)
@@ -237,6 +246,7 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: GroupTimeArrays, fit
             "one unit's treatment does not change another's outcome",
         ),
         source="Callaway and Sant'Anna 2021",
+        comparison=COMPARISONS[estimator.control],
     )
 
 

@@ -335,6 +335,11 @@ def _method(estimator: ChaisemartinDHaultfoeuille, data: Panel, used: _Used) -> 
         inference_for="a superpopulation of units",
         assumptions=parallel if dynamic else (between, *carry, *parallel[1:]),
         source=f"de Chaisemartin and D'Haultfoeuille {'2024' if dynamic else '2020'}",
+        comparison=(
+            "units of the same treatment in the first period that have not switched yet, last period before"
+            if dynamic
+            else "units of the same treatment in the period before that keep it"
+        ),
     )
 
 

@@ -310,6 +310,7 @@ def _method(estimator: ConleyTaber, data: Panel, groups: _Groups, chosen: IntArr
             "the effect is constant, and does not begin before treatment",
         ),
         source="Ferman and Pinto 2019" if by_size else "Conley and Taber 2011",
+        comparison="all groups in all periods, each once",
     )
 
 

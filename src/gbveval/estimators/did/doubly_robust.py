@@ -15,7 +15,14 @@ from gbveval.core.method import Cell, Check, Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, cross_section_rows, unit_paths
-from gbveval.estimators.did._rollout import FLAT, cohort_label, point, refuse_switching, rollout_estimates
+from gbveval.estimators.did._rollout import (
+    FLAT,
+    cohort_label,
+    point,
+    refuse_few_treated,
+    refuse_switching,
+    rollout_estimates,
+)
 from gbveval.numerics.doubly_robust import METHODS, AdjustedEffect, adjusted_change, adjusted_cross_sections
 from gbveval.numerics.groups import group_sums
 from gbveval.numerics.least_squares import make_basis
@@ -123,6 +130,9 @@ class DoublyRobust:
         rows_kept = data.unit is None or (self.unbalanced == "as_cross_sections" and not data.is_balanced)
         used = cross_section_rows(data) if rows_kept else unit_paths(data, self.unbalanced)
         cohort = _one_cohort(used)
+        treated = np.isfinite(used.cohort)
+        groups = np.flatnonzero(treated) if used.cluster is None else np.unique(used.cluster[treated])
+        refuse_few_treated(groups.size)
         found, names_lost = self._effect(used, data.covariate_names)
         if found.reason:
             raise IdentificationError(f"No effect is defined: {found.reason}. Use fewer covariates, or method='reg'.")
@@ -133,7 +143,6 @@ class DoublyRobust:
         y = used.outcome if used.paths is None else used.paths
         assert y is not None
         flat = variance <= (1e-13 * float(np.sqrt(np.mean(y**2)))) ** 2
-        treated = np.isfinite(used.cohort)
         row = point(
             "treated vs untreated",
             Estimand("ATT", "mean_difference", "treated"),
@@ -230,6 +239,7 @@ def _method(estimator: DoublyRobust, data: Panel, used: GroupTimeArrays) -> Meth
             "one unit's treatment does not change another's outcome",
         ),
         source="Sant'Anna and Zhao 2020",
+        comparison="units that are never treated, the period before",
     )
 
 

@@ -32,6 +32,7 @@ from gbveval.estimators.did._rollout import (
     refuse_cross_sections,
     refuse_switching,
     require_clusters,
+    require_treated_clusters,
     require_treatment,
     rollout_estimates,
     row_checks,
@@ -118,6 +119,7 @@ class EventStudy:
         rows = observed_rows(data)
         require_treatment(rows)
         require_clusters(rows)
+        require_treated_clusters(rows)
         ranges, columns = self._columns(rows)
         names = [range_label(low, high) for low, high in ranges]
         found = regress(
@@ -212,6 +214,7 @@ def _method(estimator: EventStudy, data: Panel, rows: Rows) -> Method:
             "treatment does not act before it begins",
         ),
         source="see Sun and Abraham 2021 for what the coefficients mix",
+        comparison="all units in all periods, those treated already among them",
     )
 
 

@@ -134,15 +134,16 @@ class _Aggregator:
         """Return averages, or the test of the leads."""
         if by not in ("event_time", "pretest"):
             return self.cells.aggregate(estimates, by, options)
-        leads = self._leads(estimates)
         if by == "pretest":
+            leads = self._leads(estimates)
             if leads is None:
-                raise
-                DesignError("No cohort has an untreated period before event time -1, so there is no lead to test.")
+                raise DesignError("No cohort has an untreated period before event time -1; there is no lead to test.")
             return pretest(leads, range(len(leads)))
         after = self.cells.aggregate(estimates, by, options)
         low = options.get("min_event_time")
-        if leads is None or (low is not None and low >= -1) or options.get("balance") is not None:
+        wanted = (low is None or low < -1) and options.get("balance") is None
+        leads = self._leads(estimates) if wanted else None
+        if leads is None:
             return after
         return _joined(after, leads, -np.inf if low is None else float(low))
 
@@ -213,4 +214,5 @@ def _method(data: Panel, found: Imputed) -> Method:
             "one unit's treatment does not change another's outcome",
         ),
         source="Borusyak, Jaravel and Spiess 2024",
+        comparison="all untreated rows, all periods before",
     )

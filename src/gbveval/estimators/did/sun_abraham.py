@@ -187,26 +187,21 @@ class SunAbraham:
             rows = rows.with_cohort(np.where(rows.cohort == last, np.inf, rows.cohort)).take(early)
         elif not np.isinf(rows.cohort).any():
             raise DesignError("Nobody is never treated; say control='last_treated'.")
-        first = {float(g): rows.period[rows.cohort == g].min() for g in np.unique(rows.cohort)}
-        base = {}
-        for g in first:
-            before = rows.period[(rows.cohort == g) & (rows.period - g <= self.reference)]
-            if np.isfinite(g) and before.size:
-                base[g] = float(before.max())
-        usable = np.isinf(rows.cohort) | np.isin(rows.cohort, list(base))
+        levels, groups = rows.cohorts()
+        base = np.full(levels.size, -np.inf)
+        before = rows.event_time <= self.reference
+        np.maximum.at(base, groups.codes[before], rows.period[before])
+        base[np.isinf(levels)] = np.inf
+        usable = np.isfinite(base[groups.codes]) | np.isinf(rows.cohort)
         n_already = int((~usable).sum())
-        rows = rows.take(usable)
-        bases = np.array([base.get(float(g), np.nan) for g in rows.cohort])
-        inside = np.isfinite(rows.cohort) & (rows.period != bases)
+        inside = usable & np.isfinite(rows.cohort) & (rows.period != base[groups.codes])
         if not inside.any():
-            raise IdentificationError(
-                "No cohort is observed before the reference and beside it, so nothing is compared."
-            )
-        pairs = np.column_stack([rows.cohort[inside], rows.period[inside]])
-        found, code = np.unique(pairs, axis=0, return_inverse=True)
-        cell = np.full(rows.n, -1, dtype=np.intp)
-        cell[inside] = code.reshape(-1)
-        return _Design(rows, cell, found[:, 0], found[:, 1], base, n_already, n_late)
+            raise IdentificationError("No cohort is observed at the reference and beside it, so nothing is compared.")
+        bases = {float(g): float(b) for g, b in zip(levels, base, strict=True) if np.isfinite(g) and np.isfinite(b)}
+        if n_already:
+            rows, inside = rows.take(usable), inside[usable]
+        cohort, time, cell = rows.cells(inside)
+        return _Design(rows, cell, cohort, time, bases, n_already, n_late)
 
     def _is_plain(self, design: _Design) -> bool:
         """Whether means give the regression: no gaps, no weights, no covariates, clusters in one way."""
@@ -304,6 +299,7 @@ def _method(estimator: SunAbraham, data: Panel, design: _Design) -> Method:
             "one unit's treatment does not change another's outcome",
         ),
         source="Sun and Abraham 2021",
+        comparison=f"units {whom}, event time {estimator.reference:g}",
     )
 
 

@@ -26,6 +26,7 @@ from gbveval.estimators.did._rollout import (
     observed_rows,
     refuse_switching,
     require_clusters,
+    require_treated_clusters,
     rollout_estimates,
     row_checks,
     sample_words,
@@ -111,6 +112,7 @@ class TwoByTwo:
                 "Treated and untreated rows are needed both before and after; one of the four cells has no outcome."
             )
         require_clusters(rows)
+        require_treated_clusters(rows)
         columns = np.column_stack([np.ones(rows.n), ever, after, ever & after, rows.covariates]).astype(float)
         found = regress(
             rows, columns, (*NAMES, *data.covariate_names), std_error=self.std_error, units=False, periods=False
@@ -143,6 +145,7 @@ def _method(estimator: TwoByTwo, data: Panel, rows: Rows) -> Method:
             "one unit's treatment does not change another's outcome",
         ),
         source="difference of two differences of means",
+        comparison="units that are never treated, all periods before",
     )
 
 

@@ -145,6 +145,7 @@ class _Aggregator:
             influence=influence,
             n_cells=(matrix @ member > 0).sum(axis=1).astype(np.intp),
             member=matrix @ member > 0,
+            weight=matrix @ (member * self.cells.weight / (member @ self.cells.weight)[:, None]),
         )
         return average_estimates(estimates, self.cells, self.context, by, averages, options)
 
@@ -181,4 +182,5 @@ def _method(data: Panel, found: Imputed) -> Method:
             "one unit's treatment does not change another's outcome",
         ),
         source="Gardner 2022",
+        comparison="all untreated rows, all periods before",
     )

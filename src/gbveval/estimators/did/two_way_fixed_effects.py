@@ -28,6 +28,7 @@ from gbveval.estimators.did._rollout import (
     observed_rows,
     refuse_cross_sections,
     require_clusters,
+    require_treated_clusters,
     rollout_estimates,
     row_checks,
     sample_words,
@@ -111,6 +112,7 @@ class TwoWayFixedEffects:
                 "Treatment does not vary over the rows with an outcome; treated and untreated ones are both needed."
             )
         require_clusters(rows)
+        require_treated_clusters(rows)
         columns = np.column_stack([treatment, rows.covariates])
         found = regress(rows, columns, (label, *data.covariate_names), std_error=self.std_error)
         if label not in found.names:
@@ -157,6 +159,7 @@ def _method(estimator: TwoWayFixedEffects, data: Panel, rows: Rows) -> Method:
             "treatment does not act before it begins",
         ),
         source="see Goodman-Bacon 2021 for what it averages",
+        comparison="all units in all periods, those treated already among them",
     )
 
 

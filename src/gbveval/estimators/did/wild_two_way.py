@@ -22,6 +22,7 @@ from gbveval.estimators.did._rollout import (
     observed_rows,
     refuse_cross_sections,
     require_clusters,
+    require_treated_clusters,
     rounding,
     row_checks,
     sample_words,
@@ -137,6 +138,7 @@ class WildTwoWay:
         if treatment.size == 0 or treatment.min() == treatment.max():
             raise IdentificationError("Treatment does not vary over the rows with an outcome, so nothing is compared.")
         require_clusters(rows)
+        require_treated_clusters(rows)
         columns = np.column_stack([treatment, rows.covariates])
         found = regress(rows, columns, (label, *data.covariate_names), std_error="CR0")
         if label not in found.names:
@@ -163,7 +165,7 @@ class WildTwoWay:
 
     def prepared(self, rows: Rows, found: Regression) -> WildBootstrap:
         """Return the bootstrap of the coefficient on columns with unit effects swept out."""
-        fit, groups = found.fit.inference.fit, rows.clusters[0]
+        fit, groups = found.fit.fit, rows.clusters[0]
         clusters, codes = compact(groups.codes, groups.count)
         count = clusters.size
         sums = cross_products(fit, found.fit.swept_columns, found.fit.swept_outcome, codes, count)
@@ -229,6 +231,7 @@ def _method(estimator: WildTwoWay, data: Panel, rows: Rows, weights: Draws) -> M
             "treatment does not act before it begins",
         ),
         source="Cameron, Gelbach and Miller 2008; MacKinnon, Nielsen and Webb 2023",
+        comparison="all units in all periods, those treated already among them",
     )
 
 

@@ -113,6 +113,11 @@ def assignment_of(trial: Trial, how: str | RecordedAllocations) -> Assignment:
         with the trial's probabilities. "auto": simple where the role probability is given and varies inside blocks,
         else complete; with one probability for all this conditions on the numbers found, which is valid either way.
     """
+    if trial.saturation is not None:
+        raise DesignError(
+            "This trial declares a saturation: clusters were assigned, and then people inside them. Nothing here draws "
+            "allocations in two stages. Use SaturationEffects."
+        )
     unit = np.arange(trial.n) if trial.cluster is None else trial.cluster.codes
     _, first = np.unique(unit, return_index=True)
     what = "units" if trial.cluster is None else "clusters"

@@ -19,7 +19,7 @@ from gbveval.estimators._assemble import (
     arm_support,
     assemble_terms,
     mean_contrast,
-    refuse_crossover,
+    require_parallel,
 )
 from gbveval.numerics.attrition_bounds import Bounds
 
@@ -38,7 +38,7 @@ def estimate_bounds(
     method: Method,
 ) -> Estimates:
     """Return a lower and an upper row for each arm and outcome."""
-    refuse_crossover(type(estimator).__name__, data)
+    require_parallel(type(estimator).__name__, data)
     terms: list[Term] = []
     checks: list[Check] = []
     for outcome in range(len(data.outcome_names)):

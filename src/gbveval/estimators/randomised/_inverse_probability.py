@@ -20,7 +20,7 @@ from gbveval.estimators._assemble import (
     arm_support,
     assemble,
     mean_contrast,
-    refuse_crossover,
+    require_parallel,
 )
 from gbveval.numerics.inverse_probability import Assigned
 
@@ -154,7 +154,7 @@ def estimate_by_probability(
     estimator: Any, data: Trial, *, assignment: str, compare: Comparison, method: Method
 ) -> Estimates:
     """Return a row for each arm and outcome from a function that gives estimate and variance."""
-    refuse_crossover(type(estimator).__name__, data)
+    require_parallel(type(estimator).__name__, data)
     if data.weight is not None:
         raise DesignError(
             f"{type(estimator).__name__} weights by assignment probabilities and takes no analysis weights. Use Ancova."

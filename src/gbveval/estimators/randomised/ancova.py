@@ -14,7 +14,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, require_parallel
 from gbveval.estimators.randomised._linear import (
     Choice,
     arm_columns,
@@ -127,7 +127,7 @@ class Ancova:
         IdentificationError
             If an arm is collinear with covariates, or there are too few units.
         """
-        refuse_crossover("Ancova", data)
+        require_parallel("Ancova", data)
         choice = choose(data, self.std_error, self.df, self.cluster_by)
         rows: list[Row] = []
         checks: list[Check] = []

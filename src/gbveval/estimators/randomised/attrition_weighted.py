@@ -15,7 +15,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, require_parallel
 from gbveval.estimators._glm_fit import fit_glm
 from gbveval.estimators.randomised._linear import (
     Choice,
@@ -132,7 +132,7 @@ class AttritionWeighted:
         IdentificationError
             If some people could not be observed at all, or an arm is too small.
         """
-        refuse_crossover("AttritionWeighted", data)
+        require_parallel("AttritionWeighted", data)
         choice = choose(data, self.std_error, self.df)
         if choice.std_error == "classical" and not self.weights_known:
             raise DesignError("Classical errors do not fit estimated weights. Use std_error='auto'.")

@@ -22,7 +22,7 @@ from gbveval.estimators._assemble import (
     assemble,
     assemble_terms,
     mean_contrast,
-    refuse_crossover,
+    require_parallel,
 )
 from gbveval.numerics.least_squares import fit_least_squares
 from gbveval.numerics.linear_inference import linear_inference
@@ -135,7 +135,7 @@ class ClusterSummary:
         IdentificationError
             If an arm has fewer than two clusters.
         """
-        refuse_crossover("ClusterSummary", data)
+        require_parallel("ClusterSummary", data)
         test = self._test(data)
         rows, terms = [], []
         checks: list[Check] = []

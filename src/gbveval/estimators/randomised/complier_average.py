@@ -21,7 +21,7 @@ from gbveval.estimators._assemble import (
     arm_support,
     assemble,
     mean_contrast,
-    refuse_crossover,
+    require_parallel,
 )
 from gbveval.estimators.randomised._linear import (
     Choice,
@@ -129,7 +129,7 @@ class ComplierAverage:
         IdentificationError
             If assignment does not change what was received.
         """
-        refuse_crossover("ComplierAverage", data)
+        require_parallel("ComplierAverage", data)
         if data.received is None:
             raise DesignError("ComplierAverage needs the role `received`: a column with what was taken up.")
         choice = choose(data, self.std_error, self.df, self.cluster_by)

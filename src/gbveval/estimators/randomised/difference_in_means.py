@@ -15,7 +15,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast, require_parallel
 from gbveval.estimators.randomised._mean_designs import DESIGNS, SIZE_CHECKS, Fit, SizeCheck
 from gbveval.numerics.mean_difference import clustered
 
@@ -98,7 +98,7 @@ class DifferenceInMeans:
         IdentificationError
             If an arm is too small (in a stratum) for a variance.
         """
-        refuse_crossover("DifferenceInMeans", data)
+        require_parallel("DifferenceInMeans", data)
         fit, method, lonely = _choose(data)
         rows = []
         checks: list[Check] = []

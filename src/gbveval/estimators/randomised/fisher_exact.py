@@ -14,7 +14,7 @@ from gbveval.core.method import Method
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import all_samples, arm_support, assemble_terms, refuse_crossover
+from gbveval.estimators._assemble import all_samples, arm_support, assemble_terms, require_parallel
 from gbveval.estimators.randomised.proportion_test import need_binary
 from gbveval.numerics.exact_odds import (
     RULES,
@@ -103,7 +103,7 @@ class FisherExact:
         IdentificationError
             If an arm has fewer than two people.
         """
-        refuse_crossover("FisherExact", data)
+        require_parallel("FisherExact", data)
         for role in ("cluster", "stratum", "pair", "weight"):
             if getattr(data, role) is not None:
                 raise DesignError(

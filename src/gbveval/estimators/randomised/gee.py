@@ -13,7 +13,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, require_parallel
 from gbveval.estimators._glm_fit import fit_glm
 from gbveval.estimators._model_design import Design, build_design, check_outcome
 from gbveval.estimators._model_rows import (
@@ -153,7 +153,7 @@ class Gee:
         ConvergenceError
             If the equations have no solution with a correlation that exists.
         """
-        refuse_crossover("Gee", data)
+        require_parallel("Gee", data)
         self._check(data)
         kind = "KC" if self.std_error == "auto" else self.std_error
         degrees = self._degrees(kind)

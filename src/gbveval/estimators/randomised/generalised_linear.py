@@ -12,7 +12,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, require_parallel
 from gbveval.estimators._glm_coefficients import fit_coefficients
 from gbveval.estimators._model_design import build_design, check_outcome
 from gbveval.estimators._model_rows import (
@@ -148,7 +148,7 @@ class GeneralisedLinear:
         ConvergenceError
             If the maximum lies on the boundary of the model.
         """
-        refuse_crossover("GeneralisedLinear", data)
+        require_parallel("GeneralisedLinear", data)
         firth = self.estimation == "firth"
         kind = choose_std_error(
             "GeneralisedLinear",

@@ -14,7 +14,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, arm_support, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, arm_support, require_parallel
 from gbveval.estimators._glm_fit import fit_glm
 from gbveval.estimators._hurdle_fit import fit_positive_part
 from gbveval.estimators._model_design import Design, build_design
@@ -127,7 +127,7 @@ class Hurdle:
         IdentificationError
             If an arm has no events, events of everybody, or nobody with more than one.
         """
-        refuse_crossover("Hurdle", data)
+        require_parallel("Hurdle", data)
         kind = choose_std_error("Hurdle", data, self.std_error, self.cluster_by)
         degrees = choose_degrees(self.df, kind)
         rows: list[Row] = []

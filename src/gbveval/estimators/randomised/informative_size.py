@@ -13,7 +13,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast
+from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, require_parallel
 from gbveval.estimators.randomised.ancova import Ancova
 
 
@@ -70,6 +70,7 @@ class InformativeSize:
         """
         if data.cluster is None:
             raise DesignError("InformativeSize compares averages over clusters; the trial declares no cluster.")
+        require_parallel("InformativeSize", data)
         people = Ancova().estimate(data)
         clusters = Ancova(population="cluster_average").estimate(data)
         assert people.influence is not None

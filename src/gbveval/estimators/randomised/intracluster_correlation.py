@@ -17,7 +17,7 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 from gbveval.design.icc import ICC, design_effect
-from gbveval.estimators._assemble import arm_support, missing_check, sample_words
+from gbveval.estimators._assemble import arm_support, missing_check, require_parallel, sample_words
 from gbveval.numerics.groups import group_sizes, group_sums
 from gbveval.numerics.icc import BINARY_METHODS, anova_icc, binary_icc, fleiss_cuzick_std_error, modified_wald_std_error
 from gbveval.numerics.inference import check_level, normal_quantile
@@ -158,10 +158,8 @@ class IntraclusterCorrelation:
             raise DesignError("IntraclusterCorrelation needs the role cluster. Declare it.")
         if data.weight is not None:
             raise DesignError("IntraclusterCorrelation does not take the role weight. Leave it out.")
-        if data.crosses_over and self.arms != "ignored":
-            raise DesignError(
-                "Clusters change arm over time; a mixed model (SteppedWedge) gives the variances. Or use one period."
-            )
+        if self.arms != "ignored":
+            require_parallel("IntraclusterCorrelation", data)
         rows = [self._row(data, outcome) for outcome in range(len(data.outcome_names))]
         variances = [np.nan if row.std_error is None else row.std_error**2 for row, _ in rows]
         covariance = np.full((len(rows), len(rows)), np.nan)

@@ -20,7 +20,7 @@ from gbveval.estimators._assemble import (
     arm_support,
     assemble_terms,
     mean_contrast,
-    refuse_crossover,
+    require_parallel,
 )
 from gbveval.estimators.randomised._linear import Choice, choose
 from gbveval.estimators.randomised.ancova import Ancova, Fitted, fit_ancova
@@ -123,7 +123,7 @@ class JointTest:
         DesignError
             If a term is not a coefficient of the model, or the test needs clusters that are not there.
         """
-        refuse_crossover("JointTest", data)
+        require_parallel("JointTest", data)
         choice = choose(data, self.model.std_error, self.model.df, self.model.cluster_by)
         test = self.test if self.test != "auto" else "f" if choice.group is None else "hotelling"
         if choice.group is None and test not in ("f", "chi_squared"):

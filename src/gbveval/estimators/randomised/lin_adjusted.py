@@ -14,7 +14,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, require_parallel
 from gbveval.estimators.randomised._linear import (
     Choice,
     arm_columns,
@@ -114,7 +114,7 @@ class LinAdjusted:
         IdentificationError
             If an arm is collinear with covariates, or there are too few units.
         """
-        refuse_crossover("LinAdjusted", data)
+        require_parallel("LinAdjusted", data)
         if data.pair is not None:
             raise DesignError(
                 "LinAdjusted does not take the role 'pair': a pair has one unit in each arm, and nothing left to "

@@ -12,7 +12,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import arm_support
+from gbveval.estimators._assemble import arm_support, require_parallel
 from gbveval.estimators._mixed_model import (
     Settings,
     build_model,
@@ -134,6 +134,7 @@ class MixedEffects:
         ConvergenceError
             If the likelihood has no maximum.
         """
+        require_parallel("MixedEffects", data, crossover=True)
         refuse_roles(data, "MixedEffects", self.random)
         used = data.observed(0)
         check_clusters(data, used)

@@ -13,7 +13,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, require_parallel
 from gbveval.estimators._glm_coefficients import fit_coefficients
 from gbveval.estimators._model_design import build_design
 from gbveval.estimators._model_rows import (
@@ -110,7 +110,7 @@ class ModifiedPoisson:
         IdentificationError
             If an arm has no events, is too small, or is collinear with covariates.
         """
-        refuse_crossover("ModifiedPoisson", data)
+        require_parallel("ModifiedPoisson", data)
         if data.exposure is not None:
             raise DesignError("A risk ratio has no exposure. Leave exposure out, or use NegativeBinomial for rates.")
         kind = choose_std_error("ModifiedPoisson", data, self.std_error, self.cluster_by)

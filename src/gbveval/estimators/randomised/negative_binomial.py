@@ -14,7 +14,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, require_parallel
 from gbveval.estimators._model_design import Design, build_design, check_outcome
 from gbveval.estimators._model_rows import (
     CLUSTERED,
@@ -118,7 +118,7 @@ class NegativeBinomial:
         IdentificationError
             If an arm has no events, or the counts are not overdispersed.
         """
-        refuse_crossover("NegativeBinomial", data)
+        require_parallel("NegativeBinomial", data)
         kind = choose_std_error("NegativeBinomial", data, self.std_error, self.cluster_by)
         degrees = choose_degrees(self.df, kind)
         rows: list[Row] = []

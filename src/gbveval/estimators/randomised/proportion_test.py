@@ -15,7 +15,7 @@ from gbveval.core.method import Method
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import all_samples, arm_support, assemble_terms, refuse_crossover
+from gbveval.estimators._assemble import all_samples, arm_support, assemble_terms, require_parallel
 from gbveval.numerics.inference import check_level
 from gbveval.numerics.proportion_tests import (
     ArmOfClusters,
@@ -106,7 +106,7 @@ class ProportionTest:
         IdentificationError
             If an arm has fewer than two units (clusters).
         """
-        refuse_crossover("ProportionTest", data)
+        require_parallel("ProportionTest", data)
         method = self._method(data)
         rows: list[Term] = []
         for outcome in range(len(data.outcome_names)):

@@ -14,7 +14,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, require_parallel
 from gbveval.estimators._model_design import Design, build_design
 from gbveval.numerics.ordinal import KINDS, OrdinalFit, fit_ordinal, ordinal_influence, proportional_odds_test
 
@@ -111,7 +111,7 @@ class ProportionalOdds:
         ConvergenceError
             If no maximum was found.
         """
-        refuse_crossover("ProportionalOdds", data)
+        require_parallel("ProportionalOdds", data)
         kind = _kind(data, self.std_error)
         rows: list[Row] = []
         checks: list[Check] = []

@@ -14,7 +14,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, require_parallel
 from gbveval.estimators.randomised._linear import arm_columns, check_arms_separate, check_sizes, used_rows
 from gbveval.numerics.least_squares import make_basis
 from gbveval.numerics.quantile_regression import (
@@ -105,7 +105,7 @@ class QuantileEffect:
         IdentificationError
             If an arm has fewer than two units (clusters).
         """
-        refuse_crossover("QuantileEffect", data)
+        require_parallel("QuantileEffect", data)
         for role in ("weight", "stratum", "pair"):
             if getattr(data, role) is not None:
                 raise DesignError(

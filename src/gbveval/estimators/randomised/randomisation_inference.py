@@ -12,7 +12,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.provenance import Provenance, derive_seed, options_of, versions
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import all_samples, missing_check
+from gbveval.estimators._assemble import all_samples, missing_check, require_parallel
 from gbveval.estimators.randomised._assignment import ASSIGNMENTS, RecordedAllocations
 from gbveval.estimators.randomised._randomisation_rows import (
     Comparison,
@@ -157,6 +157,7 @@ class RandomisationInference:
         IdentificationError
             If an arm has no outcome, or only one allocation was possible.
         """
+        require_parallel("RandomisationInference", data, crossover=True)
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else int(rng.integers(2**31))
         draws = np.random.default_rng(seed)
         settings = self._settings(data)

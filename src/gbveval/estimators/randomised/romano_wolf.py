@@ -16,7 +16,7 @@ from gbveval.core.provenance import Provenance, derive_seed, options_of, version
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check
+from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check, require_parallel
 from gbveval.estimators.randomised._regression import arm_regression
 from gbveval.estimators.randomised.wild_cluster_bootstrap import (
     VARIANTS,
@@ -114,6 +114,7 @@ class RomanoWolf:
         IdentificationError
             If an arm is collinear with the rest, too small, or an outcome does not vary.
         """
+        require_parallel("RomanoWolf", data, crossover=True)
         if data.weight is not None:
             raise DesignError("RomanoWolf takes no weights. Leave the role out, or adjust by Holm.")
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else int(rng.integers(2**31))

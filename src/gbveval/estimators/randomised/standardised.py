@@ -15,7 +15,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, arm_support, mean_contrast, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, arm_support, mean_contrast, require_parallel
 from gbveval.estimators._glm_fit import fit_glm
 from gbveval.estimators._model_design import Design, build_design, check_outcome
 from gbveval.estimators._model_rows import (
@@ -173,7 +173,7 @@ class Standardised:
         IdentificationError
             If an outcome is separated, an arm too small or collinear with covariates, or a ratio not defined.
         """
-        refuse_crossover("Standardised", data)
+        require_parallel("Standardised", data)
         kind = choose_std_error("Standardised", data, self.std_error, self.cluster_by)
         degrees = choose_degrees(self.df, kind)
         rows: list[Row] = []

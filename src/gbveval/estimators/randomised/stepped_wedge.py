@@ -13,7 +13,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import arm_support, events_of
+from gbveval.estimators._assemble import arm_support, events_of, require_parallel
 from gbveval.estimators._mixed_model import (
     Settings,
     build_model,
@@ -115,6 +115,7 @@ class SteppedWedge:
             If the likelihood has no maximum.
         """
         random = RANDOM[self.random]
+        require_parallel("SteppedWedge", data, crossover=True)
         _check_roles(data)
         refuse_roles(data, "SteppedWedge", random)
         used = data.observed(0)

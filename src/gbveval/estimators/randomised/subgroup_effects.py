@@ -17,7 +17,7 @@ from gbveval.core.posterior import PartialPosterior
 from gbveval.core.registry import register
 from gbveval.core.term import SHRUNKEN, Term
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, require_parallel
 from gbveval.estimators.randomised._subgroups import (
     Cells,
     JointModel,
@@ -145,7 +145,7 @@ class SubgroupEffects:
         IdentificationError
             If a subgroup has fewer than two units (clusters) in an arm, or an arm is collinear with covariates.
         """
-        refuse_crossover("SubgroupEffects", data)
+        require_parallel("SubgroupEffects", data)
         if data.pair is not None and self.slopes == "by_arm":
             raise DesignError(
                 "A pair has one unit in each arm and no slope of its own: use slopes='common' with pairs."

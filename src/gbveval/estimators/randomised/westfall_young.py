@@ -13,7 +13,7 @@ from gbveval.core.method import Check, Method
 from gbveval.core.provenance import Provenance, derive_seed, options_of, versions
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import all_samples
+from gbveval.estimators._assemble import all_samples, require_parallel
 from gbveval.estimators.randomised._assignment import ASSIGNMENTS, RecordedAllocations, assignment_of
 from gbveval.estimators.randomised._joint import joint_statistics
 from gbveval.estimators.randomised._randomisation_test import Settings
@@ -105,8 +105,9 @@ class WestfallYoung:
         IdentificationError
             If an arm is too small for a standard error.
         """
-        if data.weight is not None or data.crosses_over:
-            raise DesignError("WestfallYoung takes no weights, and no clusters that change arm over time.")
+        require_parallel("WestfallYoung", data)
+        if data.weight is not None:
+            raise DesignError("WestfallYoung takes no weights. Leave the role out, or adjust by Holm.")
         if self.statistic == "rank_sum" and any(r is not None for r in (data.cluster, data.stratum, data.pair)):
             raise DesignError("The rank sum is for units assigned one by one; use the studentised statistic.")
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else int(rng.integers(2**31))

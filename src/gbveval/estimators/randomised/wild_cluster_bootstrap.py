@@ -17,7 +17,7 @@ from gbveval.core.provenance import Provenance, derive_seed, options_of, version
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check
+from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check, require_parallel
 from gbveval.estimators.randomised._regression import ArmRegression, arm_regression
 from gbveval.numerics.groups import present
 from gbveval.numerics.inference import check_level
@@ -146,6 +146,7 @@ class WildClusterBootstrap:
                 "The wild cluster bootstrap resamples clusters; the trial declares none. Use RandomisationInference or "
                 "LinAdjusted for units assigned one by one."
             )
+        require_parallel("WildClusterBootstrap", data, crossover=True)
         if data.weight is not None:
             raise DesignError("WildClusterBootstrap takes no weights. Leave the role out, or use another estimator.")
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else int(rng.integers(2**31))

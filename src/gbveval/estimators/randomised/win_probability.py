@@ -14,7 +14,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, refuse_crossover
+from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, require_parallel
 from gbveval.estimators.randomised._linear import used_rows
 from gbveval.numerics.win_probability import Wins, combine, win_contrast, wins
 
@@ -97,7 +97,7 @@ class WinProbability:
         IdentificationError
             If an arm (in a stratum) has fewer than two units or clusters.
         """
-        refuse_crossover("WinProbability", data)
+        require_parallel("WinProbability", data)
         if data.pair is not None:
             raise DesignError(
                 "WinProbability does not take the role 'pair'. Leave the pairs out (the error is then conservative), "

@@ -1,0 +1,111 @@
+"""Writes which estimator of rollouts fails where as a page of the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gbveval.core.replicate import binomial_band
+from gbveval.testing.rollout_processes import KINDS
+
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "which-rollout-estimator-fails-where.md"
+# One cell in a hundred lies outside by chance, where nothing is wrong.
+FALSE_ALARM = 0.01
+STANDARD = 2.576
+
+INTRODUCTION = """# Which rollout estimator fails where
+
+Simulated rollouts whose truth is known, and what each estimator makes of them. The truth is the average effect over all
+treated units and periods. 120 units in four equal groups, treated from period 3, 5 or 7 of eight on, or never; errors
+follow each other in time (0.4).
+
+| process | what is in it |
+| --- | --- |
+| homogeneous | the effect is 1, always |
+| dynamic | the effect is 0.4 at first and grows by 0.4 a period |
+| cohorts differ | the effect is 2, 1 and 0.25 in the cohorts treated first, second and last |
+| anticipation | the effect is 1, and 0.6 already in the period before treatment |
+| covariate trends | the effect is 1; outcomes rise with a covariate that is higher in cohorts treated earlier |
+| few treated | the effect is 1; three units of 60 are treated, from period 5 on |
+
+**Bold** numbers are off by more than chance explains (one cell in a hundred would be by chance).
+"""
+READING = """## How to read it
+
+- *Two-way fixed effects* is right when the effect is one number, and misleading when it grows or differs: units treated
+  earlier are then taken for untreated. More data do not help. The event-study regression shares the defect; its plain
+  mean of event times is, besides, another average than the one over treated units and periods.
+- *Anticipation* spoils every estimator that compares with the period before treatment. Those that let it begin earlier
+  (`anticipation=1`, `reference=-2`) are right, and less precise. `Imputation`, `TwoStage` and `ExtendedTwfe` average
+  over all untreated periods, so that one contaminated period does less harm, and still some.
+- *Trends that depend on a covariate* are mended by giving the covariate, if its form is right: doubly robust estimators
+  adjust changes for it; unit effects alone absorb its level and not its trend. With groups of thirty and little overlap
+  doubly robust intervals are too short (they hold the truth 87 to 91 times in 100); those of a regression, whose form
+  is right here, are not.
+- *Few treated units*: no estimator here is biased, and none of these has an honest interval, since standard errors
+  that come from many units cannot be learnt from three.
+"""
+ENDING = """## How this page is made
+
+`python -m tests.rollouts` measures the rows that are missing from `tests/rollouts/measured.json`, so that it can be
+stopped and resumed, and writes this page. All rows see the same panels. Bias is shown in standard deviations of the
+estimate; its Monte Carlo error is one over the root of the draws.
+"""
+
+
+def write(measured: dict[str, Any]) -> Path:
+    """Write the page and return its path."""
+    parts = [
+        INTRODUCTION,
+        "## Bias, in standard deviations of the estimate\n",
+        _table(measured, _bias),
+        "## Coverage of 95 % intervals, in percent\n",
+        _table(measured, _coverage),
+        READING,
+        ENDING,
+        _provenance(measured),
+    ]
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+    return PAGE
+
+
+def _table(measured: dict[str, Any], show: Any) -> str:
+    lines = [f"| estimator | draws | {' | '.join(KINDS)} |", "| --- " * (2 + len(KINDS)) + "|"]
+    for label, found in measured.items():
+        shown = [show(found["cells"][kind]) for kind in KINDS]
+        lines.append(f"| {label} | {found['description']['draws']} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def is_biased(cell: dict[str, Any]) -> bool:
+    """Return whether the bias is beyond what chance explains."""
+    return bool(abs(cell["bias"]) > STANDARD * cell["sd"] / cell["defined"] ** 0.5)
+
+
+def misses(cell: dict[str, Any]) -> bool:
+    """Return whether intervals cover less often than their level by more than chance explains."""
+    low, _ = binomial_band(0.95, cell["defined"], false_alarm=FALSE_ALARM)
+    return bool(cell["coverage"] < low)
+
+
+def _bias(cell: dict[str, Any]) -> str:
+    if not cell["defined"]:
+        return "refused"
+    mark = "**" if is_biased(cell) else ""
+    return f"{mark}{cell['bias'] / cell['sd']:+.2f}{mark}"
+
+
+def _coverage(cell: dict[str, Any]) -> str:
+    if not cell["defined"]:
+        return "refused"
+    mark = "**" if misses(cell) else ""
+    return f"{mark}{100.0 * cell['coverage']:.1f}{mark}"
+
+
+def _provenance(measured: dict[str, Any]) -> str:
+    lines = []
+    for found in measured.values():
+        line = f"Seed {found['description']['seed']}; {', '.join(f'{k} {v}' for k, v in found['versions'].items())}."
+        if line not in lines:
+            lines.append(line)
+    return "\n".join(lines) + "\n"

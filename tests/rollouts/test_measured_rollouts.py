@@ -1,0 +1,62 @@
+"""The page on which estimator fails where is current, complete, and says what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from gbveval.core.registry import discover
+from tests.rollouts.measure import METHODS, current, load
+from tests.rollouts.page import PAGE, is_biased, misses, write
+
+MEASURED = load()
+# Estimators that are not on the page, and why.
+WITHOUT = {
+    "two_by_two": "takes one cohort",
+    "doubly_robust": "takes one cohort and two periods; CallawaySantAnna puts its parts together",
+    "wild_two_way": "has the estimate of TwoWayFixedEffects, and a test that takes seconds a panel",
+}
+ROBUST = [
+    method.label
+    for method in METHODS
+    if method.label not in ("TwoWayFixedEffects", "EventStudy") and "not given" not in method.label
+]
+
+
+def test_every_row_is_measured_with_the_options_it_names() -> None:
+    assert list(MEASURED) == [method.label for method in METHODS]
+    for method in METHODS:
+        assert MEASURED[method.label]["description"] == current(method), f"run python -m tests.rollouts: {method.label}"
+
+
+def test_every_estimator_of_rollouts_has_a_row_or_a_reason() -> None:
+    names = {name for name, cls in discover().items() if cls.__module__.startswith("gbveval.estimators.did")}
+    shown = {method.estimator.name for method in METHODS}
+    assert names == shown | set(WITHOUT)
+    assert not shown & set(WITHOUT)
+
+
+def test_the_page_is_what_the_record_says() -> None:
+    before = PAGE.read_text(encoding="utf-8")
+    write(MEASURED)
+    assert PAGE.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("label", ROBUST)
+@pytest.mark.parametrize("kind", ["homogeneous", "dynamic", "cohorts differ"])
+def test_modern_estimators_are_right_whatever_the_effects(label: str, kind: str) -> None:
+    cell = MEASURED[label]["cells"][kind]
+    if cell["defined"]:
+        # Four Monte Carlo errors: one false alarm in hundreds of such tables.
+        assert abs(cell["bias"]) < 4 * cell["sd"] / cell["defined"] ** 0.5
+        assert cell["coverage"] > 0.90
+
+
+def test_the_failures_that_the_page_tells_of() -> None:
+    cells = {label: found["cells"] for label, found in MEASURED.items()}
+    assert is_biased(cells["TwoWayFixedEffects"]["dynamic"])
+    assert not is_biased(cells["TwoWayFixedEffects"]["homogeneous"])
+    assert is_biased(cells["CallawaySantAnna, not yet treated"]["anticipation"])
+    assert not is_biased(cells["CallawaySantAnna, anticipation=1"]["anticipation"])
+    assert is_biased(cells["CallawaySantAnna, covariate not given"]["covariate trends"])
+    assert not is_biased(cells["CallawaySantAnna, not yet treated"]["covariate trends"])
+    assert misses(cells["TwoWayFixedEffects"]["few treated"])
