@@ -196,8 +196,8 @@ def test_one_cohort_beside_never_treated_has_the_weights_of_an_average() -> None
     table = gbv.twfe_weights(data)
     assert table.column("weight") == pytest.approx(table.column("share"))
     measures = dict(gbv.twfe_robustness(data).rows)
-    assert measures["smallest sd of effects for a zero average"] is None
-    assert measures["smallest sd of effects for all of the opposite sign"] is None
+    assert measures["smallest sd for a zero average"] is None
+    assert measures["smallest sd for the opposite sign"] is None
 
 
 @settings(max_examples=50, deadline=None)

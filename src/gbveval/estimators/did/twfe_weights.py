@@ -30,8 +30,8 @@ MEASURES = (
     "cells of negative weight",
     "share of the treated in cells of negative weight",
     "sum of negative weights",
-    "smallest sd of effects for a zero average",
-    "smallest sd of effects for all of the opposite sign",
+    "smallest sd for a zero average",
+    "smallest sd for the opposite sign",
 )
 
 
