@@ -12,8 +12,8 @@ from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
-from gbveval.testing.switch_processes import SwitchFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
+from tests.conformance.switch_cases import SWITCHES_AND_FEW_TREATED
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
@@ -394,36 +394,7 @@ CASES = (
         n_draws=200,
         exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
     ),
-    Case(gbv.ChaisemartinDHaultfoeuille(), SwitchFrames(n_units=240), n_draws=300),
-    Case(
-        gbv.ChaisemartinDHaultfoeuille(normalised=True),
-        PanelFrames(n_units=150),
-        n_draws=300,
-        note="lasting treatment",
-    ),
-    # In two periods those alike in treatment are alike in trends too, as instantaneous effects need.
-    Case(
-        gbv.ChaisemartinDHaultfoeuille(effects="instantaneous"),
-        SwitchFrames(n_units=400, n_periods=2, cluster_size=2),
-        n_draws=300,
-        note="instantaneous",
-    ),
-    Case(
-        gbv.ConleyTaber(),
-        PanelFrames(n_units=40, cohorts=(3.0, *[np.inf] * 39)),
-        conservative=True,
-        n_draws=400,
-        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
-        note="one treated unit",
-    ),
-    Case(
-        gbv.ConleyTaber(n_draws=499),
-        PanelFrames(n_units=60, cohorts=(3.0, 4.0, *[np.inf] * 28), cluster_size=2),
-        conservative=True,
-        n_draws=200,
-        exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
-        note="two treated clusters",
-    ),
+    *SWITCHES_AND_FEW_TREATED,
     Case(gbv.TwoByTwo(), PanelFrames(n_units=60, cohorts=(3.0, np.inf)), n_draws=400),
     Case(
         gbv.TwoByTwo(std_error="CR2"),
