@@ -13,10 +13,12 @@ _PLACES = {
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
+    "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
     "ClusterDesign": "gbveval.design.cluster",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
+    "ConleyTaber": "gbveval.estimators.did.conley_taber",
     "Continuous": "gbveval.design.outcomes",
     "ConvergenceError": "gbveval.core.errors",
     "CountTable": "gbveval.core.counts",
@@ -115,15 +117,21 @@ _PLACES = {
     "equivalence": "gbveval.core.margins",
     "event_study_from": "gbveval.estimators.did.event_path",
     "explain_power": "gbveval.planning.closed_form",
+    "goodman_bacon": "gbveval.estimators.did.goodman_bacon",
+    "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
+    "leave_one_cohort_out": "gbveval.estimators.did.placebos",
     "leave_one_site_out": "gbveval.multisite.site_checks",
     "love_plot": "gbveval.estimators.diagnostics.balance",
     "mde": "gbveval.planning.closed_form",
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "placebo_in_group": "gbveval.estimators.did.placebos",
+    "placebo_in_time": "gbveval.estimators.did.placebos",
     "plot_comparison": "gbveval.estimators.did.comparison",
+    "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
     "plot_synthetic": "gbveval.estimators.did.synthetic_path",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
@@ -139,6 +147,8 @@ _PLACES = {
     "required_size": "gbveval.planning.closed_form",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
+    "twfe_robustness": "gbveval.estimators.did.twfe_weights",
+    "twfe_weights": "gbveval.estimators.did.twfe_weights",
     "write_report": "gbveval.reporting.report",
 }
 
@@ -179,16 +189,26 @@ if TYPE_CHECKING:
     from gbveval.estimators.diagnostics.balance import balance as balance
     from gbveval.estimators.diagnostics.balance import love_plot as love_plot
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
+    from gbveval.estimators.did.chaisemartin_dhaultfoeuille import (
+        ChaisemartinDHaultfoeuille as ChaisemartinDHaultfoeuille,
+    )
     from gbveval.estimators.did.comparison import compare as compare
     from gbveval.estimators.did.comparison import plot_comparison as plot_comparison
+    from gbveval.estimators.did.conley_taber import ConleyTaber as ConleyTaber
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy
     from gbveval.estimators.did.extended_twfe import ExtendedTwfe as ExtendedTwfe
+    from gbveval.estimators.did.goodman_bacon import goodman_bacon as goodman_bacon
+    from gbveval.estimators.did.goodman_bacon import goodman_bacon_by_kind as goodman_bacon_by_kind
+    from gbveval.estimators.did.goodman_bacon import plot_goodman_bacon as plot_goodman_bacon
     from gbveval.estimators.did.honest_did import HonestDid as HonestDid
     from gbveval.estimators.did.honest_did import plot_honest_did as plot_honest_did
     from gbveval.estimators.did.imputation import Imputation as Imputation
     from gbveval.estimators.did.local_projections import LocalProjections as LocalProjections
+    from gbveval.estimators.did.placebos import leave_one_cohort_out as leave_one_cohort_out
+    from gbveval.estimators.did.placebos import placebo_in_group as placebo_in_group
+    from gbveval.estimators.did.placebos import placebo_in_time as placebo_in_time
     from gbveval.estimators.did.pretrend_equivalence import pretrend_equivalence as pretrend_equivalence
     from gbveval.estimators.did.pretrend_power import pretrend_bias as pretrend_bias
     from gbveval.estimators.did.pretrend_power import pretrend_power as pretrend_power
@@ -201,6 +221,8 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.synthetic_did import SyntheticDid as SyntheticDid
     from gbveval.estimators.did.synthetic_path import plot_synthetic as plot_synthetic
     from gbveval.estimators.did.triple_difference import TripleDifference as TripleDifference
+    from gbveval.estimators.did.twfe_weights import twfe_robustness as twfe_robustness
+    from gbveval.estimators.did.twfe_weights import twfe_weights as twfe_weights
     from gbveval.estimators.did.two_by_two import TwoByTwo as TwoByTwo
     from gbveval.estimators.did.two_stage import TwoStage as TwoStage
     from gbveval.estimators.did.two_way_fixed_effects import TwoWayFixedEffects as TwoWayFixedEffects

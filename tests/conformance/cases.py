@@ -13,6 +13,7 @@ from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, 
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
+from tests.conformance.switch_cases import SWITCHES_AND_FEW_TREATED
 from tests.conformance.synthetic_cases import TIMING_AND_SYNTHETIC
 
 SITE_PRIOR = gbv.SitePrior(
@@ -411,6 +412,7 @@ CASES = (
         n_draws=200,
         exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
     ),
+    *SWITCHES_AND_FEW_TREATED,
     Case(gbv.TwoByTwo(), PanelFrames(n_units=60, cohorts=(3.0, np.inf)), n_draws=400),
     Case(
         gbv.TwoByTwo(std_error="CR2"),

@@ -11,6 +11,7 @@ import gbveval as gbv
 from tests.reference import (
     attrition,
     compliance,
+    decompositions,
     diagnostics,
     imputed,
     linear,
@@ -61,6 +62,7 @@ TASKS: dict[str, Answer] = {
     **diagnostics.TASKS,
     **rollouts.TASKS,
     **imputed.TASKS,
+    **decompositions.TASKS,
     **sensitivity.TASKS,
     **synthetic.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),

@@ -11,6 +11,8 @@ from tests.rollouts.page import PAGE, is_biased, misses, write
 MEASURED = load()
 # Estimators that are not on the page, and why.
 WITHOUT = {
+    "chaisemartin_dhaultfoeuille": "has the estimates of CallawaySantAnna where treatment lasts, as here",
+    "conley_taber": "has the estimate of TwoWayFixedEffects, and a test for few treated groups",
     "two_by_two": "takes one cohort",
     "doubly_robust": "takes one cohort and two periods; CallawaySantAnna puts its parts together",
     "triple_difference": "needs people whom treatment cannot reach",

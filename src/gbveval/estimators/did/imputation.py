@@ -159,7 +159,7 @@ class _Aggregator:
         covariates, covariate_names = over_time(data, rows)
         columns = np.column_stack([covariates, event[:, None] == times[None, :]]).astype(float)
         fit = regress(rows, columns, (*covariate_names, *names), std_error="CR1S")
-        effect = Estimand("pretest", "mean_difference", "treated")
+        effect = Estimand("ATT", "mean_difference", "treated")
         terms = coefficient_terms(
             data,
             rows,

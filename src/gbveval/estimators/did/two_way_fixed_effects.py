@@ -57,7 +57,7 @@ class TwoWayFixedEffects:
     **Identifies** the average effect on the treated only if untreated outcomes would have changed in parallel *and* the
     effect is the same for all cohorts and at all times. With staggered adoption and effects that grow or differ, units
     treated earlier serve as controls for those treated later, and the coefficient can have the wrong sign;
-    `GoodmanBacon` and `twfe_weights` show how much of it comes from such comparisons.
+    `goodman_bacon` and `twfe_weights` show how much of it comes from such comparisons.
 
     **Use it** to reproduce published results, or with a single cohort and a constant effect; otherwise use
     `CallawaySantAnna` and show both.
