@@ -135,9 +135,9 @@ def _newton(
 
     `derivatives` gives the slope and the (negative) curvature of each unit in its linear predictor.
     """
-    coefficient, now, polished = start, value(start), 0
+    coefficient, polished = start, 0
+    slope, curvature = derivatives(start)
     for _ in range(ITERATIONS):
-        slope, curvature = derivatives(coefficient)
         gradient = slope @ x
         try:
             inverse = np.asarray(np.linalg.inv((x * curvature[:, None]).T @ x), dtype=np.float64)
@@ -150,14 +150,24 @@ def _newton(
         scale = max(1.0, float(np.abs(slope).sum()))
         if decrement <= 1e-24 * scale or polished == POLISH:
             return coefficient, slope, inverse
+        trial = coefficient + step
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = derivatives(trial)
+            rising = float((found[0] @ x) @ step) >= 0.0
         if decrement <= 1e-8 * scale:
             # Newton's method doubles the digits from here on, and the sum itself no longer tells a rise from rounding.
             polished += 1
-            coefficient = coefficient + step
-            continue
-        size = 1.0
-        while not value(coefficient + size * step) >= now and size > 1e-10:
-            size /= 2.0
-        coefficient = coefficient + size * step
-        now = value(coefficient)
+        elif not rising:
+            # Only past the maximum along the step may a concave sum have fallen.
+            trial = _shortened(value, coefficient, step)
+            found = derivatives(trial)
+        coefficient, (slope, curvature) = trial, found
     return None
+
+
+def _shortened(value: Callable[[FloatArray], float], start: FloatArray, step: FloatArray) -> FloatArray:
+    """Return the first point along halved steps at which the sum is no lower than at the start."""
+    size, before = 1.0, value(start)
+    while not value(start + size * step) >= before and size > 1e-10:
+        size /= 2.0
+    return np.asarray(start + size * step)
