@@ -58,6 +58,10 @@ METHODS = (
     Method("Imputation", gbv.Imputation()),
     Method("TwoStage", gbv.TwoStage()),
     Method("ExtendedTwfe", gbv.ExtendedTwfe()),
+    Method("StaggeredEfficient", gbv.StaggeredEfficient()),
+    Method("RandomisedTiming", gbv.RandomisedTiming(n_draws=199), average=""),
+    Method("SyntheticDid, jackknife", gbv.SyntheticDid(std_error="jackknife")),
+    Method("ConleyTaber", gbv.ConleyTaber(), average="", draws=60),
 )
 
 

@@ -12,7 +12,7 @@ MEASURED = load()
 # Estimators that are not on the page, and why.
 WITHOUT = {
     "chaisemartin_dhaultfoeuille": "has the estimates of CallawaySantAnna where treatment lasts, as here",
-    "conley_taber": "has the estimate of TwoWayFixedEffects, and a test for few treated groups",
+    "synthetic_control": "compares levels, and is for one treated unit or few",
     "two_by_two": "takes one cohort",
     "doubly_robust": "takes one cohort and two periods; CallawaySantAnna puts its parts together",
     "triple_difference": "needs people whom treatment cannot reach",
@@ -23,7 +23,7 @@ WITHOUT = {
 ROBUST = [
     method.label
     for method in METHODS
-    if method.label not in ("TwoWayFixedEffects", "EventStudy") and "not given" not in method.label
+    if method.label not in ("TwoWayFixedEffects", "EventStudy", "ConleyTaber") and "not given" not in method.label
 ]
 
 
