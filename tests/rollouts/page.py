@@ -43,7 +43,8 @@ READING = """## How to read it
   doubly robust intervals are too short (they hold the truth 87 to 91 times in 100); those of a regression, whose form
   is right here, are not.
 - *Few treated units*: no estimator here is biased, and standard errors that come from many units cannot be learnt from
-  three: such intervals are too short. `ConleyTaber` and `RandomisedTiming` compare with what the others would have given.
+  three: such intervals are too short. `ConleyTaber` and `RandomisedTiming` compare with what the others would have
+  given.
 """
 ENDING = """## How this page is made
 
