@@ -78,7 +78,7 @@ def cell_estimates(
     checks: Sequence[Check] = (),
 ) -> Estimates:
     """Return one row a cell, with averages to be asked for."""
-    terms = tuple(_cell_term(cells, context, i) for i in range(cells.value.size))
+    terms = tuple(_cell_term(cells, context, i, method.comparison) for i in range(cells.value.size))
     return rollout_estimates(
         estimator,
         context.data,
@@ -91,7 +91,7 @@ def cell_estimates(
     )
 
 
-def _cell_term(cells: EffectCells, context: CellContext, i: int) -> Term:
+def _cell_term(cells: EffectCells, context: CellContext, i: int, whom: str) -> Term:
     data = context.data
     g, t = float(cells.cohort[i]), float(cells.time[i])
     cohort, period = cohort_label(data, g), data.calendar.name(t)
@@ -108,7 +108,7 @@ def _cell_term(cells: EffectCells, context: CellContext, i: int) -> Term:
         n_clusters=context.n_clusters,
         support=(
             Cell(cohort, context.sizes[g], None, COHORTS),
-            Cell("comparison", compared, None, f"comparison of {cohort} in {period}"),
+            Cell("comparison", compared, None, f"comparison of {cohort} in {period} ({whom})"),
         ),
         extra=(("cohort", g), ("time", t), ("treated_by_then", "yes" if t >= g else "no")),
     )
@@ -155,7 +155,8 @@ def average_estimates(
     options: Mapping[str, Any],
 ) -> Estimates:
     """Return averages as `Estimates`, the overall one first."""
-    rows = tuple(_average_term(cells, context, by, found, i) for i in range(found.value.size))
+    whom = estimates.method.comparison
+    rows = tuple(_average_term(cells, context, by, found, i, whom) for i in range(found.value.size))
     words = [f"averaged by {by.replace('_', ' ')}", "shares of cohorts taken as fixed"]
     words += [f"{key} {value}" for key, value in options.items() if value is not None]
     return replace(
@@ -169,7 +170,7 @@ def average_estimates(
     )
 
 
-def _average_term(cells: EffectCells, context: CellContext, by: str, found: CellAverages, i: int) -> Term:
+def _average_term(cells: EffectCells, context: CellContext, by: str, found: CellAverages, i: int, whom: str) -> Term:
     label, overall, members = float(found.label[i]), i == 0, found.member[i]
     name = "overall" if overall else average_label(context.data, by, label)
     cohorts = np.unique(cells.cohort[members])
@@ -177,7 +178,9 @@ def _average_term(cells: EffectCells, context: CellContext, by: str, found: Cell
     compared = [context.compared(float(g), float(t)) for g, t in pairs]
     support = [Cell(cohort_label(context.data, float(g)), context.sizes[float(g)], None, COHORTS) for g in cohorts]
     if compared:
-        support.append(Cell("comparison", min(compared), None, f"comparison, {by.replace('_', ' ')} {name}"))
+        # Methods compare with other people, whose numbers are told apart by whom they are.
+        table = f"comparison, {by.replace('_', ' ')} {name} ({whom})"
+        support.append(Cell("comparison", min(compared), None, table))
     extra: tuple[tuple[str, float | str | None], ...] = ()
     if not overall:
         extra = ((("event_time", label),) if by == "event_time" else ()) + (("cells", float(found.n_cells[i])),)

@@ -31,6 +31,7 @@ def group_time_terms(
     cohorts: Mapping[float, int],
     *,
     followed: bool,
+    whom: str,
 ) -> tuple[Term, ...]:
     """Return one row a cohort and period."""
     n_clusters = None if clusters is None else clusters_used(fit, clusters)
@@ -43,7 +44,7 @@ def group_time_terms(
         period = data.calendar.name(float(fit.time[i]))
         sizes = (
             Cell(cell, cohorts[float(fit.group[i])], None, COHORTS),
-            Cell("comparison", int(fit.n_control[i]) // halves, None, f"comparison of {cell} in {period}"),
+            Cell("comparison", int(fit.n_control[i]) // halves, None, f"comparison of {cell} in {period} ({whom})"),
         )
         rows.append(
             point(
@@ -131,7 +132,7 @@ class GroupTimeAverages:
                     found.reason[i] or ("base period" if values[position] == 0 else ""),
                     n_units=self.fit.n_units,
                     n_clusters=first.n_clusters,
-                    support=self._support(by, None if overall else float(found.term[i])),
+                    support=self._support(by, None if overall else float(found.term[i]), estimates.method.comparison),
                     extra=own,
                 )
             )
@@ -150,10 +151,10 @@ class GroupTimeAverages:
             band=None,
         )
 
-    def _support(self, by: str, label: float | None) -> tuple[Cell, ...]:
+    def _support(self, by: str, label: float | None, whom: str) -> tuple[Cell, ...]:
         """Return the cohorts and the smallest comparison group behind an average."""
         member = self._member(by, label)
-        name = f"comparison, {by.replace('_', ' ')} {'overall' if label is None else f'{label:g}'}"
+        name = f"comparison, {by.replace('_', ' ')} {'overall' if label is None else f'{label:g}'} ({whom})"
         cohorts = tuple(
             Cell(cohort_label(self.data, float(g)), self.sizes[float(g)], None, COHORTS)
             for g in np.unique(self.fit.group[member])

@@ -45,9 +45,9 @@ CONTROLS: dict[str, Literal["never", "not_yet"]] = {
 }
 METHODS = ("dr", "dr_improved", "ipw", "reg")
 COMPARISONS = {
-    "never_treated": "units that are never treated, last period before",
-    "not_yet_treated": "units never treated, and those treated later, last period before",
-    "last_treated": "the last cohort while it is untreated, last period before",
+    "never_treated": "units that are never treated",
+    "not_yet_treated": "units never treated, and those treated later",
+    "last_treated": "the last cohort while it is untreated",
 }
 WORDS = {
     "dr": "a logistic propensity and an outcome regression (doubly robust)",
@@ -168,7 +168,8 @@ class CallawaySantAnna:
         sizes = cohort_sizes(data, fit, followed=used.followed)
         covariance = fit.covariance(clusters)
         errors = std_errors_of(covariance, fit.linear.resolution)
-        rows = group_time_terms(data, fit, errors, clusters, sizes, followed=used.followed)
+        whom = compared_with(self)
+        rows = group_time_terms(data, fit, errors, clusters, sizes, followed=used.followed, whom=whom)
         return rollout_estimates(
             self,
             data,
@@ -200,6 +201,11 @@ class CallawaySantAnna:
                 "group-time effects need both. Use a longer panel, or another control group."
             )
         return found
+
+
+def compared_with(estimator: CallawaySantAnna) -> str:
+    """Say whom the treated are compared with, and since when."""
+    return f"{COMPARISONS[estimator.control]}, {estimator.base_period} base period"
 
 
 def _fitted(used: GroupTimeArrays, options: dict[str, Any], method: str) -> AdjustedFit:
@@ -249,7 +255,7 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: GroupTimeArrays, fit
             "one unit's treatment does not change another's outcome",
         ),
         source="Callaway and Sant'Anna 2021",
-        comparison=COMPARISONS[estimator.control],
+        comparison=compared_with(estimator),
     )
 
 

@@ -286,7 +286,7 @@ def _row(data: Panel, used: _Used, each: _Effect) -> Term:
         n_clusters=used.clusters_of(sums.switcher | sums.comparison),
         support=(
             *(Cell(name, int((first == f).sum()), None, f"switchers, {each.term}") for f, name in names.items()),
-            Cell("comparison", compared, None, f"comparison, {each.term}"),
+            Cell("comparison", compared, None, f"comparison, {each.term} (not yet switched)"),
         ),
         extra=extra if each.event_time is None else (("event_time", each.event_time), *extra),
     )

@@ -128,7 +128,8 @@ def _record(
     label: str, term: str, result: Estimates, place: int, level: float
 ) -> tuple[tuple[Any, ...], tuple[Cell, ...]]:
     row, record = result.terms[place], result.records(level)[place]
-    event = None if term == "overall" else record.get("event_time")
+    overall = term == "overall"
+    event = None if overall else record.get("event_time")
     values = (
         label,
         term,
@@ -138,8 +139,9 @@ def _record(
         record["conf_low"],
         record["conf_high"],
         record["contrast"],
-        result.method.comparison,
-        "; ".join(result.method.assumptions),
+        # Said once a method: repeated in every row the words would drown the numbers.
+        result.method.comparison if overall else None,
+        "; ".join(result.method.assumptions) if overall else None,
         record["reason"],
     )
     return values, row.support

@@ -196,7 +196,7 @@ class StackedDid:
         errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
         support = (
             *(Cell(cohort_label(data, g), n, None, COHORTS) for g, n in zip(found.cohorts, found.sizes, strict=True)),
-            Cell("comparison", min(found.controls), None, "comparison, window"),
+            Cell("comparison", min(found.controls), None, f"comparison, window of {self.before} and {self.after}"),
         )
         return tuple(
             point(
