@@ -11,11 +11,11 @@ from gbveval.testing.processes import PanelFrames
 ONE_LEVEL = "an interval by inverting a test holds at one level; another needs the permutations again"
 
 TIMING_AND_SYNTHETIC = (
-    Case(gbv.StaggeredEfficient(), PanelFrames(n_units=90), n_draws=400, term="cohort 3, period 3"),
+    Case(gbv.StaggeredEfficient(), PanelFrames(n_units=90), n_draws=200, term="cohort 3, period 3"),
     Case(
         gbv.StaggeredEfficient(std_error="adjusted"),
         PanelFrames(n_units=150),
-        n_draws=400,
+        n_draws=200,
         term="cohort 3, period 4",
         note="adjusted",
     ),
@@ -36,7 +36,7 @@ TIMING_AND_SYNTHETIC = (
     Case(
         gbv.SyntheticDid(std_error="jackknife"),
         PanelFrames(n_units=40, n_periods=8, cohorts=(6.0, np.inf)),
-        n_draws=300,
+        n_draws=150,
         note="jackknife",
     ),
     Case(
@@ -49,6 +49,6 @@ TIMING_AND_SYNTHETIC = (
     Case(
         gbv.SyntheticControl(n_draws=40),
         PanelFrames(n_units=20, n_periods=10, cohorts=(8.0, *[np.inf] * 19)),
-        n_draws=300,
+        n_draws=150,
     ),
 )
