@@ -230,10 +230,24 @@ class Panel(Checked):
 
     def cohort_of_unit(self) -> FloatArray:
         """Return the first treated period of each unit, infinite if never, shape (units,)."""
-        if self.unit is None:
-            return self.cohort
-        result = np.full(self.unit.count, np.inf)
-        result[self.unit.codes] = self.cohort
+        return self.cohort if self.unit is None else np.asarray(self.of_unit(self.cohort), dtype=np.float64)
+
+    def of_unit(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return one value a unit of what is constant within units, shape (units,); the last row's where it is not."""
+        assert self.unit is not None
+        result = np.zeros((self.unit.count, *values.shape[1:]), dtype=values.dtype)
+        result[self.unit.codes] = values
+        return result
+
+    def cluster_of_unit(self) -> IntArray | None:
+        """Return the cluster of each unit; None where the panel names no clusters above units."""
+        return None if self.cluster is None else self.of_unit(self.cluster.codes)
+
+    def table(self, values: FloatArray) -> FloatArray:
+        """Return rows as units by periods (by columns), NaN where there is no row."""
+        assert self.unit is not None
+        result = np.full((self.unit.count, self.periods.size, *values.shape[1:]), np.nan)
+        result[self.unit.codes, self.time] = values
         return result
 
     def flow(self) -> Flow:

@@ -109,23 +109,18 @@ def balanced_paths(estimator: str, data: Panel, unbalanced: str, *, first_too: b
             "No unit has an outcome in every period, so nothing can be compared over time. Leave out periods that are "
             "rarely observed."
         )
-    y = np.full((data.n_units, data.periods.size), np.nan)
-    y[data.unit.codes, data.time] = data.outcome
+    y = data.table(data.outcome)
     cohort = data.cohort_of_unit()
     cohort = np.where(cohort > data.periods[-1], np.inf, cohort)
     early = cohort <= data.periods[0] if first_too else cohort < data.periods[0]
     kept = np.flatnonzero(data.complete_units & ~early)
     order = kept[np.lexsort((*y[kept].T[::-1], cohort[kept]))]
-    cluster = None
-    if data.cluster is not None:
-        cluster = np.zeros(data.n_units, dtype=np.intp)
-        cluster[data.unit.codes] = data.cluster.codes
-        cluster = cluster[order]
+    cluster = data.cluster_of_unit()
     return Paths(
         y=y[order],
         cohort=cohort[order],
         unit=order,
-        cluster=cluster,
+        cluster=None if cluster is None else cluster[order],
         periods=data.periods,
         n_incomplete=lost,
         n_before=int((early & data.complete_units).sum()),

@@ -134,16 +134,21 @@ class CellAggregator:
         """Return averages of the cells, the overall one first, or the test of those before treatment."""
         if by == "pretest":
             return pretest(estimates, [i for i in range(len(estimates)) if not self.cells.post[i]])
-        check_average(by, options)
-        low, high = options.get("min_event_time"), options.get("max_event_time")
-        found = average_cells(
-            self.cells,
-            by,
-            lowest=-np.inf if low is None else float(low),
-            highest=np.inf if high is None else float(high),
-            balance=options.get("balance"),
-        )
+        found = averages_of(self.cells, by, options)
         return average_estimates(estimates, self.cells, self.context, by, found, options)
+
+
+def averages_of(cells: EffectCells, by: str, options: Mapping[str, Any]) -> CellAverages:
+    """Return averages of cells with the options that `aggregate` takes; raise where they are not known."""
+    check_average(by, options)
+    low, high = options.get("min_event_time"), options.get("max_event_time")
+    return average_cells(
+        cells,
+        by,
+        lowest=-np.inf if low is None else float(low),
+        highest=np.inf if high is None else float(high),
+        balance=options.get("balance"),
+    )
 
 
 def average_estimates(

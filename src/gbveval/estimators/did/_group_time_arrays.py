@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._rollout import refuse_few_treated, unit_weight
 from gbveval.numerics.group_time_cells import last_cohort_as_control
 
 FloatArray = NDArray[np.float64]
@@ -53,8 +54,17 @@ class GroupTimeArrays:
         """Whether these are units followed over time."""
         return self.paths is not None
 
+    @property
+    def ever_treated(self) -> BoolArray:
+        """Who is first treated after the first period used and not after the last."""
+        return np.asarray((self.cohort > self.periods[0]) & (self.cohort <= self.periods[-1]))
 
-def unit_paths(data: Panel, unbalanced: str) -> GroupTimeArrays:
+    def refuse_few_treated(self, treated: BoolArray) -> None:
+        """Raise where the treated are one unit, or in one cluster."""
+        refuse_few_treated(int(treated.sum()) if self.cluster is None else np.unique(self.cluster[treated]).size)
+
+
+def unit_paths(estimator: str, data: Panel, unbalanced: str) -> GroupTimeArrays:
     """Return the paths of the units observed in every period."""
     assert data.unit is not None
     complete = data.complete_units
@@ -69,22 +79,15 @@ def unit_paths(data: Panel, unbalanced: str) -> GroupTimeArrays:
             "No unit has an outcome in every period, so nothing can be compared over time. Leave out periods that are "
             "rarely observed, or say unbalanced='as_cross_sections'."
         )
-    paths = np.full((data.n_units, data.periods.size), np.nan)
-    paths[data.unit.codes, data.time] = data.outcome
-    weight = None if data.weight is None else _unit_weight(data, data.weight)
-    cluster = None
-    if data.cluster is not None:
-        cluster = np.zeros(data.n_units, dtype=np.intp)
-        cluster[data.unit.codes] = data.cluster.codes
     used = GroupTimeArrays(
-        paths=paths,
+        paths=data.table(data.outcome),
         outcome=None,
         time=None,
         cohort=data.cohort_of_unit(),
         periods=data.periods,
         covariates=_unit_covariates(data) if data.covariate_names else None,
-        weight=weight,
-        cluster=cluster,
+        weight=unit_weight(estimator, data),
+        cluster=data.cluster_of_unit(),
         n_left_out=lost,
     )
     return _weighted(used if not lost else _take(used, complete))
@@ -157,27 +160,10 @@ def _weighted(used: GroupTimeArrays) -> GroupTimeArrays:
     return replace(_take(used, heavy), n_weightless=int((~heavy).sum()))
 
 
-def _unit_weight(data: Panel, values: FloatArray) -> FloatArray:
-    """Return a weight a unit; raise if it varies within one."""
-    assert data.unit is not None
-    first = np.zeros(data.n_units)
-    first[data.unit.codes] = values
-    varying = int(np.unique(data.unit.codes[values != first[data.unit.codes]]).size)
-    if varying:
-        raise DesignError(
-            f"The weight varies within {varying:,} units; group-time effects need one weight a unit. Use the weight "
-            "of the first period in all periods."
-        )
-    return first
-
-
 def _unit_covariates(data: Panel) -> FloatArray:
     """Return covariates of units; with a dimension of periods where they change over time."""
     assert data.unit is not None
-    first = np.zeros((data.n_units, len(data.covariate_names)))
-    first[data.unit.codes] = data.covariates
-    if np.array_equal(first[data.unit.codes], data.covariates):
-        return first
-    paths = np.zeros((data.n_units, data.periods.size, len(data.covariate_names)))
-    paths[data.unit.codes, data.time] = data.covariates
-    return paths
+    constant = np.asarray(data.of_unit(data.covariates), dtype=np.float64)
+    if np.array_equal(constant[data.unit.codes], data.covariates):
+        return constant
+    return data.table(data.covariates)

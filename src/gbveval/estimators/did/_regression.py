@@ -125,20 +125,25 @@ def coefficient_terms(
     )
 
 
-def error_words(data: Panel, std_error: str) -> str:
-    """Say what the standard error allows for."""
+def inference_words(data: Panel, std_error: str) -> dict[str, str]:
+    """Return what the standard error allows for, its correction and its reference, as fields of a `Method`."""
     if std_error == "classical":
-        return "classical: errors independent and of one variance, which outcomes followed over time hardly ever are"
-    if std_error.startswith("HC"):
-        return f"robust to unequal variances ({std_error}), and not to dependence over time"
-    return f"clustered by {data.cluster_name}"
-
-
-def reference_words(std_error: str) -> str:
-    """Say which distribution is used."""
+        error = "classical: errors independent and of one variance, which outcomes followed over time hardly ever are"
+    elif std_error.startswith("HC"):
+        error = f"robust to unequal variances ({std_error}), and not to dependence over time"
+    else:
+        error = f"clustered by {data.cluster_name}"
+    reference = "t with n - K degrees"
     if std_error in ("CR2", "CR3"):
-        return "t with Satterthwaite degrees of freedom"
-    return "t with clusters minus one degrees of freedom" if std_error.startswith("CR") else "t with n - K degrees"
+        reference = "t with Satterthwaite degrees of freedom"
+    elif std_error.startswith("CR"):
+        reference = "t with clusters minus one degrees of freedom"
+    return {
+        "std_error": error,
+        "small_sample": FACTORS.get(std_error, "none"),
+        "reference": reference,
+        "inference_for": "a superpopulation of units",
+    }
 
 
 def regression_checks(found: Regression) -> tuple[Check, ...]:

@@ -47,6 +47,8 @@ class Rows:
         As a number.
     treated : ndarray of bool, shape (n,)
         At or after the first treated period.
+    treatment : ndarray, shape (n,), or None
+        Treatment in force as the panel declares it.
     covariates : ndarray, shape (n, covariates)
     weight, exposure : ndarray, shape (n,) or None
     n_missing, n_weightless : int
@@ -60,6 +62,7 @@ class Rows:
     cohort: FloatArray
     period: FloatArray
     treated: BoolArray
+    treatment: FloatArray | None
     covariates: FloatArray
     weight: FloatArray | None
     exposure: FloatArray | None
@@ -91,6 +94,7 @@ class Rows:
             cohort=self.cohort[rows],
             period=self.period[rows],
             treated=self.treated[rows],
+            treatment=None if self.treatment is None else self.treatment[rows],
             covariates=self.covariates[rows],
             weight=None if self.weight is None else self.weight[rows],
             exposure=None if self.exposure is None else self.exposure[rows],
@@ -157,6 +161,20 @@ def refuse_switching(estimator: str, data: Panel) -> None:
         )
 
 
+def unit_weight(estimator: str, data: Panel) -> FloatArray | None:
+    """Return one weight a unit, or None where there are none; raise where weights vary within units."""
+    if data.weight is None or data.unit is None:
+        return data.weight
+    weight = np.asarray(data.of_unit(data.weight), dtype=np.float64)
+    varying = np.unique(data.unit.codes[weight[data.unit.codes] != data.weight]).size
+    if varying:
+        raise DesignError(
+            f"The weight varies within {plural(int(varying), 'unit')}; {estimator} needs one weight a unit. Use the "
+            "weight of the first period in all periods."
+        )
+    return weight
+
+
 def observed_rows(data: Panel) -> Rows:
     """Return the rows with an outcome; without units every row is one."""
     seen = ~np.isnan(data.outcome)
@@ -176,6 +194,7 @@ def observed_rows(data: Panel) -> Rows:
         cohort=data.cohort[used],
         period=data.periods[data.time[used]],
         treated=data.treated[used],
+        treatment=None if data.treatment is None else data.treatment[used],
         covariates=data.covariates[used],
         weight=None if data.weight is None else data.weight[used],
         exposure=None if data.exposure is None else data.exposure[used],
@@ -214,6 +233,17 @@ def refuse_few_treated(treated: int, fewest: int = 2) -> None:
             f"{plural(treated, 'unit')} or cluster treated: residual-based standard errors are then far too small. Use "
             "ConleyTaber, SyntheticDid with placebo standard errors, or RandomisedTiming."
         )
+
+
+def rollout_rows(estimator: str, data: Panel) -> Rows:
+    """Return the rows of a rollout over units; raise where treatment ends, or too little is treated or clustered."""
+    refuse_cross_sections(estimator, data)
+    refuse_switching(estimator, data)
+    rows = observed_rows(data)
+    require_treatment(rows)
+    require_clusters(rows)
+    require_treated_clusters(rows)
+    return rows
 
 
 def cohort_label(data: Panel, cohort: float) -> str:

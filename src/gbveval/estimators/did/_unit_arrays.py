@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.core.errors import DesignError
-from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._rollout import unit_weight
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -50,26 +49,15 @@ class UnitArrays:
 
 def unit_arrays(estimator: str, data: Panel) -> UnitArrays:
     """Return outcome, treatment, covariates, weight and cluster of every unit; raise where weights vary within one."""
-    assert data.unit is not None
-    shape = (data.n_units, data.periods.size)
-    outcome, treatment = np.full(shape, np.nan), np.full(shape, np.nan)
-    covariates = np.full((*shape, len(data.covariate_names)), np.nan)
-    place = (data.unit.codes, data.time)
-    outcome[place] = data.outcome
-    treatment[place] = data.treated if data.treatment is None else data.treatment
-    covariates[place] = data.covariates
-    weight, cluster = np.ones(data.n_units), np.arange(data.n_units)
-    if data.weight is not None:
-        weight[data.unit.codes] = data.weight
-        varying = np.unique(data.unit.codes[weight[data.unit.codes] != data.weight]).size
-        if varying:
-            raise DesignError(
-                f"The weight varies within {plural(int(varying), 'unit')}; {estimator} needs one weight a unit. Use "
-                "the weight of the first period in all periods."
-            )
-    if data.cluster is not None:
-        cluster[data.unit.codes] = data.cluster.codes
-    return UnitArrays(outcome, treatment, covariates, weight, cluster.astype(np.intp))
+    weight, cluster = unit_weight(estimator, data), data.cluster_of_unit()
+    in_force = data.treated.astype(np.float64) if data.treatment is None else data.treatment
+    return UnitArrays(
+        outcome=data.table(data.outcome),
+        treatment=data.table(in_force),
+        covariates=data.table(data.covariates),
+        weight=np.ones(data.n_units) if weight is None else weight,
+        cluster=np.arange(data.n_units) if cluster is None else cluster,
+    )
 
 
 def filled_treatment(treatment: FloatArray) -> FloatArray:

@@ -25,7 +25,7 @@ from gbveval.estimators.did._group_time_rows import (
     cohort_sizes,
     group_time_terms,
 )
-from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_few_treated, refuse_switching, rollout_estimates
+from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_switching, rollout_estimates
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_adjusted import (
     AdjustedFit,
@@ -156,13 +156,11 @@ class CallawaySantAnna:
         if data.second_cluster is not None:
             raise DesignError("CallawaySantAnna clusters in one way. Give the coarser of the two cluster columns.")
         keep_rows = data.unit is None or (self.unbalanced == "as_cross_sections" and not data.is_balanced)
-        used = cross_section_rows(data) if keep_rows else unit_paths(data, self.unbalanced)
+        used = cross_section_rows(data) if keep_rows else unit_paths("CallawaySantAnna", data, self.unbalanced)
         if self.control == "last_treated":
             used = last_as_control(used, float(self.anticipation))
-        treated = np.isfinite(used.cohort)
-        groups = np.flatnonzero(treated) if used.cluster is None else np.unique(used.cluster[treated])
-        if treated.any():
-            refuse_few_treated(groups.size)
+        if used.ever_treated.any():
+            used.refuse_few_treated(used.ever_treated)
         found = self._fit(used)
         fit, clusters = found.fit, used.cluster
         sizes = cohort_sizes(data, fit, followed=used.followed)

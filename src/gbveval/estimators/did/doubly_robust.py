@@ -19,7 +19,6 @@ from gbveval.estimators.did._rollout import (
     FLAT,
     cohort_label,
     point,
-    refuse_few_treated,
     refuse_switching,
     rollout_estimates,
 )
@@ -128,11 +127,10 @@ class DoublyRobust:
         if data.second_cluster is not None:
             raise DesignError("DoublyRobust clusters in one way. Give the coarser of the two cluster columns.")
         rows_kept = data.unit is None or (self.unbalanced == "as_cross_sections" and not data.is_balanced)
-        used = cross_section_rows(data) if rows_kept else unit_paths(data, self.unbalanced)
+        used = cross_section_rows(data) if rows_kept else unit_paths("DoublyRobust", data, self.unbalanced)
         cohort = _one_cohort(used)
         treated = np.isfinite(used.cohort)
-        groups = np.flatnonzero(treated) if used.cluster is None else np.unique(used.cluster[treated])
-        refuse_few_treated(groups.size)
+        used.refuse_few_treated(treated)
         found, names_lost = self._effect(used, data.covariate_names)
         if found.reason:
             raise IdentificationError(f"No effect is defined: {found.reason}. Use fewer covariates, or method='reg'.")

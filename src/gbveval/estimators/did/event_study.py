@@ -17,24 +17,17 @@ from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import EventAggregator
 from gbveval.estimators.did._regression import (
-    FACTORS,
     check_std_error,
     coefficient_terms,
-    error_words,
-    reference_words,
+    inference_words,
     regress,
     regression_checks,
 )
 from gbveval.estimators.did._rollout import (
     Rows,
     event_label,
-    observed_rows,
-    refuse_cross_sections,
-    refuse_switching,
-    require_clusters,
-    require_treated_clusters,
-    require_treatment,
     rollout_estimates,
+    rollout_rows,
     row_checks,
     sample_words,
 )
@@ -114,12 +107,7 @@ class EventStudy:
         IdentificationError
             If no coefficient is identified, or there are too few clusters.
         """
-        refuse_cross_sections("EventStudy", data)
-        refuse_switching("EventStudy", data)
-        rows = observed_rows(data)
-        require_treatment(rows)
-        require_clusters(rows)
-        require_treated_clusters(rows)
+        rows = rollout_rows("EventStudy", data)
         ranges, columns = self._columns(rows)
         names = [range_label(low, high) for low, high in ranges]
         found = regress(
@@ -204,10 +192,7 @@ def _method(estimator: EventStudy, data: Panel, rows: Rows) -> Method:
     reference = ", ".join(f"{e:g}" for e in estimator.reference)
     return Method(
         sample=f"{sample_words(data, rows)}; effects compare with event time {reference}",
-        std_error=error_words(data, estimator.std_error),
-        small_sample=FACTORS.get(estimator.std_error, "none"),
-        reference=reference_words(estimator.std_error),
-        inference_for="a superpopulation of units",
+        **inference_words(data, estimator.std_error),
         assumptions=(
             "untreated outcomes would have changed in parallel",
             "effects at a time since treatment are the same in all cohorts",

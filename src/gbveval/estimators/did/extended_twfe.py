@@ -15,9 +15,9 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators._glm_fit import fit_glm
-from gbveval.estimators.did._cells import CellContext, average_estimates, cell_estimates, check_average, pretest
+from gbveval.estimators.did._cells import CellContext, average_estimates, averages_of, cell_estimates, pretest
 from gbveval.estimators.did._etwfe_design import EtwfeDesign, etwfe_design
-from gbveval.estimators.did._regression import FACTORS, error_words, reference_words
+from gbveval.estimators.did._regression import inference_words
 from gbveval.estimators.did._rollout import (
     observed_rows,
     refuse_switching,
@@ -27,7 +27,7 @@ from gbveval.estimators.did._rollout import (
     row_checks,
     sample_words,
 )
-from gbveval.numerics.effect_cells import CellAverages, EffectCells, average_cells
+from gbveval.numerics.effect_cells import CellAverages, EffectCells
 from gbveval.numerics.extended_twfe import CellMeans, cell_means
 from gbveval.numerics.glm import Family, whiten
 from gbveval.numerics.glm_covariance import coefficient_covariance
@@ -278,15 +278,7 @@ class _Aggregator:
         """Return averages, the overall one first, or the test of the cells before treatment."""
         if by == "pretest":
             return pretest(estimates, [i for i in range(len(estimates)) if not self.cells.post[i]])
-        check_average(by, options)
-        low, high = options.get("min_event_time"), options.get("max_event_time")
-        found = average_cells(
-            self.cells,
-            by,
-            lowest=-np.inf if low is None else float(low),
-            highest=np.inf if high is None else float(high),
-            balance=options.get("balance"),
-        )
+        found = averages_of(self.cells, by, options)
         if self.contrast == "ratio":
             found = self._ratios(found)
         return average_estimates(estimates, self.cells, self.context, by, found, options)
@@ -312,10 +304,7 @@ def _method(estimator: ExtendedTwfe, data: Panel, design: EtwfeDesign) -> Method
     given = f" given {', '.join(data.covariate_names)}" if data.covariate_names else ""
     return Method(
         sample=sample,
-        std_error=error_words(data, estimator.std_error),
-        small_sample=FACTORS.get(estimator.std_error, "none"),
-        reference=reference_words(estimator.std_error),
-        inference_for="a superpopulation of units",
+        **inference_words(data, estimator.std_error),
         assumptions=(
             f"untreated means of the cohorts would have changed in parallel{scale}{given}",
             "treatment does not act before it begins",

@@ -21,12 +21,7 @@ from gbveval.estimators.did._regression import coefficient_terms, regress
 from gbveval.estimators.did._rollout import (
     event_label,
     masked,
-    observed_rows,
-    refuse_cross_sections,
-    refuse_switching,
-    require_clusters,
-    require_treated_clusters,
-    require_treatment,
+    rollout_rows,
     row_checks,
     sample_words,
 )
@@ -91,12 +86,7 @@ class Imputation:
         IdentificationError
             If no treated row has an untreated outcome to compare with, or one unit (cluster) is treated.
         """
-        refuse_cross_sections("Imputation", data)
-        refuse_switching("Imputation", data)
-        rows = observed_rows(data)
-        require_treatment(rows)
-        require_clusters(rows)
-        require_treated_clusters(rows)
+        rows = rollout_rows("Imputation", data)
         found = impute(data, rows)
         chosen = np.flatnonzero(found.time >= found.cohort)
         place = np.full(found.cohort.size + 1, -1, dtype=np.intp)

@@ -20,14 +20,9 @@ from gbveval.estimators.did._rollout import (
     Rows,
     cohort_support,
     event_label,
-    observed_rows,
     point,
-    refuse_cross_sections,
-    refuse_switching,
-    require_clusters,
-    require_treated_clusters,
-    require_treatment,
     rollout_estimates,
+    rollout_rows,
     rounding,
     row_checks,
     sample_words,
@@ -109,14 +104,9 @@ class LocalProjections:
         IdentificationError
             If no horizon is identified, there are too few clusters, or one unit (cluster) is treated.
         """
-        refuse_cross_sections("LocalProjections", data)
-        refuse_switching("LocalProjections", data)
-        rows = observed_rows(data)
-        if len(rows.clusters) == 2:
+        if data.second_cluster is not None:
             raise DesignError("LocalProjections clusters in one way. Give the coarser of the two cluster columns.")
-        require_treatment(rows)
-        require_clusters(rows)
-        require_treated_clusters(rows)
+        rows = rollout_rows("LocalProjections", data)
         horizons = [h for h in range(-1 - self.before, self.after + 1) if h != -1]
         table = _Table.of(rows, data.periods)
         fits = {h: fit for h in horizons if (fit := self._fit(rows, table, h)) is not None}

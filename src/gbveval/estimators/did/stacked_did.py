@@ -23,7 +23,6 @@ from gbveval.estimators.did._rollout import (
     event_label,
     point,
     refuse_cross_sections,
-    refuse_few_treated,
     refuse_switching,
     rollout_estimates,
 )
@@ -130,11 +129,9 @@ class StackedDid:
         refuse_switching("StackedDid", data)
         if data.second_cluster is not None or data.covariate_names:
             raise DesignError("StackedDid takes no covariates, and clusters in one way. Use CallawaySantAnna.")
-        used = unit_paths(data, self.unbalanced)
+        used = unit_paths("StackedDid", data, self.unbalanced)
         found = self._stack(used)
-        member = np.isin(used.cohort, found.cohorts)
-        groups = np.flatnonzero(member) if used.cluster is None else np.unique(used.cluster[member])
-        refuse_few_treated(groups.size)
+        used.refuse_few_treated(np.isin(used.cohort, found.cohorts))
         influence = found.influence
         if used.cluster is not None:
             count = int(used.cluster.max()) + 1

@@ -16,8 +16,8 @@ from gbveval.core.registry import register
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._balanced import UNBALANCED, Paths, balanced_paths, refuse_clusters
-from gbveval.estimators.did._cells import CellContext, average_estimates, cell_estimates, check_average, pretest
-from gbveval.numerics.effect_cells import CellAverages, EffectCells, average_cells
+from gbveval.estimators.did._cells import CellContext, average_estimates, averages_of, cell_estimates, pretest
+from gbveval.numerics.effect_cells import CellAverages, EffectCells
 from gbveval.numerics.random_timing import (
     KINDS,
     CohortMoments,
@@ -246,14 +246,7 @@ class TimedAggregator:
         """Return averages of the effects, the overall one first, or the test of those before treatment."""
         if by == "pretest":
             return pretest(estimates, [i for i in range(len(estimates)) if not self.cells.post[i]])
-        check_average(by, options)
-        weights = average_cells(
-            self.cells,
-            by,
-            lowest=_or(options.get("min_event_time"), -np.inf),
-            highest=_or(options.get("max_event_time"), np.inf),
-            balance=options.get("balance"),
-        )
+        weights = averages_of(self.cells, by, options)
         pair = self.study.averages(weights.weight)
         found = self.study.effects(pair)
         errors = self.study.errors(found, pair)
@@ -268,10 +261,6 @@ class TimedAggregator:
         )
         rows = average_estimates(estimates, self.cells, self.context, by, averages, options)
         return _explained(rows, self.study.options, errors)
-
-
-def _or(value: Any, otherwise: float) -> float:
-    return otherwise if value is None else float(value)
 
 
 def _study(options: StaggeredEfficient, paths: Paths) -> tuple[TimedStudy, tuple[Check, ...]]:

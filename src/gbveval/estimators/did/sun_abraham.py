@@ -15,12 +15,10 @@ from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import CellContext, cell_estimates, with_nuisance
 from gbveval.estimators.did._regression import (
-    FACTORS,
     Regression,
     check_std_error,
     coefficient_terms,
-    error_words,
-    reference_words,
+    inference_words,
     regress,
     regression_checks,
 )
@@ -289,10 +287,7 @@ def _method(estimator: SunAbraham, data: Panel, design: _Design) -> Method:
     whom = "never treated" if estimator.control == "never_treated" else "last treated"
     return Method(
         sample=sample,
-        std_error=error_words(data, estimator.std_error),
-        small_sample=FACTORS.get(estimator.std_error, "none"),
-        reference=reference_words(estimator.std_error),
-        inference_for="a superpopulation of units",
+        **inference_words(data, estimator.std_error),
         assumptions=(
             f"untreated outcomes of every cohort and of the {whom} would have changed in parallel{given}",
             "treatment does not act before it begins",

@@ -17,7 +17,6 @@ from gbveval.estimators.did._cells import CellContext, cell_estimates
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, unit_paths
 from gbveval.estimators.did._rollout import (
     refuse_cross_sections,
-    refuse_few_treated,
     refuse_switching,
 )
 from gbveval.estimators.did.callaway_santanna import METHODS, WORDS
@@ -150,11 +149,9 @@ class TripleDifference:
         refuse_switching("TripleDifference", data)
         if data.second_cluster is not None:
             raise DesignError("TripleDifference clusters in one way. Give the coarser of the two cluster columns.")
-        used = unit_paths(data, self.unbalanced)
+        used = unit_paths("TripleDifference", data, self.unbalanced)
         units = _units(data, used)
-        reached = np.isfinite(units.cohort) & units.eligible
-        groups = np.flatnonzero(reached) if used.cluster is None else np.unique(used.cluster[reached])
-        refuse_few_treated(groups.size)
+        used.refuse_few_treated(used.ever_treated & units.eligible)
         found = self._cells(used, units)
         if not np.isfinite(found.cells.value).any():
             raise IdentificationError(f"No effect is defined: {', '.join(found.reasons)}.")
@@ -234,14 +231,11 @@ def _units(data: Panel, used: GroupTimeArrays) -> _Units:
     assert data.unit is not None
     assert data.eligible is not None
     assert used.paths is not None
-    eligible = np.zeros(data.n_units, dtype=bool)
-    eligible[data.unit.codes] = data.eligible
+    eligible = np.asarray(data.of_unit(data.eligible), dtype=bool)
     if used.n_left_out or used.n_weightless:
         kept = data.complete_units.copy()
         if data.weight is not None:
-            heavy = np.zeros(data.n_units, dtype=bool)
-            heavy[data.unit.codes] = data.weight > 0
-            kept &= heavy
+            kept &= data.of_unit(data.weight) > 0
         eligible = eligible[kept]
     size = used.cohort.size
     x = np.zeros((size, 0)) if used.covariates is None else used.covariates

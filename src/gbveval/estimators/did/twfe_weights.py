@@ -172,7 +172,7 @@ def twfe_robustness(panel: Panel) -> Table:
 def _cells(panel: Panel) -> _Cells:
     refuse_cross_sections("twfe_weights", panel)
     rows = observed_rows(panel)
-    treatment, _ = treatment_column(panel, rows)
+    treatment, _ = treatment_column(rows)
     below = int(np.count_nonzero(treatment < 0))
     if below:
         raise DesignError(

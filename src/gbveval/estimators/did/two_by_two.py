@@ -14,11 +14,9 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._regression import (
-    FACTORS,
     check_std_error,
     coefficient_terms,
-    error_words,
-    reference_words,
+    inference_words,
     regress,
 )
 from gbveval.estimators.did._rollout import (
@@ -135,10 +133,7 @@ class TwoByTwo:
 def _method(estimator: TwoByTwo, data: Panel, rows: Rows) -> Method:
     return Method(
         sample=sample_words(data, rows),
-        std_error=error_words(data, estimator.std_error),
-        small_sample=FACTORS.get(estimator.std_error, "none"),
-        reference=reference_words(estimator.std_error),
-        inference_for="a superpopulation of units",
+        **inference_words(data, estimator.std_error),
         assumptions=(
             "untreated means of both groups would have changed in parallel",
             "treatment does not act before it begins",

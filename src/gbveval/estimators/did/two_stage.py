@@ -15,12 +15,7 @@ from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import CellContext, average_estimates, cell_estimates, check_average, pretest
 from gbveval.estimators.did._imputed import Imputed, context_of, impute, imputed_checks
 from gbveval.estimators.did._rollout import (
-    observed_rows,
-    refuse_cross_sections,
-    refuse_switching,
-    require_clusters,
-    require_treated_clusters,
-    require_treatment,
+    rollout_rows,
     row_checks,
     sample_words,
 )
@@ -80,12 +75,7 @@ class TwoStage:
         IdentificationError
             If no treated row has an untreated outcome to compare with, or one unit (cluster) is treated.
         """
-        refuse_cross_sections("TwoStage", data)
-        refuse_switching("TwoStage", data)
-        rows = observed_rows(data)
-        require_treatment(rows)
-        require_clusters(rows)
-        require_treated_clusters(rows)
+        rows = rollout_rows("TwoStage", data)
         found = impute(data, rows)
         value, influence = found.model.means(found.cell, found.cohort.size)
         influence = found.by_cluster(influence)

@@ -15,11 +15,9 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._regression import (
-    FACTORS,
     check_std_error,
     coefficient_terms,
-    error_words,
-    reference_words,
+    inference_words,
     regress,
     regression_checks,
 )
@@ -106,11 +104,7 @@ class TwoWayFixedEffects:
         """
         refuse_cross_sections("TwoWayFixedEffects", data)
         rows = observed_rows(data)
-        treatment, label = treatment_column(data, rows)
-        if treatment.size == 0 or treatment.min() == treatment.max():
-            raise IdentificationError(
-                "Treatment does not vary over the rows with an outcome; treated and untreated ones are both needed."
-            )
+        treatment, label = treatment_column(rows)
         require_clusters(rows)
         require_treated_clusters(rows)
         columns = np.column_stack([treatment, rows.covariates])
@@ -134,14 +128,13 @@ class TwoWayFixedEffects:
         )
 
 
-def treatment_column(data: Panel, rows: Rows) -> tuple[FloatArray, str]:
-    """Return the regressor of treatment in the rows used, and the name of its coefficient."""
-    if data.treatment is None:
-        return rows.treated.astype(float), "treated vs untreated"
-    used = ~np.isnan(data.outcome)
-    if data.weight is not None:
-        used &= data.weight > 0
-    amount = data.treatment[used]
+def treatment_column(rows: Rows) -> tuple[FloatArray, str]:
+    """Return the regressor of treatment and the name of its coefficient; raise where it does not vary."""
+    amount = rows.treated.astype(float) if rows.treatment is None else rows.treatment
+    if amount.size == 0 or amount.min() == amount.max():
+        raise IdentificationError(
+            "Treatment does not vary over the rows with an outcome; treated and untreated ones are both needed."
+        )
     binary = bool(np.all((amount == 0) | (amount == 1)))
     return amount, "treated vs untreated" if binary else "one unit more of treatment"
 
@@ -149,10 +142,7 @@ def treatment_column(data: Panel, rows: Rows) -> tuple[FloatArray, str]:
 def _method(estimator: TwoWayFixedEffects, data: Panel, rows: Rows) -> Method:
     return Method(
         sample=sample_words(data, rows),
-        std_error=error_words(data, estimator.std_error),
-        small_sample=FACTORS.get(estimator.std_error, "none"),
-        reference=reference_words(estimator.std_error),
-        inference_for="a superpopulation of units",
+        **inference_words(data, estimator.std_error),
         assumptions=(
             "untreated outcomes would have changed in parallel",
             "the effect is the same for all cohorts and at all times",

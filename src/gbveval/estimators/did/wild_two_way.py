@@ -15,6 +15,7 @@ from gbveval.core.provenance import Provenance, derive_seed, options_of, version
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
+from gbveval.estimators._wild_test import Draws, bootstrap_draws, bootstrap_test, check_bootstrap, singular_checks
 from gbveval.estimators.did._regression import Regression, regress, regression_checks
 from gbveval.estimators.did._rollout import (
     Rows,
@@ -28,17 +29,8 @@ from gbveval.estimators.did._rollout import (
     sample_words,
 )
 from gbveval.estimators.did.two_way_fixed_effects import treatment_column
-from gbveval.estimators.randomised.wild_cluster_bootstrap import (
-    ALTERNATIVES,
-    VARIANTS,
-    WEIGHTS,
-    Draws,
-    bootstrap_draws,
-)
 from gbveval.numerics.cluster_sandwich import cross_products
 from gbveval.numerics.groups import compact
-from gbveval.numerics.inference import check_level
-from gbveval.numerics.null_distribution import invert, tail
 from gbveval.numerics.randomisation import join_parts
 from gbveval.numerics.wild_bootstrap import WildBootstrap, wild_bootstrap
 
@@ -103,15 +95,7 @@ class WildTwoWay:
     name: ClassVar[str] = "wild_two_way"
 
     def __post_init__(self) -> None:
-        for option, known in (("variant", VARIANTS), ("weights", WEIGHTS), ("alternative", ALTERNATIVES)):
-            if getattr(self, option) not in known:
-                raise DesignError(f"{option} must be one of {', '.join(known)}, not {getattr(self, option)!r}.")
-        if self.n_draws < 19 or not np.isfinite(self.null):
-            raise DesignError("n_draws must be at least 19, so that p can be 0.05, and null a finite number.")
-        try:
-            check_level(self.level)
-        except ValueError as error:
-            raise DesignError(str(error)) from error
+        check_bootstrap(self)
 
     def estimate(self, data: Panel, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return the coefficient of treatment with its bootstrap test and interval.
@@ -134,9 +118,7 @@ class WildTwoWay:
         if data.weight is not None or data.second_cluster is not None:
             raise DesignError("WildTwoWay takes no weights, and clusters in one way. Leave the role out.")
         rows = observed_rows(data)
-        treatment, label = treatment_column(data, rows)
-        if treatment.size == 0 or treatment.min() == treatment.max():
-            raise IdentificationError("Treatment does not vary over the rows with an outcome, so nothing is compared.")
+        treatment, label = treatment_column(rows)
         require_clusters(rows)
         require_treated_clusters(rows)
         columns = np.column_stack([treatment, rows.covariates])
@@ -182,18 +164,7 @@ class WildTwoWay:
 
     def _row(self, data: Panel, rows: Rows, ready: WildBootstrap, weights: Draws, label: str) -> Term:
         parts = join_parts([ready.parts(block) for block in weights.blocks()])
-        imposed = self.variant.startswith("WCR")
-        rule = "absolute" if self.alternative == "two_sided" else self.alternative
-
-        def p_value(null: float) -> float:
-            delta = ready.estimate - null
-            values = parts.statistic(delta if imposed else 0.0, studentised=True)
-            return tail(values, delta / ready.std_error, weights.probability, rule=rule, ties=True)
-
-        alpha = (1.0 - self.level) * (1.0 + 1e-9)
-        low, high = invert(lambda null: p_value(null) > alpha, ready.estimate, ready.std_error)
-        low = -np.inf if rule == "less" else low
-        high = np.inf if rule == "greater" else high
+        tested = bootstrap_test(self, ready, parts, weights.probability, ties=True)
         return Term(
             term=label,
             estimand=Estimand("ATT", "mean_difference", "treated"),
@@ -201,14 +172,14 @@ class WildTwoWay:
             value=ready.estimate,
             std_error=ready.std_error,
             df=float(rows.clusters[0].present - 1),
-            interval=(float(low), float(high)),
+            interval=tested.interval,
             interval_level=self.level,
             statistic=(ready.estimate - self.null) / ready.std_error,
-            p_value=p_value(self.null),
+            p_value=tested.p_value,
             n_units=rows.n_units,
             n_clusters=rows.clusters[0].present,
             support=cohort_support(data, rows.cohort_sizes(), "cohorts of the regression"),
-            reason="no effect can be excluded at this level" if np.isinf(low) and np.isinf(high) else "",
+            reason=tested.reason,
             extra=(
                 ("n_draws", float(parts.d_y.size)),
                 ("draws", "listed" if weights.probability is not None else "drawn"),
@@ -246,8 +217,4 @@ def _checks(rows: Rows, ready: WildBootstrap) -> tuple[Check, ...]:
         found.append(Check("few treated", "warn", text, public))
     if 0 < never < 3:
         found.append(Check("few untreated", "warn", "few clusters are never treated: the bootstrap is unreliable."))
-    if ready.singular:
-        text = f"without {ready.singular} of the clusters a coefficient is lost; a pseudo-inverse was used."
-        public = "without some cluster a coefficient is lost; a pseudo-inverse was used."
-        found.append(Check("singular clusters", "warn", text, public))
-    return tuple(found)
+    return (*found, *singular_checks(ready))

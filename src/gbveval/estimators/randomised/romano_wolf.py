@@ -17,15 +17,9 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check, require_parallel
+from gbveval.estimators._wild_test import VARIANTS, WEIGHTS, bootstrap_draws
 from gbveval.estimators.randomised._regression import arm_regression
-from gbveval.estimators.randomised.wild_cluster_bootstrap import (
-    VARIANTS,
-    VCOVS,
-    WEIGHTS,
-    WildClusterBootstrap,
-    bootstrap_draws,
-    prepared,
-)
+from gbveval.estimators.randomised.wild_cluster_bootstrap import VCOVS, WildClusterBootstrap, prepared
 from gbveval.numerics.inference import ALTERNATIVES
 from gbveval.numerics.multiplicity import step_down
 from gbveval.numerics.null_distribution import tail

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +17,14 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check, require_parallel
+from gbveval.estimators._wild_test import bootstrap_draws, bootstrap_test, check_bootstrap, singular_checks
 from gbveval.estimators.randomised._regression import ArmRegression, arm_regression
 from gbveval.numerics.groups import present
-from gbveval.numerics.inference import check_level
-from gbveval.numerics.null_distribution import invert, tail
 from gbveval.numerics.randomisation import Parts, join_parts
-from gbveval.numerics.wild_bootstrap import BLOCK, WildBootstrap, draw_weights, sign_vectors, wild_bootstrap
+from gbveval.numerics.wild_bootstrap import WildBootstrap, wild_bootstrap
 
 FloatArray = NDArray[np.float64]
-VARIANTS = ("WCR11", "WCR13", "WCR31", "WCR33", "WCU11", "WCU13", "WCU31", "WCU33")
-WEIGHTS = ("rademacher", "webb")
 VCOVS = ("CR0", "CR1", "CR1S")
-ALTERNATIVES = ("two_sided", "central", "greater", "less")
-# All sign vectors of more clusters than this are not listed: a million vectors take seconds.
-MOST_LISTED = 20
 
 
 @register("wild_cluster_bootstrap")
@@ -109,20 +102,9 @@ class WildClusterBootstrap:
     name: ClassVar[str] = "wild_cluster_bootstrap"
 
     def __post_init__(self) -> None:
-        for option, known in (
-            ("variant", VARIANTS),
-            ("weights", WEIGHTS),
-            ("alternative", ALTERNATIVES),
-            ("vcov", VCOVS),
-        ):
-            if getattr(self, option) not in known:
-                raise DesignError(f"{option} must be one of {', '.join(known)}, not {getattr(self, option)!r}.")
-        if self.n_draws < 19 or not np.isfinite(self.null):
-            raise DesignError("n_draws must be at least 19, so that p can be 0.05, and null a finite number.")
-        try:
-            check_level(self.level)
-        except ValueError as error:
-            raise DesignError(str(error)) from error
+        check_bootstrap(self)
+        if self.vcov not in VCOVS:
+            raise DesignError(f"vcov must be one of {', '.join(VCOVS)}, not {self.vcov!r}.")
 
     def estimate(self, data: Trial, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return the effect of each arm on each outcome.
@@ -188,25 +170,8 @@ class WildClusterBootstrap:
                 "Nothing is left to vary around the fit, so there is no standard error to bootstrap. Check the "
                 "outcome, or use fewer covariates."
             )
-        imposed = self.variant.startswith("WCR")
-        rule = "absolute" if self.alternative == "two_sided" else self.alternative
-
-        def p_value(null: float) -> float:
-            delta = ready.estimate - null
-            values = parts.statistic(delta if imposed else 0.0, studentised=True)
-            return tail(values, delta / ready.std_error, weight, rule=rule, ties=self.ties)
-
-        alpha = (1.0 - self.level) * (1.0 + 1e-9)
-        low, high = invert(lambda null: p_value(null) > alpha, ready.estimate, ready.std_error)
-        low = -np.inf if rule == "less" else low
-        high = np.inf if rule == "greater" else high
+        tested = bootstrap_test(self, ready, parts, weight, ties=self.ties)
         used = fitted.used & ((data.arm == 0) | (data.arm == arm))
-        checks = []
-        if ready.singular:
-            text = f"without {ready.singular} of the clusters a coefficient is lost; a pseudo-inverse was used."
-            public = "without some cluster a coefficient is lost; a pseudo-inverse was used."
-            checks.append(Check("singular clusters", "warn", text, public))
-        open_ended = np.isinf(low) and np.isinf(high)
         row = Term(
             term=f"{data.arms[arm]} vs {data.arms[0]}",
             estimand=Estimand("ITT", mean_contrast(data, outcome), "participant_average"),
@@ -214,17 +179,17 @@ class WildClusterBootstrap:
             value=ready.estimate,
             std_error=ready.std_error,
             df=float(fitted.clusters.size - 1),
-            interval=(float(low), float(high)),
+            interval=tested.interval,
             interval_level=self.level,
             statistic=(ready.estimate - self.null) / ready.std_error,
-            p_value=p_value(self.null),
+            p_value=tested.p_value,
             n_units=int(used.sum()),
             n_clusters=fitted.clusters.size,
             support=arm_support(data, outcome, used, (0, arm)),
-            reason="no effect can be excluded at this level" if open_ended else "",
+            reason=tested.reason,
             extra=(("n_draws", float(parts.d_y.size)), ("draws", "listed" if weight is not None else "drawn")),
         )
-        return row, checks
+        return row, list(singular_checks(ready))
 
 
 def prepared(options: WildClusterBootstrap, fitted: ArmRegression, arm: int) -> WildBootstrap:
@@ -242,68 +207,6 @@ def prepared(options: WildClusterBootstrap, fitted: ArmRegression, arm: int) -> 
         jackknife=options.variant[4] == "3",
         factor=factor,
     )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Draws:
-    """Weights of clusters, made in blocks so that memory does not grow with draws times clusters.
-
-    Attributes
-    ----------
-    kind : str
-        "signs" (all vectors), "rademacher" or "webb".
-    n_draws, n_clusters : int
-        Vectors, and their length.
-    seed : int
-        Of the draws; blocks can be made again.
-    """
-
-    kind: str
-    n_draws: int
-    n_clusters: int
-    seed: int
-
-    @property
-    def probability(self) -> FloatArray | None:
-        """Probability of each vector when all are listed; None for draws."""
-        return np.full(self.n_draws, 1.0 / self.n_draws) if self.kind == "signs" else None
-
-    @property
-    def words(self) -> str:
-        """What they are."""
-        if self.kind == "signs":
-            return f"all {self.n_draws:,} vectors of signs"
-        return f"{self.n_draws:,} draws of {'signs' if self.kind == 'rademacher' else 'six-point weights (Webb)'}"
-
-    def blocks(self) -> Iterator[FloatArray]:
-        """Yield the weights, shape (some draws, clusters)."""
-        if self.kind == "signs":
-            yield sign_vectors(self.n_clusters)
-            return
-        rng = np.random.default_rng(self.seed)
-        rows = max(1, BLOCK // self.n_clusters)
-        for start in range(0, self.n_draws, rows):
-            yield draw_weights(self.kind, min(rows, self.n_draws - start), self.n_clusters, rng)
-
-
-class DrawOptions(Protocol):
-    """The options that say which vectors of weights are used."""
-
-    @property
-    def weights(self) -> str:
-        """Kind of weights."""
-
-    @property
-    def n_draws(self) -> int:
-        """Vectors asked for."""
-
-
-def bootstrap_draws(options: DrawOptions, count: int, rng: np.random.Generator) -> Draws:
-    """Return all vectors of signs where they are no more than the draws asked for, else draws."""
-    seed = int(rng.integers(2**31))
-    if options.weights == "rademacher" and count <= MOST_LISTED and 2**count <= options.n_draws + 1:
-        return Draws("signs", 2**count, count, seed)
-    return Draws(options.weights, options.n_draws, count, seed)
 
 
 def _cluster_checks(data: Trial, fitted: ArmRegression) -> list[Check]:
