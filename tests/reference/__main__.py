@@ -31,9 +31,14 @@ def main() -> int:
                 )
         elif item.status == "unsupported":
             print(f"unsupported {item.case}: {item.reason}")
+        for reason in dict.fromkeys(item.disputed.values()) if item.status != "unsupported" else ():
+            names = [name for name, why in item.disputed.items() if why == reason]
+            shown = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
+            print(f"disputed {item.case}: {len(names)} numbers ({shown}): {reason}")
     counts = Counter(item.status for item in compared)
     numbers, seen = sum(item.numbers for item in compared), sum(item.compared for item in compared)
-    print(f"numbers compared: {seen} of {numbers}")
+    disputed = sum(len(item.disputed) for item in compared)
+    print(f"numbers compared: {seen} of {numbers}" + (f", disputed: {disputed}" if disputed else ""))
     print(f"matched: {counts['matched']}, mismatched: {counts['mismatched']}, unsupported: {counts['unsupported']}")
     if options.json:
         options.json.write_text(

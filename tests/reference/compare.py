@@ -18,7 +18,8 @@ class Unsupported(Exception):
 class Comparison:
     """How one case compares.
 
-    `numbers` counts the finite numbers in its results, `compared` those that had a counterpart.
+    `numbers` counts the finite numbers in its results, `compared` those that had a counterpart. `disputed` names those
+    that are not compared because the reference system is shown to be off, with the reason.
     """
 
     case: str
@@ -28,6 +29,7 @@ class Comparison:
     compared: int = 0
     mismatches: list[dict[str, Any]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    disputed: dict[str, str] = field(default_factory=dict)
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -63,21 +65,32 @@ Tolerance = Callable[[Path, float], float]
 Ignored = Callable[[Path], bool]
 
 
+def why_disputed(path: Path, disputed: Mapping[str, str]) -> str | None:
+    """Return why a number, or what it stands in, is disputed; None if it is not."""
+    names = (".".join(path[:end]) for end in range(len(path), 0, -1))
+    return next((disputed[name] for name in names if name in disputed), None)
+
+
 def compare(case: str, results: Any, answer: Any, tolerance: Tolerance, ignored: Ignored) -> Comparison:
     """Compare every finite number in `results` with its counterpart in `answer`.
 
-    A case matches only if every number outside the ignored keys was compared, nine in ten of all its numbers were,
-    and each lies within its tolerance.
+    A case matches only if every number outside the ignored keys was compared, or is disputed by `answer["_disputed"]`
+    (a place to the reason), nine in ten of all its numbers were compared, and each lies within its tolerance.
     """
     outcome = Comparison(case)
+    disputed = answer.get("_disputed", {}) if isinstance(answer, Mapping) else {}
     for path, expected in leaves(results):
         if not is_number(expected):
             continue
         outcome.numbers += 1
         if ignored(path):
             continue
-        found = find(answer, path)
         name = ".".join(path)
+        reason = why_disputed(path, disputed)
+        if reason is not None:
+            outcome.disputed[name] = reason
+            continue
+        found = find(answer, path)
         if found is None or (isinstance(found, float) and math.isnan(found)):
             outcome.missing.append(name)
             continue
@@ -94,5 +107,8 @@ def compare(case: str, results: Any, answer: Any, tolerance: Tolerance, ignored:
         outcome.status, outcome.reason = "unsupported", f"{len(outcome.missing)} numbers have no counterpart: {shown}"
     elif outcome.numbers == 0 or outcome.compared < 0.9 * outcome.numbers:
         outcome.status = "unsupported"
-        outcome.reason = f"only {outcome.compared} of {outcome.numbers} numbers were compared"
+        why = "; ".join(dict.fromkeys(outcome.disputed.values()))
+        outcome.reason = f"only {outcome.compared} of {outcome.numbers} numbers were compared" + (
+            f": {why}" if why else ""
+        )
     return outcome

@@ -12,8 +12,10 @@ import gbveval as gbv
 from tests.reference.compare import Unsupported
 from tests.reference.frames import panel_frame
 
-# How far p is off where the reference has a factor in the observed t only: up to .066 with ten states, .044 with fifty.
-ONE_SIDED = 0.07
+ONE_SIDED = (
+    "fwildclusterboot has a small-sample factor in the observed jackknife t and none in the bootstrap's, so its p is "
+    "too large; test_packaged.py takes that step and gets its p exactly"
+)
 FACTORS = {
     ("CRV1", "G/(G-1) * (N-1)/(N-K)"): "CR1S",
     ("HC1", "N/(N-K)"): "HC1",
@@ -138,7 +140,7 @@ def wild_bootstrap(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     panel = make_panel(with_cohort(panel_frame(folder, task["data"]), roles), roles, cohort="_cohort")
     if sorted(options["dummies"]) != sorted([roles["unit"], roles["time"]]) or options["null"] != 0:
         raise Unsupported("a bootstrap of other effects than units and periods")
-    answer: dict[str, Any] = {"_off": {}}
+    answer: dict[str, Any] = {"_off": {}, "_disputed": {}}
     for variant in options["variants"]:
         digits = ("3" if variant["residuals"] == "jackknife" else "1") + variant["vcov"][-1]
         kind = ("WCR" if variant["null_imposed"] else "WCU") + digits
@@ -157,10 +159,9 @@ def wild_bootstrap(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         }
         answer[variant["result"]] = found
         if variant["vcov"] == "CRV3":
-            # The reference multiplies the jackknife variance of the observed t by the factor of CRV1, and those of the
-            # bootstrap's t by nothing, so that its p is too large. A test shows that the same step gives its p exactly.
+            # The reference's t has the factor of CRV1 that ours has nowhere.
             found["t"] /= _factor(panel)
-            answer["_off"][f"{variant['result']}.p"] = (0.0, ONE_SIDED)
+            answer["_disputed"][f"{variant['result']}.p"] = ONE_SIDED
         elif not variant["full_enumeration"]:
             noise = 4.0 * np.sqrt(expected["p"] * (1.0 - expected["p"]) / expected["draws"])
             answer["_off"][f"{variant['result']}.p"] = (0.0, float(noise))

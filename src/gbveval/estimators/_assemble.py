@@ -18,6 +18,10 @@ from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 
 _NO_VARIATION = "nothing is left to vary around the fit, so there is no standard error"
+# What a comparison of those with an outcome says of the others.
+OBSERVED_ONLY = (
+    "the comparison is of those observed, and holds for everybody only if what is missing is unrelated to the outcome."
+)
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
@@ -145,10 +149,8 @@ def missing_check(trial: Trial) -> tuple[Check, ...]:
             Check(
                 "missing outcome",
                 status,
-                f"{name} is missing for {shown}; the comparison holds for those observed unless what is missing is "
-                "unrelated to the outcome.",
-                f"{name} is missing for some units (the participant flow counts them); the comparison holds for those "
-                "observed unless what is missing is unrelated to the outcome.",
+                f"{name} is missing for {shown}; {OBSERVED_ONLY}",
+                f"{name} is missing for some units (the participant flow counts them); {OBSERVED_ONLY}",
             )
         )
     return tuple(found)

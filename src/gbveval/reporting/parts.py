@@ -68,6 +68,8 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
 def _caption(item: ReleasedEstimates) -> str:
     """Return what a figure shows, with what readers of subgroups get wrong most often."""
     if is_event_study(item):
+        if any(str(row["interval_kind"]).endswith("uniform") for row in item.rows):
+            return "Event study. The intervals hold for all event times at once; each p-value is for its row alone."
         return "Event study."
     if shrunken_pairs([f"{row['outcome']}: {row['term']}" for row in item.rows]):
         return (

@@ -17,7 +17,7 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import require_parallel
+from gbveval.estimators._assemble import OBSERVED_ONLY, require_parallel
 from gbveval.estimators._trials import changed
 from gbveval.estimators.randomised._mean_designs import DESIGNS
 from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans
@@ -237,10 +237,9 @@ def _missing(data: Trial, complied: BoolArray) -> list[Check]:
         if max(rates) == 0:
             continue
         shown = ", ".join(f"{rate:.1%} in {label!r}" for rate, label in zip(rates, data.arms, strict=True))
-        tail = "the comparison holds for those observed unless what is missing is unrelated to the outcome."
         status = "warn" if max(rates) > 0.05 or max(rates) - min(rates) > 0.03 else "info"
-        text = f"of compliers {name} is missing for {shown}; {tail}"
-        checks.append(Check("missing outcome", status, text, f"{name} is missing for some compliers; {tail}"))
+        text = f"of compliers {name} is missing for {shown}; {OBSERVED_ONLY}"
+        checks.append(Check("missing outcome", status, text, f"{name} is missing for some compliers; {OBSERVED_ONLY}"))
     return checks
 
 

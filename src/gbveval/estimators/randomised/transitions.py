@@ -17,6 +17,7 @@ from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
+from gbveval.estimators._assemble import OBSERVED_ONLY
 from gbveval.estimators._trials import changed
 from gbveval.estimators.randomised.difference_in_means import DifferenceInMeans
 
@@ -254,9 +255,8 @@ def _checks(data: Trial, cut: float) -> list[Check]:
                 "missing outcome",
                 "warn",
                 f"the outcome is missing for {lost[0]:,} of those without and {lost[1]:,} of those with it at "
-                "baseline; the comparison holds for those observed unless what is missing is unrelated to the outcome.",
-                "the outcome is missing for some in either group; the comparison holds for those observed unless what "
-                "is missing is unrelated to the outcome.",
+                f"baseline; {OBSERVED_ONLY}",
+                f"the outcome is missing for some in either group; {OBSERVED_ONLY}",
             )
         )
     return found
