@@ -117,6 +117,7 @@ _PLACES = {
     "equivalence": "gbveval.core.margins",
     "event_study_from": "gbveval.estimators.did.event_path",
     "explain_power": "gbveval.planning.closed_form",
+    "functional_form": "gbveval.estimators.did.functional_form",
     "goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
@@ -131,10 +132,12 @@ _PLACES = {
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
     "plot_comparison": "gbveval.estimators.did.comparison",
+    "plot_functional_form": "gbveval.estimators.did.functional_form",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
     "plot_synthetic": "gbveval.estimators.did.synthetic_path",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
+    "plot_trend_scales": "gbveval.estimators.did.trend_scales",
     "pool_imputations": "gbveval.estimators._pool",
     "power": "gbveval.planning.closed_form",
     "power_curve": "gbveval.planning.closed_form",
@@ -147,6 +150,7 @@ _PLACES = {
     "required_size": "gbveval.planning.closed_form",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
+    "trend_scales": "gbveval.estimators.did.trend_scales",
     "twfe_robustness": "gbveval.estimators.did.twfe_weights",
     "twfe_weights": "gbveval.estimators.did.twfe_weights",
     "write_report": "gbveval.reporting.report",
@@ -199,6 +203,8 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy
     from gbveval.estimators.did.extended_twfe import ExtendedTwfe as ExtendedTwfe
+    from gbveval.estimators.did.functional_form import functional_form as functional_form
+    from gbveval.estimators.did.functional_form import plot_functional_form as plot_functional_form
     from gbveval.estimators.did.goodman_bacon import goodman_bacon as goodman_bacon
     from gbveval.estimators.did.goodman_bacon import goodman_bacon_by_kind as goodman_bacon_by_kind
     from gbveval.estimators.did.goodman_bacon import plot_goodman_bacon as plot_goodman_bacon
@@ -220,6 +226,8 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.synthetic_control import SyntheticControl as SyntheticControl
     from gbveval.estimators.did.synthetic_did import SyntheticDid as SyntheticDid
     from gbveval.estimators.did.synthetic_path import plot_synthetic as plot_synthetic
+    from gbveval.estimators.did.trend_scales import plot_trend_scales as plot_trend_scales
+    from gbveval.estimators.did.trend_scales import trend_scales as trend_scales
     from gbveval.estimators.did.triple_difference import TripleDifference as TripleDifference
     from gbveval.estimators.did.twfe_weights import twfe_robustness as twfe_robustness
     from gbveval.estimators.did.twfe_weights import twfe_weights as twfe_weights
