@@ -1,4 +1,4 @@
-"""Trends on several scales: other estimators on transformed outcomes, regressions, derivatives in weights, simulation."""
+"""Trends on several scales: other estimators on transformed outcomes, regressions, derivatives, simulation."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def functional_form(
     >>> import numpy as np
     >>> from gbveval.datasets.pilot import PilotRollout
     >>> panel = PilotRollout().draw(np.random.default_rng(2))
-    >>> functional_form(panel, [5, 10, 15]).rows[-1][:2]
+    >>> functional_form(panel, [40, 50]).rows[-1][:2]
     ('all cohorts', 'all bins')
     """
     try:
