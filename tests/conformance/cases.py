@@ -357,6 +357,13 @@ CASES = (
     Case(
         gbv.Imputation(), PanelFrames(n_units=240, cluster_size=4, trend=0.3), n_draws=150, note="covariates, clusters"
     ),
+    Case(
+        gbv.Imputation(anticipation=1.0),
+        PanelFrames(n_units=150, persistence=0.0, cohorts=(4.0, 5.0, np.inf), n_periods=6),
+        n_draws=150,
+        term="cohort 4, period 4",
+        note="anticipation",
+    ),
     Case(gbv.TwoStage(), PanelFrames(n_units=150), n_draws=200, term="cohort 3, period 3"),
     Case(gbv.SunAbraham(), PanelFrames(n_units=90), n_draws=200, term="cohort 3, period 3"),
     Case(

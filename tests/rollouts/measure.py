@@ -56,6 +56,7 @@ METHODS = (
     Method("SunAbraham", gbv.SunAbraham()),
     Method("SunAbraham, reference=-2", gbv.SunAbraham(reference=-2.0)),
     Method("Imputation", gbv.Imputation()),
+    Method("Imputation, anticipation=1", gbv.Imputation(anticipation=1.0)),
     Method("TwoStage", gbv.TwoStage()),
     Method("ExtendedTwfe", gbv.ExtendedTwfe()),
     Method("StaggeredEfficient", gbv.StaggeredEfficient()),

@@ -37,7 +37,8 @@ READING = """## How to read it
   mean of event times is, besides, another average than the one over treated units and periods.
 - *Anticipation* spoils every estimator that compares with the period before treatment. Those that let it begin earlier
   (`anticipation=1`, `reference=-2`) are right, and less precise. `Imputation`, `TwoStage` and `ExtendedTwfe` average
-  over all untreated periods, so that one contaminated period does less harm, and still some.
+  over all untreated periods, so that one contaminated period does less harm, and still some: say `anticipation` there
+  too.
 - *Trends that depend on a covariate* are mended by giving the covariate, if its form is right: doubly robust estimators
   adjust changes for it; unit effects alone absorb its level and not its trend. With groups of thirty and little overlap
   doubly robust intervals are too short (they hold the truth 87 to 91 times in 100); those of a regression, whose form

@@ -62,6 +62,8 @@ def test_the_failures_that_the_page_tells_of() -> None:
     assert not is_biased(cells["TwoWayFixedEffects"]["homogeneous"])
     assert is_biased(cells["CallawaySantAnna, not yet treated"]["anticipation"])
     assert not is_biased(cells["CallawaySantAnna, anticipation=1"]["anticipation"])
+    assert is_biased(cells["Imputation"]["anticipation"])
+    assert not is_biased(cells["Imputation, anticipation=1"]["anticipation"])
     assert is_biased(cells["CallawaySantAnna, covariate not given"]["covariate trends"])
     assert not is_biased(cells["CallawaySantAnna, not yet treated"]["covariate trends"])
     assert misses(cells["TwoWayFixedEffects"]["few treated"])

@@ -43,29 +43,32 @@ class EtwfeDesign:
     n_late: int
 
 
-def etwfe_design(rows: Rows, *, leads: bool) -> EtwfeDesign:
-    """Return the design; with `leads`, cells before treatment too, the period before treatment left out."""
+def etwfe_design(rows: Rows, *, leads: bool, anticipation: float = 0.0) -> EtwfeDesign:
+    """Return the design; with `leads`, cells before treatment too, the period before treatment left out.
+
+    Rows that may anticipate treatment are in cells, and the period before treatment is the last before those.
+    """
     n_late = 0
     if not np.isinf(rows.cohort).any():
         if leads:
             raise DesignError("Nobody is never treated; say control='not_yet_treated'.")
         # Where everybody is treated nothing is compared.
-        early = rows.period < rows.cohort.max()
+        early = rows.period < rows.cohort.max() - anticipation
         n_late = int((~early).sum())
         rows = rows.take(early)
     levels, groups = rows.cohorts()
     first = np.full(levels.size, np.inf)
     np.minimum.at(first, groups.codes, rows.period)
-    usable = np.asarray((first < levels)[groups.codes])
+    usable = np.asarray((first < levels - anticipation)[groups.codes])
     n_already = int((~usable).sum())
-    rows = rows.take(usable)
+    rows = rows.take(usable).anticipating(anticipation)
     if rows.n == 0 or not rows.treated.any() or rows.treated.all():
         raise IdentificationError(
             "No cohort is observed before and after its treatment began beside rows that are not treated."
         )
     inside = rows.treated.copy()
     if leads:
-        last = _last_before(rows)
+        last = _last_before(rows, anticipation)
         inside = np.isfinite(rows.cohort) & (rows.period != last)
     cohort, time, cell = rows.cells(inside)
     cells = np.asarray(cell[:, None] == np.arange(cohort.size)[None, :], dtype=np.float64)
@@ -89,12 +92,12 @@ def etwfe_design(rows: Rows, *, leads: bool) -> EtwfeDesign:
     )
 
 
-def _last_before(rows: Rows) -> FloatArray:
-    """Return the last period before treatment in which the row's cohort is seen; NaN if never treated."""
+def _last_before(rows: Rows, anticipation: float) -> FloatArray:
+    """Return the last period before treatment or its anticipation in which the cohort is seen; NaN if never treated."""
     result = np.full(rows.n, np.nan)
     for g in np.unique(rows.cohort[np.isfinite(rows.cohort)]):
         member = rows.cohort == g
-        result[member] = rows.period[member & (rows.period < g)].max()
+        result[member] = rows.period[member & (rows.period < g - anticipation)].max()
     return result
 
 

@@ -46,7 +46,7 @@ class Rows:
     period : ndarray, shape (n,)
         As a number.
     treated : ndarray of bool, shape (n,)
-        At or after the first treated period.
+        At or after the first treated period (or anticipating it, where that was asked for).
     treatment : ndarray, shape (n,), or None
         Treatment in force as the panel declares it.
     covariates : ndarray, shape (n, covariates)
@@ -105,6 +105,10 @@ class Rows:
     def with_cohort(self, cohort: FloatArray) -> Rows:
         """Return the rows with other first treated periods."""
         return replace(self, cohort=cohort, treated=np.asarray(self.period >= cohort))
+
+    def anticipating(self, periods: float) -> Rows:
+        """Return the rows with those that may anticipate treatment counted as treated."""
+        return replace(self, treated=np.asarray(self.period >= self.cohort - periods))
 
     def _cohort_of_unit(self) -> FloatArray:
         """Return the first treated period of each unit; NaN for units without a row."""
@@ -235,15 +239,37 @@ def refuse_few_treated(treated: int, fewest: int = 2) -> None:
         )
 
 
-def rollout_rows(estimator: str, data: Panel) -> Rows:
-    """Return the rows of a rollout over units; raise where treatment ends, or too little is treated or clustered."""
+def rollout_rows(estimator: str, data: Panel, anticipation: float = 0.0) -> Rows:
+    """Return the rows of a rollout over units; raise where treatment ends, or too little is treated or clustered.
+
+    With anticipation, rows of so many periods before treatment are among the treated.
+    """
     refuse_cross_sections(estimator, data)
     refuse_switching(estimator, data)
     rows = observed_rows(data)
     require_treatment(rows)
     require_clusters(rows)
     require_treated_clusters(rows)
+    rows = rows.anticipating(anticipation)
+    require_treatment(rows)
     return rows
+
+
+def check_anticipation(periods: float) -> None:
+    """Raise unless it is a number of periods."""
+    if not 0 <= periods < np.inf:
+        raise DesignError("anticipation is a number of periods, zero or more.")
+
+
+def no_earlier(anticipation: float) -> str:
+    """Say that treatment does not act before it begins, or before it may be anticipated."""
+    return f"treatment does not act {f'more than {anticipation:g} periods ' if anticipation else ''}before it begins"
+
+
+def all_before(anticipation: float) -> str:
+    """Say that all untreated rows are compared with, but those that may anticipate treatment."""
+    but = f", but the last {anticipation:g}" if anticipation else ""
+    return f"all untreated rows, all periods before{but}"
 
 
 def cohort_label(data: Panel, cohort: float) -> str:

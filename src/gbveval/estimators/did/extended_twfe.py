@@ -19,6 +19,9 @@ from gbveval.estimators.did._cells import CellContext, average_estimates, averag
 from gbveval.estimators.did._etwfe_design import EtwfeDesign, etwfe_design
 from gbveval.estimators.did._regression import inference_words
 from gbveval.estimators.did._rollout import (
+    all_before,
+    check_anticipation,
+    no_earlier,
     observed_rows,
     refuse_switching,
     require_clusters,
@@ -80,13 +83,16 @@ class ExtendedTwfe:
         period before treatment; needs units that are never treated.
     std_error : str
         "CR1S" (clustered, with fixest's factor), "CR0", "CR1", "CR2", "CR3".
+    anticipation : float
+        Periods before treatment in which it may already act. They are cells of their own, with event times below zero,
+        and in no average of effects "after".
 
     Notes
     -----
     **Identifies** the average effect on the treated of each cohort in each period, if without treatment the cohorts'
     means would have moved in parallel on the scale of the link (conditional on covariates, whose effects may differ by
-    cohort and by period), and nothing was anticipated. For counts of incidents parallel ratios are often the more
-    credible: communities with many reports do not lose as many as those with few.
+    cohort and by period), and nothing was anticipated (beyond `anticipation`). For counts of incidents parallel ratios
+    are often the more credible: communities with many reports do not lose as many as those with few.
 
     Effects of cohorts, not of units: with complete panels and time-constant covariates the linear estimates are those
     of `Imputation`; with gaps the answers can differ by much, as the composition of cohorts then changes. Panels and
@@ -118,6 +124,7 @@ class ExtendedTwfe:
     contrast: str = "difference"
     control: str = "not_yet_treated"
     std_error: str = "CR1S"
+    anticipation: float = 0.0
     name: ClassVar[str] = "extended_twfe"
 
     def __post_init__(self) -> None:
@@ -129,6 +136,7 @@ class ExtendedTwfe:
         ):
             if getattr(self, option) not in known:
                 raise DesignError(f"{option} must be one of {', '.join(known)}, not {getattr(self, option)!r}.")
+        check_anticipation(self.anticipation)
         if self.family == "gaussian" and self.contrast == "ratio":
             raise DesignError("A linear regression keeps differences parallel; for a ratio use family='poisson'.")
 
@@ -158,7 +166,8 @@ class ExtendedTwfe:
             raise DesignError("ExtendedTwfe clusters in one way. Give the coarser of the two cluster columns.")
         if data.exposure is not None and self.family != "poisson":
             raise DesignError("Exposure belongs to counts: use family='poisson', or leave it out.")
-        design = etwfe_design(observed_rows(data), leads=self.control == "never_treated")
+        leads = self.control == "never_treated"
+        design = etwfe_design(observed_rows(data), leads=leads, anticipation=float(self.anticipation))
         rows = design.rows
         self._check_range(data, rows.y)
         require_clusters(rows)
@@ -184,7 +193,7 @@ class ExtendedTwfe:
             method=_method(self, data, design),
             checks=(*_checks(design, fit), *row_checks(rows)),
         )
-        return replace(result, aggregator=_Aggregator(self.contrast, cells, context, fit))
+        return replace(result, aggregator=_Aggregator(self.contrast, cells, context, fit, self.anticipation))
 
     def _check_range(self, data: Panel, y: FloatArray) -> None:
         wrong = {"poisson": y < 0, "logit": (y < 0) | (y > 1)}.get(self.family)
@@ -273,11 +282,12 @@ class _Aggregator:
     cells: EffectCells
     context: CellContext
     fit: _Fit
+    anticipation: float
 
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
         """Return averages, the overall one first, or the test of the cells before treatment."""
         if by == "pretest":
-            return pretest(estimates, [i for i in range(len(estimates)) if not self.cells.post[i]])
+            return pretest(estimates, np.flatnonzero(self.cells.event_time < -self.anticipation).tolist())
         found = averages_of(self.cells, by, options)
         if self.contrast == "ratio":
             found = self._ratios(found)
@@ -307,14 +317,15 @@ def _method(estimator: ExtendedTwfe, data: Panel, design: EtwfeDesign) -> Method
         **inference_words(data, estimator.std_error),
         assumptions=(
             f"untreated means of the cohorts would have changed in parallel{scale}{given}",
-            "treatment does not act before it begins",
+            no_earlier(estimator.anticipation),
             "one unit's treatment does not change another's outcome",
         ),
         source="Wooldridge 2021, 2023",
         comparison=(
-            "all untreated rows, all periods before"
+            all_before(estimator.anticipation)
             if estimator.control == "not_yet_treated"
             else "units that are never treated, last period before"
+            + (f" less {estimator.anticipation:g}" if estimator.anticipation else "")
         ),
     )
 

@@ -19,8 +19,11 @@ from gbveval.estimators.did._cells import CellAggregator, cell_estimates, pretes
 from gbveval.estimators.did._imputed import Imputed, context_of, impute, imputed_checks, over_time
 from gbveval.estimators.did._regression import coefficient_terms, regress
 from gbveval.estimators.did._rollout import (
+    all_before,
+    check_anticipation,
     event_label,
     masked,
+    no_earlier,
     rollout_rows,
     row_checks,
     sample_words,
@@ -32,6 +35,12 @@ from gbveval.numerics.effect_cells import EffectCells
 @dataclass(frozen=True, slots=True)
 class Imputation:
     """Effects on the treated with untreated outcomes imputed from unit and period effects of untreated rows.
+
+    Parameters
+    ----------
+    anticipation : float
+        Periods before treatment in which it may already act. Rows in them are not used as untreated; their effects are
+        rows of their own with event times below zero, and in no average of effects "after".
 
     Notes
     -----
@@ -48,10 +57,11 @@ class Imputation:
     differ within a cohort and period, and too small when a cohort has few units.
 
     `aggregate("simple" | "event_time" | "cohort" | "calendar")` averages with the rows' shares, taken as fixed. By
-    event time, leads before -1 come from a separate regression of untreated rows on them, as the authors recommend;
-    they compare with -1 and all earlier periods without a lead, and `aggregate("pretest")` is their F test.
+    event time, leads before -1 (less the anticipation) come from a separate regression of untreated rows on them, as
+    the authors recommend; they compare with -1 and all earlier periods without a lead, and `aggregate("pretest")` is
+    their F test.
 
-    **Do not use when** one or two units are treated, or treatment is anticipated.
+    **Do not use when** one or two units are treated, or treatment is anticipated (beyond `anticipation`).
 
     References
     ----------
@@ -67,7 +77,11 @@ class Imputation:
     'overall'
     """
 
+    anticipation: float = 0.0
     name: ClassVar[str] = "imputation"
+
+    def __post_init__(self) -> None:
+        check_anticipation(self.anticipation)
 
     def estimate(self, data: Panel, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return one row a cohort and treated period.
@@ -86,9 +100,9 @@ class Imputation:
         IdentificationError
             If no treated row has an untreated outcome to compare with, or one unit (cluster) is treated.
         """
-        rows = rollout_rows("Imputation", data)
+        rows = rollout_rows("Imputation", data, float(self.anticipation))
         found = impute(data, rows)
-        chosen = np.flatnonzero(found.time >= found.cohort)
+        chosen = np.flatnonzero(found.time >= found.cohort - self.anticipation)
         place = np.full(found.cohort.size + 1, -1, dtype=np.intp)
         place[chosen] = np.arange(chosen.size)
         label = place[found.cell]
@@ -107,18 +121,27 @@ class Imputation:
             self,
             cells,
             context,
-            method=_method(data, found),
+            method=_method(self, data, found),
             checks=(*imputed_checks(found), *row_checks(rows)),
         )
-        return replace(result, aggregator=_Aggregator(CellAggregator(cells, context), found))
+        return replace(result, aggregator=_Aggregator(CellAggregator(cells, context), found, -1.0 - self.anticipation))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Aggregator:
-    """Averages of cells, with leads from untreated rows before those by event time."""
+    """Averages of cells, with leads from untreated rows before those by event time.
+
+    Attributes
+    ----------
+    cells : CellAggregator
+    found : Imputed
+    reference : float
+        Event time that leads come before.
+    """
 
     cells: CellAggregator
     found: Imputed
+    reference: float
 
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
         """Return averages, or the test of the leads."""
@@ -127,22 +150,24 @@ class _Aggregator:
         if by == "pretest":
             leads = self._leads(estimates)
             if leads is None:
-                raise DesignError("No cohort has an untreated period before event time -1; there is no lead to test.")
+                raise DesignError(
+                    f"No cohort has an untreated period before event time {self.reference:g}; there is no lead to test."
+                )
             return pretest(leads, range(len(leads)))
         after = self.cells.aggregate(estimates, by, options)
         low = options.get("min_event_time")
-        wanted = (low is None or low < -1) and options.get("balance") is None
+        wanted = (low is None or low < self.reference) and options.get("balance") is None
         leads = self._leads(estimates) if wanted else None
         if leads is None:
             return after
-        return _joined(after, leads, -np.inf if low is None else float(low))
+        return _joined(after, leads, -np.inf if low is None else float(low), self.reference)
 
     def _leads(self, estimates: Estimates) -> Estimates | None:
-        """Return the coefficients of event times before -1 on untreated rows."""
+        """Return the coefficients of event times before the reference on untreated rows."""
         data = self.cells.context.data
         rows = self.found.rows.take(~self.found.rows.treated)
         event = np.where(np.isfinite(rows.cohort), rows.event_time, np.nan)
-        times = np.unique(event[event < -1])
+        times = np.unique(event[event < self.reference])
         if times.size == 0:
             return None
         names = [event_label(e) for e in times]
@@ -173,14 +198,14 @@ def _event(time: float | None) -> tuple[tuple[str, float | str | None], ...]:
     return () if time is None else (("event_time", float(time)),)
 
 
-def _joined(after: Estimates, leads: Estimates, lowest: float) -> Estimates:
+def _joined(after: Estimates, leads: Estimates, lowest: float, reference: float) -> Estimates:
     """Return averages by event time with the leads behind the overall row."""
     kept = [i for i, row in enumerate(leads.terms) if float(dict(row.extra)["event_time"]) >= lowest]  # type: ignore[arg-type]
     terms: list[Term] = [after.terms[0], *(leads.terms[i] for i in kept), *after.terms[1:]]
     assert after.influence is not None
     assert leads.influence is not None
     influence = np.column_stack([after.influence[:, :1], leads.influence[:, kept], after.influence[:, 1:]])
-    words = "; event times before -1 from a regression of untreated rows, with the factor of CR1S"
+    words = f"; event times before {reference:g} from a regression of untreated rows, with the factor of CR1S"
     return replace(
         after,
         terms=tuple(terms),
@@ -190,7 +215,7 @@ def _joined(after: Estimates, leads: Estimates, lowest: float) -> Estimates:
     )
 
 
-def _method(data: Panel, found: Imputed) -> Method:
+def _method(estimator: Imputation, data: Panel, found: Imputed) -> Method:
     given = f", and effects of {', '.join(data.covariate_names)}" if data.covariate_names else ""
     return Method(
         sample=f"{sample_words(data, found.rows)}; untreated outcomes from {found.model.n_rows:,} untreated rows",
@@ -200,9 +225,9 @@ def _method(data: Panel, found: Imputed) -> Method:
         inference_for="a superpopulation of units",
         assumptions=(
             f"untreated outcomes are a unit's effect plus a period's{given}",
-            "treatment does not act before it begins",
+            no_earlier(estimator.anticipation),
             "one unit's treatment does not change another's outcome",
         ),
         source="Borusyak, Jaravel and Spiess 2024",
-        comparison="all untreated rows, all periods before",
+        comparison=all_before(estimator.anticipation),
     )

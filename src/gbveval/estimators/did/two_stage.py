@@ -15,6 +15,9 @@ from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import CellContext, average_estimates, cell_estimates, check_average, pretest
 from gbveval.estimators.did._imputed import Imputed, context_of, impute, imputed_checks
 from gbveval.estimators.did._rollout import (
+    all_before,
+    check_anticipation,
+    no_earlier,
     rollout_rows,
     row_checks,
     sample_words,
@@ -27,6 +30,12 @@ from gbveval.numerics.effect_cells import CellAverages, EffectCells
 class TwoStage:
     """Effects on the treated from a second regression on what untreated unit and period effects leave.
 
+    Parameters
+    ----------
+    anticipation : float
+        Periods before treatment in which it may already act. Rows in them are not used as untreated; their effects are
+        rows of their own with event times below zero, and in no average of effects "after".
+
     Notes
     -----
     **Identifies** what `Imputation` does under the same assumptions, and gives the same effects where both are defined:
@@ -36,11 +45,12 @@ class TwoStage:
     factor, normal reference. An average's residuals are about that average (and not about the mean of each cohort and
     period, as in `Imputation`), so that errors of averages differ between the two.
 
-    Rows before treatment (event times before -1 in averages by event time) are means of residuals of the first stage.
-    They are smaller than leads of a regression that estimates them, because the first stage was fitted to the same
-    rows; do not read effects and leads of one picture as if they compared with the same period (Roth 2024).
+    Rows before treatment (event times before -1, less the anticipation, in averages by event time) are means of
+    residuals of the first stage. They are smaller than leads of a regression that estimates them, because the first
+    stage was fitted to the same rows; do not read effects and leads of one picture as if they compared with the same
+    period (Roth 2024).
 
-    **Do not use when** one or two units are treated, or treatment is anticipated.
+    **Do not use when** one or two units are treated, or treatment is anticipated (beyond `anticipation`).
 
     References
     ----------
@@ -56,7 +66,11 @@ class TwoStage:
     True
     """
 
+    anticipation: float = 0.0
     name: ClassVar[str] = "two_stage"
+
+    def __post_init__(self) -> None:
+        check_anticipation(self.anticipation)
 
     def estimate(self, data: Panel, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return one row a cohort and period, those before treatment among them.
@@ -75,7 +89,7 @@ class TwoStage:
         IdentificationError
             If no treated row has an untreated outcome to compare with, or one unit (cluster) is treated.
         """
-        rows = rollout_rows("TwoStage", data)
+        rows = rollout_rows("TwoStage", data, float(self.anticipation))
         found = impute(data, rows)
         value, influence = found.model.means(found.cell, found.cohort.size)
         influence = found.by_cluster(influence)
@@ -92,10 +106,10 @@ class TwoStage:
             self,
             cells,
             context,
-            method=_method(data, found),
+            method=_method(self, data, found),
             checks=(*imputed_checks(found), *row_checks(rows)),
         )
-        return replace(result, aggregator=_Aggregator(cells, context, found))
+        return replace(result, aggregator=_Aggregator(cells, context, found, float(self.anticipation)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -105,13 +119,14 @@ class _Aggregator:
     cells: EffectCells
     context: CellContext
     found: Imputed
+    anticipation: float
 
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
         """Return the second stage by other sets of rows, its average first; or the test of those before treatment."""
         if by == "pretest":
             study = self.aggregate(estimates, "event_time", options)
             times = [dict(row.extra).get("event_time") for row in study.terms]
-            return pretest(study, [i for i, e in enumerate(times) if e is not None and float(e) < 0])
+            return pretest(study, [i for i, e in enumerate(times) if e is not None and float(e) < -self.anticipation])
         check_average(by, options)
         used = self._used(by, options)
         key = {"event_time": self.cells.event_time, "cohort": self.cells.cohort, "calendar": self.cells.time}.get(by)
@@ -140,9 +155,10 @@ class _Aggregator:
         return average_estimates(estimates, self.cells, self.context, by, averages, options)
 
     def _used(self, by: str, options: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Return the cells of an average: treated ones, and by event time those before -1."""
+        """Return the cells of an average: treated ones, and by event time those that anticipate or come before -1."""
         event, post = self.cells.event_time, self.cells.post
-        used = post | (event < -1) if by == "event_time" else post.copy()
+        first = -self.anticipation
+        used = (event >= first) | (event < first - 1) if by == "event_time" else post.copy()
         low, high, balance = (options.get(name) for name in ("min_event_time", "max_event_time", "balance"))
         used &= (event >= (-np.inf if low is None else low)) & (event <= (np.inf if high is None else high))
         if balance is not None:
@@ -158,7 +174,7 @@ class _Aggregator:
         return counted / max(int(counted.sum()), 1)
 
 
-def _method(data: Panel, found: Imputed) -> Method:
+def _method(estimator: TwoStage, data: Panel, found: Imputed) -> Method:
     given = f", and effects of {', '.join(data.covariate_names)}" if data.covariate_names else ""
     return Method(
         sample=f"{sample_words(data, found.rows)}; first stage on {found.model.n_rows:,} untreated rows",
@@ -168,9 +184,9 @@ def _method(data: Panel, found: Imputed) -> Method:
         inference_for="a superpopulation of units",
         assumptions=(
             f"untreated outcomes are a unit's effect plus a period's{given}",
-            "treatment does not act before it begins",
+            no_earlier(estimator.anticipation),
             "one unit's treatment does not change another's outcome",
         ),
         source="Gardner 2022",
-        comparison="all untreated rows, all periods before",
+        comparison=all_before(estimator.anticipation),
     )
