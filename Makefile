@@ -41,7 +41,7 @@ reference: $(VENV)/.ok ## compare with reference results: make reference DIR=fol
 bench: $(VENV)/.ok ## run the benchmarks, answers compared first
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-rollouts: $(VENV)/.ok ## measure which estimator of rollouts fails where, and write the page (about five minutes)
+rollouts: $(VENV)/.ok ## measure which estimator of rollouts fails where, and write the page (about ten minutes)
 	@$(BIN)/python -m tests.rollouts
 
 sizes: $(VENV)/.ok ## measure size, coverage and bias with few clusters, and write the page (about fifteen minutes)

@@ -353,6 +353,14 @@ CASES = (
         term="cohort 3, period 3",
         note="covariates",
     ),
+    Case(
+        gbv.CallawaySantAnna(std_error="jackknife"),
+        PanelFrames(n_units=36, cluster_size=4),
+        n_draws=200,
+        term="cohort 3, period 3",
+        conservative=True,
+        note="nine clusters left out",
+    ),
     Case(gbv.Imputation(), PanelFrames(n_units=150, persistence=0.0), n_draws=200),
     Case(
         gbv.Imputation(), PanelFrames(n_units=240, cluster_size=4, trend=0.3), n_draws=150, note="covariates, clusters"

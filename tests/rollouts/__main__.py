@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tests.rollouts import few_clusters
 from tests.rollouts.measure import load, run
 from tests.rollouts.page import write
 
@@ -15,8 +16,11 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="only write the page from what was measured")
     options = parser.parse_args()
     say = lambda text: print(text, flush=True)  # noqa: E731
-    measured = load() if options.page else run(say, only=options.only, again=options.again)
-    print(f"written: {write(measured)}")
+    if options.page:
+        measured, few = load(), load(few_clusters.RECORD)
+    else:
+        measured, few = (each(say, only=options.only, again=options.again) for each in (run, few_clusters.run))
+    print(f"written: {write(measured, few)}")
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Method:
         Whether it is given the covariate where the process has one.
     draws : int
         Panels; fewer for methods that draw themselves.
+    pretest : bool
+        Whether its test of effects before treatment is counted too.
     """
 
     label: str
@@ -42,6 +44,7 @@ class Method:
     average: str = "simple"
     covariates: bool = True
     draws: int = DRAWS
+    pretest: bool = False
 
 
 METHODS = (
@@ -67,11 +70,16 @@ METHODS = (
 
 
 def measure(method: Method, kind: str) -> dict[str, Any]:
-    """Return bias (in standard deviations of the estimate) and coverage over the draws."""
-    frames = RolloutFrames(kind)
-    found: list[tuple[float, float, float, float]] = []
+    """Return bias and coverage over the draws of a process."""
+    return count(method, RolloutFrames(kind), np.random.SeedSequence([SEED, KINDS.index(kind)]))
+
+
+def count(method: Method, frames: Any, seeds: np.random.SeedSequence) -> dict[str, Any]:
+    """Return bias and spread of the estimates, coverage of the intervals, and how often the pre-test rejects."""
+    found: list[tuple[float, float, float]] = []
+    tested: list[bool] = []
     refused = ""
-    for child in np.random.SeedSequence([SEED, KINDS.index(kind)]).spawn(method.draws):
+    for child in seeds.spawn(method.draws):
         frame, truth = frames.frame(np.random.default_rng(child))
         data = frames.check(frame)
         if not method.covariates:
@@ -80,27 +88,30 @@ def measure(method: Method, kind: str) -> dict[str, Any]:
         try:
             result = method.estimator.estimate(data, rng=np.random.default_rng(child.generate_state(1)[0]))
             row = (result.aggregate(method.average) if method.average else result).records()[0]
+            before = result.aggregate("pretest")[0] if method.pretest else None
         except GbvevalError as error:
             refused = type(error).__name__
             continue
         if row["conf_low"] is not None:
-            found.append((row["estimate"] - truth, row["conf_low"] - truth, row["conf_high"] - truth, row["estimate"]))
+            found.append((row["estimate"] - truth, row["conf_low"] - truth, row["conf_high"] - truth))
+        if before is not None and before.p_value is not None:
+            tested.append(before.p_value < 0.05)
     if not found:
         return {"draws": method.draws, "defined": 0, "refused": refused}
     values = np.array(found)
-    sd = float(values[:, 0].std(ddof=1))
     return {
         "draws": method.draws,
         "defined": len(found),
         "bias": float(values[:, 0].mean()),
-        "sd": sd,
+        "sd": float(values[:, 0].std(ddof=1)),
         "coverage": float(np.mean((values[:, 1] <= 0) & (values[:, 2] >= 0))),
+        **({"tested": len(tested), "pretest": float(np.mean(tested))} if tested else {}),
     }
 
 
-def load() -> dict[str, Any]:
+def load(record: Path = RECORD) -> dict[str, Any]:
     """Return what was measured."""
-    found: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     return found
 
 
@@ -111,14 +122,25 @@ def current(method: Method) -> dict[str, Any]:
 
 def run(say: Callable[[str], None], *, only: str = "", again: bool = False) -> dict[str, Any]:
     """Measure the rows that are missing or have changed, and keep each as soon as it is there."""
-    for method in METHODS:
-        measured = load()
+    return keep(METHODS, lambda method: {kind: measure(method, kind) for kind in KINDS}, RECORD, say, only, again)
+
+
+def keep(
+    methods: Sequence[Method],
+    cells: Callable[[Method], dict[str, Any]],
+    record: Path,
+    say: Callable[[str], None],
+    only: str,
+    again: bool,
+) -> dict[str, Any]:
+    """Measure rows of a table that are missing or have changed, and keep each as soon as it is there."""
+    for method in methods:
+        measured = load(record)
         known = measured.get(method.label, {}).get("description") == current(method)
         if only.lower() not in method.label.lower() or (known and not again):
             continue
         say(method.label)
-        cells = {kind: measure(method, kind) for kind in KINDS}
-        measured[method.label] = {"description": current(method), "cells": cells, "versions": dict(versions())}
-        ordered = {each.label: measured[each.label] for each in METHODS if each.label in measured}
-        RECORD.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
-    return load()
+        measured[method.label] = {"description": current(method), "cells": cells(method), "versions": dict(versions())}
+        ordered = {each.label: measured[each.label] for each in methods if each.label in measured}
+        record.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    return load(record)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gbveval.core.registry import discover
+from tests.rollouts import few_clusters
 from tests.rollouts.measure import METHODS, current, load
 from tests.rollouts.page import PAGE, is_biased, misses, write
 
 MEASURED = load()
+FEW = load(few_clusters.RECORD)
 # Estimators that are not on the page, and why.
 WITHOUT = {
     "chaisemartin_dhaultfoeuille": "has the estimates of CallawaySantAnna where treatment lasts, as here",
@@ -28,9 +30,11 @@ ROBUST = [
 
 
 def test_every_row_is_measured_with_the_options_it_names() -> None:
-    assert list(MEASURED) == [method.label for method in METHODS]
-    for method in METHODS:
-        assert MEASURED[method.label]["description"] == current(method), f"run python -m tests.rollouts: {method.label}"
+    for measured, methods in ((MEASURED, METHODS), (FEW, few_clusters.METHODS)):
+        assert list(measured) == [method.label for method in methods]
+        for method in methods:
+            known = measured[method.label]["description"]
+            assert known == current(method), f"run python -m tests.rollouts: {method.label}"
 
 
 def test_every_estimator_of_rollouts_has_a_row_or_a_reason() -> None:
@@ -42,7 +46,7 @@ def test_every_estimator_of_rollouts_has_a_row_or_a_reason() -> None:
 
 def test_the_page_is_what_the_record_says() -> None:
     before = PAGE.read_text(encoding="utf-8")
-    write(MEASURED)
+    write(MEASURED, FEW)
     assert PAGE.read_text(encoding="utf-8") == before
 
 
@@ -67,3 +71,12 @@ def test_the_failures_that_the_page_tells_of() -> None:
     assert is_biased(cells["CallawaySantAnna, covariate not given"]["covariate trends"])
     assert not is_biased(cells["CallawaySantAnna, not yet treated"]["covariate trends"])
     assert misses(cells["TwoWayFixedEffects"]["few treated"])
+
+
+def test_the_jackknife_holds_where_influence_does_not() -> None:
+    cells = {label.split("'")[1]: found["cells"] for label, found in FEW.items() if label.startswith("Callaway")}
+    for clusters in ("6 clusters", "10 clusters"):
+        assert misses(cells["influence"][clusters])
+    for kind, cell in cells["jackknife"].items():
+        assert not misses(cell)
+        assert cell["pretest"] < cells["influence"][kind]["pretest"]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gbveval.numerics.groups import group_sums
 from gbveval.numerics.least_squares import LeastSquares, fit_least_squares
 from gbveval.numerics.linear_inference import LinearInference, linear_inference
+from gbveval.numerics.two_ways import mended
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -251,11 +252,8 @@ def _covariance(
     if len(ways) == 1:
         return influences[0].T @ influences[0], influences[0], False
     parts = [influence.T @ influence for influence in influences]
-    total = parts[0] + parts[1] - parts[2]
-    values, vectors = np.linalg.eigh((total + total.T) / 2.0)
-    repaired = bool(values.size and values[0] < -1e-12 * values[-1])
-    mended = (vectors * np.maximum(values, 0.0)) @ vectors.T if repaired else total
-    return mended, None, repaired
+    total, repaired = mended(parts[0] + parts[1] - parts[2])
+    return total, None, repaired
 
 
 def _cluster_influence(fit: LeastSquares, design: FloatArray, residual: FloatArray, groups: Groups) -> FloatArray:

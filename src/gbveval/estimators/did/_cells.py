@@ -16,6 +16,7 @@ from gbveval.core.term import Term
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._rollout import (
     COHORTS,
+    FLAT,
     SMALL_COHORT,
     average_label,
     cohort_label,
@@ -52,6 +53,8 @@ class CellContext:
         Of the estimand.
     why : str
         Why an effect is undefined.
+    flat : str
+        Why an effect that is defined has no standard error.
     """
 
     data: Panel
@@ -63,6 +66,7 @@ class CellContext:
     least: float = 0.0
     contrast: str = "mean_difference"
     why: str = "not identified"
+    flat: str = FLAT
 
     def compared(self, cohort: float, time: float) -> int:
         """Return the units that a cell is compared with."""
@@ -102,7 +106,7 @@ def _cell_term(cells: EffectCells, context: CellContext, i: int, whom: str) -> T
         replace(CELL, contrast=context.contrast),
         data.outcome_name,
         (float(cells.value[i]), error if error > context.least else np.nan),
-        "" if np.isfinite(cells.value[i]) else context.why,
+        context.flat if np.isfinite(cells.value[i]) else context.why,
         df=context.df,
         n_units=context.sizes[g] + compared,
         n_clusters=context.n_clusters,
@@ -195,7 +199,7 @@ def _average_term(cells: EffectCells, context: CellContext, by: str, found: Cell
         replace(EFFECT, contrast=context.contrast),
         context.data.outcome_name,
         (float(found.value[i]), error if error > context.least else np.nan),
-        "" if members.any() else "no identified cell",
+        context.flat if members.any() else "no identified cell",
         df=context.df,
         n_units=context.n_units,
         n_clusters=context.n_clusters,

@@ -36,6 +36,8 @@ class GroupTimeArrays:
         Of units or rows; None where they are independent.
     n_left_out, n_weightless : int
         Units or rows left out for missing outcomes, and for weights of zero.
+    second : ndarray of int or None
+        Clusters in the second way.
     """
 
     paths: FloatArray | None
@@ -48,6 +50,7 @@ class GroupTimeArrays:
     cluster: IntArray | None
     n_left_out: int
     n_weightless: int = 0
+    second: IntArray | None = None
 
     @property
     def followed(self) -> bool:
@@ -59,9 +62,24 @@ class GroupTimeArrays:
         """Who is first treated after the first period used and not after the last."""
         return np.asarray((self.cohort > self.periods[0]) & (self.cohort <= self.periods[-1]))
 
+    def take(self, rows: BoolArray) -> GroupTimeArrays:
+        """Return some units or rows."""
+        return _take(self, rows)
+
+    @property
+    def ways(self) -> tuple[IntArray, ...]:
+        """The ways of clustering; none where units are independent."""
+        return tuple(way for way in (self.cluster, self.second) if way is not None)
+
+    @property
+    def n_clusters(self) -> int | None:
+        """Clusters, in the way with fewer; None where units are independent."""
+        return min((int(np.unique(way).size) for way in self.ways), default=None)
+
     def refuse_few_treated(self, treated: BoolArray) -> None:
-        """Raise where the treated are one unit, or in one cluster."""
-        refuse_few_treated(int(treated.sum()) if self.cluster is None else np.unique(self.cluster[treated]).size)
+        """Raise where the treated are one unit, or in one cluster of either way."""
+        ways = self.ways or (np.arange(treated.size),)
+        refuse_few_treated(min(np.unique(way[treated]).size for way in ways))
 
 
 def unit_paths(estimator: str, data: Panel, unbalanced: str) -> GroupTimeArrays:
@@ -89,6 +107,7 @@ def unit_paths(estimator: str, data: Panel, unbalanced: str) -> GroupTimeArrays:
         weight=unit_weight(estimator, data),
         cluster=data.cluster_of_unit(),
         n_left_out=lost,
+        second=second_way(estimator, data),
     )
     return _weighted(used if not lost else _take(used, complete))
 
@@ -109,8 +128,23 @@ def cross_section_rows(data: Panel) -> GroupTimeArrays:
         weight=data.weight,
         cluster=cluster,
         n_left_out=int((~seen).sum()),
+        second=second_way("Repeated cross-sections", data),
     )
     return _weighted(_take(used, seen))
+
+
+def second_way(estimator: str, data: Panel) -> IntArray | None:
+    """Return clusters in the second way, of units or of rows; raise where that way is periods."""
+    if data.second_cluster is None:
+        return None
+    codes = data.second_cluster.codes
+    if np.array_equal(codes, data.time):
+        raise DesignError(
+            f"{estimator} cannot cluster by period ({data.cluster_name}): a unit's influence on an effect spans the "
+            "periods that are compared. Name a second way that is constant within units, such as a provider, or use "
+            "TwoWayFixedEffects or SunAbraham."
+        )
+    return codes if data.unit is None else np.asarray(data.of_unit(codes), dtype=np.intp)
 
 
 def last_as_control(used: GroupTimeArrays, anticipation: float) -> GroupTimeArrays:
@@ -149,6 +183,7 @@ def _take(used: GroupTimeArrays, rows: BoolArray) -> GroupTimeArrays:
         covariates=part(used.covariates),
         weight=part(used.weight),
         cluster=None if used.cluster is None else used.cluster[rows],
+        second=None if used.second is None else used.second[rows],
     )
 
 

@@ -14,10 +14,12 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
-from gbveval.estimators.did._cells import check_average
+from gbveval.estimators.did._cells import check_average, pretest
+from gbveval.estimators.did._group_time_errors import GroupTimeErrors, JointErrors
 from gbveval.estimators.did._rollout import COHORTS, average_label, cohort_label, masked, point
 from gbveval.numerics.group_time_aggregate import Aggregation, aggregate_group_time, pretrend_test
 from gbveval.numerics.group_time_cells import GroupTimeFit
+from gbveval.numerics.inference import f_upper
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -26,15 +28,14 @@ IntArray = NDArray[np.intp]
 def group_time_terms(
     data: Panel,
     fit: GroupTimeFit,
-    errors: FloatArray,
-    clusters: IntArray | None,
+    errors: JointErrors,
+    n_clusters: int | None,
     cohorts: Mapping[float, int],
     *,
     followed: bool,
     whom: str,
 ) -> tuple[Term, ...]:
     """Return one row a cohort and period."""
-    n_clusters = None if clusters is None else clusters_used(fit, clusters)
     # Repeated cross-sections count the rows of both periods.
     halves = 1 if followed else 2
     estimand = Estimand("group_time_ATT", "mean_difference", "treated")
@@ -51,8 +52,9 @@ def group_time_terms(
                 f"{cell}, period {period}",
                 estimand,
                 data.outcome_name,
-                (float(fit.att[i]), float(errors[i])),
-                fit.reason[i],
+                (float(fit.att[i]), float(errors.std_error[i])),
+                fit.reason[i] or errors.reason[i],
+                df=errors.df,
                 n_units=int(fit.n_treated[i] + fit.n_control[i]),
                 n_clusters=n_clusters,
                 support=sizes,
@@ -66,9 +68,9 @@ def group_time_terms(
     return tuple(rows)
 
 
-def clusters_used(fit: GroupTimeFit, clusters: IntArray) -> int:
-    """Return the clusters of the units that take part; those always treated do not."""
-    return int(np.unique(clusters[fit.linear.row]).size)
+def clusters_used(fit: GroupTimeFit, ways: tuple[IntArray, ...]) -> int:
+    """Return the clusters (in the way with fewer) of the units that take part; those always treated do not."""
+    return min((int(np.unique(way[fit.linear.row]).size) for way in ways), default=fit.n_units)
 
 
 def cohort_sizes(data: Panel, fit: GroupTimeFit, *, followed: bool) -> dict[float, int]:
@@ -89,7 +91,8 @@ class GroupTimeAverages:
 
     data: Panel
     fit: GroupTimeFit
-    clusters: IntArray | None
+    errors: GroupTimeErrors
+    covariance: FloatArray
     sizes: Mapping[float, int]
 
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
@@ -98,20 +101,21 @@ class GroupTimeAverages:
             return self._pretest(estimates)
         check_average(by, options)
         low, high = options.get("min_event_time"), options.get("max_event_time")
-        found = aggregate_group_time(
-            self.fit,
-            cast(Literal["simple", "event_time", "cohort", "calendar"], by),
-            balance_e=options.get("balance"),
-            min_e=-np.inf if low is None else float(low),
-            max_e=np.inf if high is None else float(high),
-        )
-        return self._averages(estimates, by, found, options)
+        ranges: dict[str, Any] = {
+            "balance_e": options.get("balance"),
+            "min_e": -np.inf if low is None else float(low),
+            "max_e": np.inf if high is None else float(high),
+        }
+        kind = cast(Literal["simple", "event_time", "cohort", "calendar"], by)
+        found = aggregate_group_time(self.fit, kind, **ranges)
+        return self._averages(estimates, by, found, self.errors.of_averages(self.fit, found, ranges), options)
 
-    def _averages(self, estimates: Estimates, by: str, found: Aggregation, options: Mapping[str, Any]) -> Estimates:
-        errors = found.std_errors(self.clusters)
+    def _averages(
+        self, estimates: Estimates, by: str, found: Aggregation, errors: JointErrors, options: Mapping[str, Any]
+    ) -> Estimates:
         order = np.array([found.value.size, *range(found.value.size)])
         values = np.append(found.value, found.overall)[order]
-        covariance = found.covariance(self.clusters)[np.ix_(order, order)]
+        covariance = errors.covariance[np.ix_(order, order)]
         estimand = Estimand("ATT", "mean_difference", "treated")
         first = estimates.terms[0]
         rows = []
@@ -128,15 +132,16 @@ class GroupTimeAverages:
                     label,
                     estimand,
                     self.data.outcome_name,
-                    (float(values[position]), float(errors[i])),
-                    found.reason[i] or ("base period" if values[position] == 0 else ""),
+                    (float(values[position]), float(errors.std_error[i])),
+                    found.reason[i] or errors.reason[i] or ("base period" if values[position] == 0 else ""),
+                    df=errors.df,
                     n_units=self.fit.n_units,
                     n_clusters=first.n_clusters,
                     support=self._support(by, None if overall else float(found.term[i]), estimates.method.comparison),
                     extra=own,
                 )
             )
-        influence = found.influence if self.clusters is None else found.linear.cluster_sums(self.clusters)
+        influence = None if errors.influence is None else np.nan_to_num(errors.influence)[:, order].copy()
         chosen = [
             f"averaged by {by.replace('_', ' ')}",
             *(f"{key} {value}" for key, value in options.items() if value is not None),
@@ -145,7 +150,7 @@ class GroupTimeAverages:
             estimates,
             terms=tuple(rows),
             covariance=masked(covariance, rows),
-            influence=np.where(np.isnan(influence), 0.0, influence)[:, order].copy(),
+            influence=influence,
             method=replace(estimates.method, sample=f"{estimates.method.sample}; {', '.join(chosen)}"),
             aggregator=None,
             band=None,
@@ -175,7 +180,9 @@ class GroupTimeAverages:
         return np.asarray(np.isfinite(self.fit.att) & member, dtype=bool)
 
     def _pretest(self, estimates: Estimates) -> Estimates:
-        found = pretrend_test(self.fit, cluster=self.clusters)
+        if self.errors.jackknife:
+            return _hotelling(pretest(estimates, np.flatnonzero(~self.fit.post).tolist()))
+        found = pretrend_test(self.fit, covariance=self.covariance)
         row = Term(
             term="all effects before treatment are zero",
             estimand=Estimand("pretest", "none", "treated"),
@@ -193,3 +200,20 @@ class GroupTimeAverages:
         return replace(
             estimates, terms=(row,), covariance=np.full((1, 1), np.nan), influence=None, aggregator=None, band=None
         )
+
+
+def _hotelling(tested: Estimates) -> Estimates:
+    """Return a Wald test over G clusters as Hotelling's: q effects and a covariance that G clusters estimate.
+
+    The Wald statistic times (G - q) / (q (G - 1)) is referred to F with q and G - q degrees of freedom; with few
+    clusters F with q and G - 1 rejects far too often.
+    """
+    row = tested.terms[0]
+    if row.statistic is None or row.df2 is None:
+        return tested
+    left, q = row.df2 + 1.0 - row.df, row.df
+    if left < 1.0:
+        why = "there are as many effects before treatment as clusters"
+        return replace(tested, terms=(replace(row, statistic=None, df2=None, p_value=None, reason=why),))
+    statistic = row.statistic * left / row.df2
+    return replace(tested, terms=(replace(row, statistic=statistic, df2=left, p_value=f_upper(statistic, q, left)),))

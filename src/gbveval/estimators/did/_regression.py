@@ -13,7 +13,7 @@ from gbveval.core.estimand import Estimand
 from gbveval.core.method import Check
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
-from gbveval.estimators.did._rollout import Rows, cohort_support, point, rounding
+from gbveval.estimators.did._rollout import Rows, cohort_support, point, rounding, two_way_checks
 from gbveval.numerics.fixed_effects import FixedEffectsFit, fixed_effects_fit
 
 FloatArray = NDArray[np.float64]
@@ -152,7 +152,4 @@ def regression_checks(found: Regression) -> tuple[Check, ...]:
     if found.lost:
         text = f"explained by the other columns or the fixed effects, and left out: {', '.join(found.lost)}."
         checks.append(Check("collinear columns", "warn", text))
-    if found.fit.repaired:
-        text = "the two-way formula gave negative variances, which were set to zero."
-        checks.append(Check("two-way variance", "warn", text))
-    return tuple(checks)
+    return (*checks, *two_way_checks(found.fit.repaired))

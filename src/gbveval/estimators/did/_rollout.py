@@ -29,6 +29,7 @@ COHORTS = "cohorts"
 # Below this many units in a cohort the normal approximation of its own effects is not to be relied on.
 SMALL_COHORT = 10
 FLAT = "the outcome does not vary, so there is no standard error"
+NEGATIVE = "the two-way formula gives no variance above zero"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -347,6 +348,12 @@ def row_checks(rows: Rows) -> tuple[Check, ...]:
         text = f"{count} clusters; clustered standard errors need more, unless their small-sample correction is CR2."
         found.append(Check("few clusters", "warn", text))
     return tuple(found)
+
+
+def two_way_checks(repaired: bool) -> tuple[Check, ...]:
+    """Return that negative variances were repaired, where they were."""
+    text = "the two-way formula gave negative variances, which were set to zero."
+    return (Check("two-way variance", "warn", text),) if repaired else ()
 
 
 def rollout_estimates(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.core.errors import DesignError, IdentificationError
+from gbveval.core.errors import DesignError, GbvevalError, IdentificationError
 from gbveval.core.estimates import Estimates
-from gbveval.core.method import Check, Method
+from gbveval.core.method import Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._group_time_arrays import (
@@ -19,23 +19,24 @@ from gbveval.estimators.did._group_time_arrays import (
     last_as_control,
     unit_paths,
 )
+from gbveval.estimators.did._group_time_checks import covariate_checks, group_time_checks, pretrend_check
+from gbveval.estimators.did._group_time_errors import FromInfluence, FromJackknife, GroupTimeErrors
 from gbveval.estimators.did._group_time_rows import (
     GroupTimeAverages,
     clusters_used,
     cohort_sizes,
     group_time_terms,
 )
-from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_switching, rollout_estimates
+from gbveval.estimators.did._rollout import refuse_switching, rollout_estimates
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_adjusted import (
     AdjustedFit,
     group_time_adjusted,
     group_time_adjusted_cross_section,
 )
-from gbveval.numerics.group_time_aggregate import pretrend_test
 from gbveval.numerics.group_time_cells import GroupTimeFit
+from gbveval.numerics.group_time_jackknife import leave_out_by_refit, leave_out_panel
 from gbveval.numerics.group_time_rcs import group_time_cross_section
-from gbveval.numerics.stratum_influence import std_errors_of
 
 FloatArray = NDArray[np.float64]
 CONTROLS: dict[str, Literal["never", "not_yet"]] = {
@@ -44,6 +45,9 @@ CONTROLS: dict[str, Literal["never", "not_yet"]] = {
     "last_treated": "never",
 }
 METHODS = ("dr", "dr_improved", "ipw", "reg")
+STD_ERRORS = ("influence", "jackknife")
+# Leaving clusters out one by one is for few of them; influence functions are as good with many.
+MOST_LEFT_OUT = 2000
 COMPARISONS = {
     "never_treated": "units that are never treated",
     "not_yet_treated": "units never treated, and those treated later",
@@ -81,6 +85,9 @@ class CallawaySantAnna:
     method : str
         How covariates of the panel are adjusted for: "dr" (doubly robust: logistic propensity and outcome regression),
         "dr_improved" (calibrated propensity, weighted regression), "ipw", or "reg" (outcome regression alone).
+    std_error : str
+        "influence", by unit or by the panel's clusters in one way or two; or "jackknife", for few clusters: everything
+        estimated again without each cluster, and t with clusters minus one degrees of freedom.
 
     Notes
     -----
@@ -94,7 +101,10 @@ class CallawaySantAnna:
     standard errors (up to one percent off); these are the exact linearisation.
 
     **Valid when** there are many units (clusters) in each cohort: standard errors come from influence functions,
-    without a small-sample factor. **Do not use when** one or a few units are treated.
+    without a small-sample factor. With few clusters (say fewer than 40) say `std_error="jackknife"`, which is cautious
+    and needs two clusters or more in every cohort; its test of effects before treatment is Hotelling's. In two ways the
+    covariance is V_a + V_b - V_ab (Cameron, Gelbach and Miller); both must be constant within units. **Do not use
+    when** one or a few units are treated.
 
     `aggregate("simple" | "event_time" | "cohort" | "calendar")` averages the cells with cohort shares, whose
     estimation is part of the standard error; the row "overall" comes first. `aggregate("pretest")` is the Wald test
@@ -103,7 +113,8 @@ class CallawaySantAnna:
 
     References
     ----------
-    Callaway and Sant'Anna (2021), Journal of Econometrics 225(2), 200-230.
+    Callaway and Sant'Anna (2021), Journal of Econometrics 225(2), 200-230. Hansen (2022), Jackknife standard errors for
+    clustered regression. Cameron, Gelbach and Miller (2011), Journal of Business and Economic Statistics 29(2).
 
     Examples
     --------
@@ -121,6 +132,7 @@ class CallawaySantAnna:
     anticipation: float = 0.0
     unbalanced: str = "error"
     method: str = "dr"
+    std_error: str = "influence"
     name: ClassVar[str] = "callaway_santanna"
 
     def __post_init__(self) -> None:
@@ -129,6 +141,7 @@ class CallawaySantAnna:
             ("base_period", ("varying", "universal")),
             ("unbalanced", ("error", "drop", "as_cross_sections")),
             ("method", METHODS),
+            ("std_error", STD_ERRORS),
         ):
             if getattr(self, option) not in known:
                 raise DesignError(f"{option} must be one of {', '.join(known)}, not {getattr(self, option)!r}.")
@@ -153,8 +166,6 @@ class CallawaySantAnna:
             If nobody is left to compare with, or no cohort can be seen before and after.
         """
         refuse_switching("CallawaySantAnna", data)
-        if data.second_cluster is not None:
-            raise DesignError("CallawaySantAnna clusters in one way. Give the coarser of the two cluster columns.")
         keep_rows = data.unit is None or (self.unbalanced == "as_cross_sections" and not data.is_balanced)
         used = cross_section_rows(data) if keep_rows else unit_paths("CallawaySantAnna", data, self.unbalanced)
         if self.control == "last_treated":
@@ -162,32 +173,63 @@ class CallawaySantAnna:
         if used.ever_treated.any():
             used.refuse_few_treated(used.ever_treated)
         found = self._fit(used)
-        fit, clusters = found.fit, used.cluster
+        fit = found.fit
         sizes = cohort_sizes(data, fit, followed=used.followed)
-        covariance = fit.covariance(clusters)
-        errors = std_errors_of(covariance, fit.linear.resolution)
-        whom = compared_with(self)
-        rows = group_time_terms(data, fit, errors, clusters, sizes, followed=used.followed, whom=whom)
-        return rollout_estimates(
+        kind = self._errors(used, fit)
+        errors = kind.of_cells(fit)
+        n_clusters = clusters_used(fit, used.ways) if used.ways else None
+        rows = group_time_terms(data, fit, errors, n_clusters, sizes, followed=used.followed, whom=compared_with(self))
+        result = rollout_estimates(
             self,
             data,
             rows,
-            covariance=covariance,
-            influence=fit.influence if clusters is None else fit.linear.cluster_sums(clusters),
+            covariance=errors.covariance,
+            influence=errors.influence,
             method=_method(self, data, used, fit),
-            checks=(*_checks(data, used, fit, sizes, covariance), *_covariate_checks(found)),
-            aggregator=GroupTimeAverages(data, fit, clusters, sizes),
+            checks=(*group_time_checks(data, used, fit, sizes, errors), *covariate_checks(found)),
+            aggregator=GroupTimeAverages(data, fit, kind, errors.covariance, sizes),
         )
+        tested = result.aggregate("pretest")[0]
+        return replace(result, checks=(*result.checks, pretrend_check(tested)))
 
-    def _fit(self, used: GroupTimeArrays) -> AdjustedFit:
-        options: dict[str, Any] = {
+    def _errors(self, used: GroupTimeArrays, fit: GroupTimeFit) -> GroupTimeErrors:
+        """Return how exact the effects are."""
+        if self.std_error == "influence":
+            return FromInfluence(used.ways)
+        if used.second is not None:
+            raise DesignError("The jackknife leaves out clusters of one way. Give one cluster column, or 'influence'.")
+        cluster = np.arange(used.cohort.size) if used.cluster is None else used.cluster
+        count = clusters_used(fit, (cluster,))
+        if count > MOST_LEFT_OUT:
+            raise DesignError(
+                f"The jackknife would estimate {count:,} times, without each unit or cluster; it is for few (at most "
+                f"{MOST_LEFT_OUT:,}). With so many, std_error='influence' is as good; or name the clusters that units "
+                "share."
+            )
+        if used.paths is not None and used.covariates is None:
+            options = self._options(used)
+            return FromJackknife(leave_out_panel(used.paths, used.cohort, cluster, periods=used.periods, **options))
+
+        def refit(keep: NDArray[np.bool_]) -> GroupTimeFit | None:
+            some = used.take(keep)
+            try:
+                return _fitted(some, self._options(some), self.method).fit
+            except (ValueError, GbvevalError):
+                return None
+
+        return FromJackknife(leave_out_by_refit(fit, cluster, refit))
+
+    def _options(self, used: GroupTimeArrays) -> dict[str, Any]:
+        return {
             "control_group": CONTROLS[self.control],
             "base_period": self.base_period,
             "anticipation": float(self.anticipation),
             "weights": used.weight,
         }
+
+    def _fit(self, used: GroupTimeArrays) -> AdjustedFit:
         try:
-            found = _fitted(used, options, self.method)
+            found = _fitted(used, self._options(used), self.method)
         except ValueError as error:
             raise IdentificationError(str(error)) from error
         if not np.isfinite(found.fit.att).any():
@@ -234,16 +276,19 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: GroupTimeArrays, fit
         sample += (
             f"; {fit.n_already_treated:,} treated in (or anticipating treatment from) the first period are left out"
         )
-    level = "the unit" if used.cluster is None and data.unit is not None else data.cluster_name
+    level = "the unit" if not used.ways and data.unit is not None else data.cluster_name
+    jackknife = estimator.std_error == "jackknife"
     base = "the period before" if estimator.base_period == "varying" else "the last untreated period"
     ahead = f", with anticipation of {estimator.anticipation:g} periods" if estimator.anticipation else ""
     given = f" among those alike in {', '.join(data.covariate_names)}" if data.covariate_names else ""
     adjusted = f"; covariates by {WORDS[estimator.method]}" if data.covariate_names else ""
     return Method(
         sample=sample + adjusted,
-        std_error=f"influence functions, clustered by {level}",
-        small_sample="none",
-        reference="normal",
+        std_error=f"jackknife that leaves out each {level}"
+        if jackknife
+        else f"influence functions, clustered by {level}",
+        small_sample="(G - 1) / G" if jackknife else "none",
+        reference="t with clusters minus one degrees of freedom" if jackknife else "normal",
         inference_for="a superpopulation of units",
         assumptions=(
             f"untreated outcomes of treated and {estimator.control.replace('_', ' ')} units would have changed in "
@@ -255,62 +300,3 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: GroupTimeArrays, fit
         source="Callaway and Sant'Anna 2021",
         comparison=compared_with(estimator),
     )
-
-
-def _checks(
-    data: Panel, used: GroupTimeArrays, fit: GroupTimeFit, sizes: dict[float, int], covariance: FloatArray
-) -> tuple[Check, ...]:
-    found = []
-    if used.n_left_out:
-        found.append(Check("balance", "warn", f"{used.n_left_out:,} units or rows were left out for missing outcomes."))
-    if fit.n_already_treated:
-        text = f"{fit.n_already_treated:,} units were treated from the first period on; they were left out."
-        found.append(Check("already treated", "info", text))
-    if np.isfinite(fit.last_cohort):
-        text = (
-            f"nobody is never treated: the cohort of {data.calendar.name(fit.last_cohort)} serves as control until it "
-            "is treated, and later periods are not used."
-        )
-        found.append(Check("never treated", "info", text))
-    small = [f"{data.calendar.name(g)} ({n})" for g, n in sizes.items() if n < SMALL_COHORT]
-    if small and used.followed:
-        text = f"cohorts with few units (size): {', '.join(small)}; their own standard errors are not to be relied on."
-        public = "some cohorts have few units; their own standard errors are not to be relied on."
-        found.append(Check("small cohorts", "warn", text, public))
-    n_independent = fit.n_units if used.cluster is None else clusters_used(fit, used.cluster)
-    if n_independent < 40:
-        text = f"{n_independent} independent units or clusters; influence-function standard errors need more."
-        found.append(Check("few clusters", "warn", text))
-    before = pretrend_test(fit, covariance=covariance)
-    if np.isfinite(before.p_value):
-        text = (
-            f"Wald test that all effects before treatment are zero: chi-square {before.statistic:.2f} on {before.df} "
-            f"df, p = {before.p_value:.3f}. Passing it does not show parallel trends."
-        )
-        public = "a joint test of the effects before treatment was made; `aggregate('pretest')` gives it."
-        found.append(Check("pre-trends", "warn" if before.p_value < 0.05 else "info", text, public))
-    else:
-        found.append(Check("pre-trends", "info", f"no joint test of pre-treatment effects: {before.reason}."))
-    return tuple(found)
-
-
-def _covariate_checks(found: AdjustedFit) -> tuple[Check, ...]:
-    checks = []
-    if found.n_trimmed:
-        text = (
-            f"{found.n_trimmed:,} comparison units (counted in each comparison) are all but sure to be treated by "
-            "their covariates, and have no weight there."
-        )
-        public = "some comparison units are all but sure to be treated by their covariates, and have no weight."
-        checks.append(Check("overlap", "warn", text, public))
-    if found.n_reduced:
-        text = (
-            f"in {found.n_reduced} of {found.fit.att.size} cells a covariate does not vary or is collinear, and was "
-            "left out there."
-        )
-        checks.append(Check("covariates", "info", text))
-    undefined = [reason for reason in found.fit.reason if "covariates" in reason]
-    if undefined:
-        text = f"{len(undefined)} cells have no estimate because of their covariates: {undefined[0]}."
-        checks.append(Check("covariates", "warn", text))
-    return tuple(checks)

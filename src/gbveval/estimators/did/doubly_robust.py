@@ -17,14 +17,16 @@ from gbveval.data.panel import Panel
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, cross_section_rows, unit_paths
 from gbveval.estimators.did._rollout import (
     FLAT,
+    NEGATIVE,
     cohort_label,
     point,
     refuse_switching,
     rollout_estimates,
+    two_way_checks,
 )
 from gbveval.numerics.doubly_robust import METHODS, AdjustedEffect, adjusted_change, adjusted_cross_sections
-from gbveval.numerics.groups import group_sums
 from gbveval.numerics.least_squares import make_basis
+from gbveval.numerics.two_ways import clustered
 
 FloatArray = NDArray[np.float64]
 WORDS = {
@@ -124,8 +126,6 @@ class DoublyRobust:
             If a group is empty, or the covariates tell the groups apart.
         """
         refuse_switching("DoublyRobust", data)
-        if data.second_cluster is not None:
-            raise DesignError("DoublyRobust clusters in one way. Give the coarser of the two cluster columns.")
         rows_kept = data.unit is None or (self.unbalanced == "as_cross_sections" and not data.is_balanced)
         used = cross_section_rows(data) if rows_kept else unit_paths("DoublyRobust", data, self.unbalanced)
         cohort = _one_cohort(used)
@@ -134,10 +134,8 @@ class DoublyRobust:
         found, names_lost = self._effect(used, data.covariate_names)
         if found.reason:
             raise IdentificationError(f"No effect is defined: {found.reason}. Use fewer covariates, or method='reg'.")
-        influence = found.influence[:, 0]
-        if used.cluster is not None:
-            influence = group_sums(used.cluster, influence, int(used.cluster.max()) + 1)
-        variance = float(influence @ influence)
+        errors = clustered(found.influence[:, :1], used.ways)
+        variance = float(errors.covariance[0, 0])
         y = used.outcome if used.paths is None else used.paths
         assert y is not None
         flat = variance <= (1e-13 * float(np.sqrt(np.mean(y**2)))) ** 2
@@ -146,19 +144,19 @@ class DoublyRobust:
             Estimand("ATT", "mean_difference", "treated"),
             data.outcome_name,
             (float(found.att[0]), np.nan if flat else float(np.sqrt(variance))),
-            FLAT,
+            NEGATIVE if errors.repaired else FLAT,
             n_units=int(treated.size),
-            n_clusters=None if used.cluster is None else int(np.unique(used.cluster).size),
+            n_clusters=used.n_clusters,
             support=_support(data, used, cohort),
         )
         return rollout_estimates(
             self,
             data,
             [row],
-            covariance=np.array([[variance]]),
-            influence=influence[:, None],
+            covariance=errors.covariance,
+            influence=errors.influence,
             method=_method(self, data, used),
-            checks=_checks(used, found, names_lost),
+            checks=(*_checks(used, found, names_lost), *two_way_checks(errors.repaired)),
         )
 
     def _effect(self, used: GroupTimeArrays, names: tuple[str, ...]) -> tuple[AdjustedEffect, list[str]]:

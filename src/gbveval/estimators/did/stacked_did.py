@@ -19,14 +19,16 @@ from gbveval.estimators.did._cells import EventAggregator
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, unit_paths
 from gbveval.estimators.did._rollout import (
     COHORTS,
+    NEGATIVE,
     cohort_label,
     event_label,
     point,
     refuse_cross_sections,
     refuse_switching,
     rollout_estimates,
+    two_way_checks,
 )
-from gbveval.numerics.groups import group_sums
+from gbveval.numerics.two_ways import Clustered, clustered
 
 FloatArray = NDArray[np.float64]
 
@@ -120,32 +122,28 @@ class StackedDid:
         Raises
         ------
         DesignError
-            For repeated cross-sections, treatment that ends, covariates, clusters in two ways, or incomplete units with
+            For repeated cross-sections, treatment that ends, covariates, periods as clusters, or incomplete units with
             `unbalanced="error"`.
         IdentificationError
             If no cohort has a whole window and controls, or one unit (cluster) is treated.
         """
         refuse_cross_sections("StackedDid", data)
         refuse_switching("StackedDid", data)
-        if data.second_cluster is not None or data.covariate_names:
-            raise DesignError("StackedDid takes no covariates, and clusters in one way. Use CallawaySantAnna.")
+        if data.covariate_names:
+            raise DesignError("StackedDid takes no covariates. Use CallawaySantAnna.")
         used = unit_paths("StackedDid", data, self.unbalanced)
         found = self._stack(used)
         used.refuse_few_treated(np.isin(used.cohort, found.cohorts))
-        influence = found.influence
-        if used.cluster is not None:
-            count = int(used.cluster.max()) + 1
-            influence = np.column_stack([group_sums(used.cluster, column, count) for column in influence.T])
-        covariance = influence.T @ influence
-        terms = self._terms(data, used, found, covariance)
+        errors = clustered(found.influence, used.ways)
+        terms = self._terms(data, used, found, errors)
         return rollout_estimates(
             self,
             data,
             terms,
-            covariance=covariance,
-            influence=influence,
+            covariance=errors.covariance,
+            influence=errors.influence,
             method=_method(self, data, used, found),
-            checks=_checks(data, used, found),
+            checks=(*_checks(data, used, found), *two_way_checks(errors.repaired)),
             aggregator=EventAggregator(),
         )
 
@@ -187,10 +185,10 @@ class StackedDid:
         sizes = [int((used.cohort == g).sum()) for g in whole]
         return _Stack(whole, sizes, controls, effect, influence, left_out)
 
-    def _terms(self, data: Panel, used: GroupTimeArrays, found: _Stack, covariance: FloatArray) -> tuple[Term, ...]:
+    def _terms(self, data: Panel, used: GroupTimeArrays, found: _Stack, joint: Clustered) -> tuple[Term, ...]:
         assert used.paths is not None
         least = 1e-13 * float(np.sqrt(np.mean(used.paths**2)))
-        errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        errors = np.sqrt(np.maximum(np.diag(joint.covariance), 0.0))
         support = (
             *(Cell(cohort_label(data, g), n, None, COHORTS) for g, n in zip(found.cohorts, found.sizes, strict=True)),
             Cell("comparison", min(found.controls), None, f"comparison, window of {self.before} and {self.after}"),
@@ -201,8 +199,9 @@ class StackedDid:
                 Estimand("ATT", "mean_difference", "treated"),
                 data.outcome_name,
                 (float(found.effect[i]), float(errors[i]) if errors[i] > least else np.nan),
+                NEGATIVE if joint.repaired else "",
                 n_units=int(used.cohort.size),
-                n_clusters=None if used.cluster is None else int(np.unique(used.cluster).size),
+                n_clusters=used.n_clusters,
                 support=support,
                 extra=(("event_time", float(e)),),
             )

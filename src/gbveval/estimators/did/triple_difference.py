@@ -16,14 +16,17 @@ from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import CellContext, cell_estimates
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, unit_paths
 from gbveval.estimators.did._rollout import (
+    FLAT,
+    NEGATIVE,
     refuse_cross_sections,
     refuse_switching,
+    two_way_checks,
 )
 from gbveval.estimators.did.callaway_santanna import METHODS, WORDS
 from gbveval.numerics.doubly_robust import adjusted_change
 from gbveval.numerics.effect_cells import EffectCells
-from gbveval.numerics.groups import group_sums
 from gbveval.numerics.least_squares import make_basis
+from gbveval.numerics.two_ways import clustered
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -42,12 +45,15 @@ class _Cells:
         Units of the smallest group that is compared with.
     reasons : tuple of str
         Why effects are undefined.
+    repaired : bool
+        Whether negative variances were set to zero.
     """
 
     cells: EffectCells
     sizes: dict[float, int]
     smallest: int
     reasons: tuple[str, ...]
+    repaired: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -147,8 +153,6 @@ class TripleDifference:
             )
         refuse_cross_sections("TripleDifference", data)
         refuse_switching("TripleDifference", data)
-        if data.second_cluster is not None:
-            raise DesignError("TripleDifference clusters in one way. Give the coarser of the two cluster columns.")
         used = unit_paths("TripleDifference", data, self.unbalanced)
         units = _units(data, used)
         used.refuse_few_treated(used.ever_treated & units.eligible)
@@ -161,11 +165,13 @@ class TripleDifference:
             comparison=found.smallest,
             df=np.inf,
             n_units=int(units.cohort.size),
-            n_clusters=None if used.cluster is None else int(np.unique(used.cluster).size),
+            n_clusters=used.n_clusters,
             least=1e-13 * float(np.sqrt(np.mean(units.paths**2))),
             why="; ".join(found.reasons),
+            flat=NEGATIVE if found.repaired else FLAT,
         )
-        return cell_estimates(self, found.cells, context, method=_method(self, data, used), checks=_checks(used, found))
+        checks = (*_checks(used, found), *two_way_checks(found.repaired))
+        return cell_estimates(self, found.cells, context, method=_method(self, data, used), checks=checks)
 
     def _cells(self, used: GroupTimeArrays, units: _Units) -> _Cells:
         periods = used.periods
@@ -207,24 +213,26 @@ class TripleDifference:
             influences.append(influence)
             keys += [(g, float(periods[t])) for t in later]
         influence = np.concatenate(influences, axis=1) if influences else np.zeros((units.cohort.size, 0))
-        if used.cluster is not None:
-            count = int(used.cluster.max()) + 1
-            influence = np.column_stack([group_sums(used.cluster, column, count) for column in influence.T])
         sizes = {g: int(((units.cohort == g) & units.eligible).sum()) for g in cohorts}
-        return _Cells(_effect_cells(keys, values, influence, units), sizes, smallest, tuple(dict.fromkeys(reasons)))
+        cells, repaired = _effect_cells(keys, values, influence, units, used.ways)
+        return _Cells(cells, sizes, smallest, tuple(dict.fromkeys(reasons)), repaired)
 
 
 def _effect_cells(
-    keys: list[tuple[float, float]], values: list[FloatArray], influence: FloatArray, units: _Units
-) -> EffectCells:
+    keys: list[tuple[float, float]],
+    values: list[FloatArray],
+    influence: FloatArray,
+    units: _Units,
+    ways: tuple[NDArray[np.intp], ...],
+) -> tuple[EffectCells, bool]:
     if not keys:
         raise IdentificationError("No cohort is observed before and after its treatment began.")
     cohort, time = (np.array(part) for part in zip(*keys, strict=True))
     weight = np.array([units.weight[(units.cohort == g) & units.eligible].sum() for g in cohort])
     undefined = np.isnan(influence).any(axis=0)
-    clean = np.where(undefined, 0.0, influence)
+    joint = clustered(np.where(undefined, 0.0, influence), ways)
     value = np.where(undefined, np.nan, np.concatenate(values))
-    return EffectCells(cohort, time, value, weight, clean.T @ clean, clean)
+    return EffectCells(cohort, time, value, weight, joint.covariance, joint.influence), joint.repaired
 
 
 def _units(data: Panel, used: GroupTimeArrays) -> _Units:
