@@ -55,10 +55,10 @@ First the coverage of 95 % intervals, in percent; then, where it was measured, h
 before treatment rejects although there are none.
 """
 AFTER_FEW = """Sums of squared influence treat means over two or three villages as known, and normal quantiles do so
-once more. The jackknife leaves each village out in turn and refers to t with villages minus one degrees of freedom: its
-intervals hold the truth about as often as they say. Its pre-test, Hotelling's, is much nearer to its size, but with four
-effects before treatment and ten villages or fewer no test is to be trusted. The jackknife needs two villages or more in
-every cohort.
+once more. The jackknife leaves each village out in turn and refers to t with villages minus one degrees of freedom:
+its intervals hold the truth about as often as they say. Its pre-test, Hotelling's, is much nearer to its size, but with
+four effects before treatment and ten villages or fewer no test is to be trusted. The jackknife needs two villages or
+more in every cohort.
 """
 ENDING = """## How this page is made
 

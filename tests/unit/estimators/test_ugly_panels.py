@@ -151,6 +151,51 @@ def test_an_answer_a_reason_or_a_refusal(
                 finite_or_explained(averages)
 
 
+VARIANTS = [
+    gbv.CallawaySantAnna(std_error="jackknife"),
+    gbv.Imputation(anticipation=1.0),
+    gbv.TwoStage(anticipation=1.0),
+    gbv.ExtendedTwfe(anticipation=1.0),
+    gbv.ExtendedTwfe(control="never_treated", anticipation=1.0),
+]
+
+
+def refused(act: Callable[[], Any]) -> Any:
+    """Return what it gives, or its refusal; a warning is a failure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return act()
+        except GbvevalError as refusal:
+            return refusal
+
+
+@pytest.mark.parametrize("ugly", UGLY, ids=lambda ugly: ugly.__name__)
+@pytest.mark.parametrize("estimator", VARIANTS, ids=str)
+def test_options_meet_ugly_panels_too(estimator: Any, ugly: Callable[[Frame], Frame]) -> None:
+    result = refused(lambda: estimator.estimate(panel(ugly(base()))))
+    if isinstance(result, GbvevalError):
+        assert len(str(result)) > 40
+        return
+    finite_or_explained(result)
+    for by in ("simple", "event_time", "cohort", "pretest"):
+        averages = refused(lambda by=by: result.aggregate(by))  # type: ignore[misc]
+        if isinstance(averages, gbv.Estimates):
+            finite_or_explained(averages)
+
+
+@pytest.mark.parametrize("ugly", UGLY, ids=lambda ugly: ugly.__name__)
+@pytest.mark.parametrize("look", [gbv.trend_scales, gbv.functional_form], ids=lambda look: look.__name__)
+def test_scales_of_ugly_panels(look: Callable[[gbv.Panel], gbv.Table], ugly: Callable[[Frame], Frame]) -> None:
+    table = refused(lambda: look(panel(ugly(base()))))
+    if isinstance(table, GbvevalError):
+        assert len(str(table)) > 40
+        assert "1.25" not in str(table)
+        return
+    assert len(table.support) == len(table.rows)
+    assert all(not isinstance(value, float) or np.isfinite(value) for row in table.rows for value in row)
+
+
 # Estimators that are made for one treated unit.
 FOR_ONE = {"conley_taber", "synthetic_control", "synthetic_did", "randomised_timing"}
 

@@ -151,7 +151,8 @@ class _Aggregator:
             leads = self._leads(estimates)
             if leads is None:
                 raise DesignError(
-                    f"No cohort has an untreated period before event time {self.reference:g}; there is no lead to test."
+                    f"No cohort has an untreated period before event time {self.reference:g} that units and periods do "
+                    "not explain; there is no lead to test."
                 )
             return pretest(leads, range(len(leads)))
         after = self.cells.aggregate(estimates, by, options)
@@ -183,6 +184,9 @@ class _Aggregator:
             [_event(dict(zip(names, times, strict=True)).get(name)) for name in fit.names],
         )
         kept = [i for i, name in enumerate(fit.names) if name in names]
+        if not kept:
+            # Units and periods explain every lead that rows are left for.
+            return None
         influence = fit.fit.influence
         shown = tuple(terms[i] for i in kept)
         return replace(

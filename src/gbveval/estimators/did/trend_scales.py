@@ -48,6 +48,13 @@ ASSUMES = {
     "rate_ratio": "untreated rates would have changed by equal factors; in outcome units also: treatment leaves "
     "exposure as it is",
 }
+# What the table says in place of an error that counts rows: the table may leave, and few rows are few people.
+OUTSIDE = {
+    "log": "outcomes of zero or less have no logarithm; for counts use the scale 'ratio', or "
+    "ExtendedTwfe(family='poisson', contrast='ratio'), and not log(1 + y), whose answer depends on the unit of y",
+    "ratio": "outcomes below zero have no ratio; use the scale 'level'",
+    "rate_ratio": "outcomes below zero have no ratio; use the scale 'rate'",
+}
 AGREE = "all agree"
 
 
@@ -69,7 +76,7 @@ def trend_scales(
     scales : sequence of str, optional
         Of "level"; "log" (outcomes above zero); "ratio" (means of counts and other outcomes of zero or more); with
         `exposure`, "rate" and "rate_ratio". By default all that the panel has roles for; a scale that the outcome does
-        not allow is then a row that says why, and where it is asked for, an error.
+        not allow is then a row that says why, and where it is asked for, an error that counts rows.
     control : str
         "not_yet_treated" or "never_treated", as in `CallawaySantAnna`.
     anticipation : float
@@ -150,7 +157,7 @@ def trend_scales(
         except GbvevalError as error:
             if scales is not None:
                 raise
-            refused[scale] = str(error)
+            refused[scale] = OUTSIDE[scale] if isinstance(error, DataError) else str(error)
     return _table(panel, used, asked, found, refused, control=control, level=level)
 
 
