@@ -232,9 +232,18 @@ class Panel(Checked):
         """Return the first treated period of each unit, infinite if never, shape (units,)."""
         return self.cohort if self.unit is None else np.asarray(self.of_unit(self.cohort), dtype=np.float64)
 
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether there is a row for every unit and period, sorted by unit and then period: a table as it stands."""
+        if self.unit is None or self.n_rows != self.unit.count * self.periods.size:
+            return False
+        return bool(np.array_equal(self.unit.codes * self.periods.size + self.time, np.arange(self.n_rows)))
+
     def of_unit(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return one value a unit of what is constant within units, shape (units,); the last row's where it is not."""
         assert self.unit is not None
+        if self._in_order:
+            return self.table(values)[:, -1].copy()
         result = np.zeros((self.unit.count, *values.shape[1:]), dtype=values.dtype)
         result[self.unit.codes] = values
         return result
@@ -243,9 +252,11 @@ class Panel(Checked):
         """Return the cluster of each unit; None where the panel names no clusters above units."""
         return None if self.cluster is None else self.of_unit(self.cluster.codes)
 
-    def table(self, values: FloatArray) -> FloatArray:
-        """Return rows as units by periods (by columns), NaN where there is no row."""
+    def table(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return rows as units by periods (by columns), NaN where there is no row; not for writing in."""
         assert self.unit is not None
+        if self._in_order:
+            return values.reshape(self.unit.count, self.periods.size, *values.shape[1:])
         result = np.full((self.unit.count, self.periods.size, *values.shape[1:]), np.nan)
         result[self.unit.codes, self.time] = values
         return result
@@ -254,15 +265,20 @@ class Panel(Checked):
         """Return units in each cohort, with and without a complete record."""
         per_unit = self.cohort_of_unit()
         complete = self.complete_units if self.unit is not None else ~np.isnan(self.outcome)
-        rows = []
-        for stage, mask in (
-            ("in the panel", np.ones_like(complete)),
-            ("missing outcome", ~complete),
-            ("analysed", complete),
-        ):
-            for first in np.unique(per_unit):
-                label = "never treated" if np.isinf(first) else f"first treated {self.calendar.name(float(first))}"
-                rows.append(FlowRow(stage, label, int(((per_unit == first) & mask).sum())))
+        levels = np.unique(per_unit)
+        place = np.searchsorted(levels, per_unit)
+        everybody = np.bincount(place, minlength=levels.size)
+        analysed = np.bincount(place[complete], minlength=levels.size)
+        labels = ["never treated" if np.isinf(g) else f"first treated {self.calendar.name(float(g))}" for g in levels]
+        rows = [
+            FlowRow(stage, label, int(count))
+            for stage, counts in (
+                ("in the panel", everybody),
+                ("missing outcome", everybody - analysed),
+                ("analysed", analysed),
+            )
+            for label, count in zip(labels, counts, strict=True)
+        ]
         return Flow(tuple(rows))
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
+from gbveval.core.lazy import LazyMatrix
 from gbveval.core.method import Cell
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
@@ -18,6 +19,7 @@ from gbveval.estimators.did._cells import check_average
 from gbveval.estimators.did._rollout import COHORTS, average_label, cohort_label, masked, point
 from gbveval.numerics.group_time_aggregate import Aggregation, aggregate_group_time, pretrend_test
 from gbveval.numerics.group_time_cells import GroupTimeFit
+from gbveval.numerics.stratum_influence import StratumInfluence
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -83,6 +85,16 @@ def cohort_sizes(data: Panel, fit: GroupTimeFit, *, followed: bool) -> dict[floa
     return sizes
 
 
+def unit_influence(
+    linear: StratumInfluence, clusters: IntArray | None, order: IntArray | None = None
+) -> FloatArray | LazyMatrix:
+    """Return the influence of independent units, zero for undefined estimates; some estimates in an order, or all."""
+    used = linear if order is None else linear.take(order)
+    if clusters is not None:
+        return np.nan_to_num(used.cluster_sums(clusters))
+    return LazyMatrix((used.n_rows, used.n_terms), lambda: np.nan_to_num(used.matrix()))
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class GroupTimeAverages:
     """What averaging needs, in memory only."""
@@ -136,7 +148,7 @@ class GroupTimeAverages:
                     extra=own,
                 )
             )
-        influence = found.influence if self.clusters is None else found.linear.cluster_sums(self.clusters)
+        influence = unit_influence(found.linear, self.clusters, order)
         chosen = [
             f"averaged by {by.replace('_', ' ')}",
             *(f"{key} {value}" for key, value in options.items() if value is not None),
@@ -145,7 +157,7 @@ class GroupTimeAverages:
             estimates,
             terms=tuple(rows),
             covariance=masked(covariance, rows),
-            influence=np.where(np.isnan(influence), 0.0, influence)[:, order].copy(),
+            influence=influence,
             method=replace(estimates.method, sample=f"{estimates.method.sample}; {', '.join(chosen)}"),
             aggregator=None,
             band=None,

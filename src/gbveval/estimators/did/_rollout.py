@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Aggregator, Estimates
+from gbveval.core.lazy import LazyMatrix
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.term import Term
@@ -331,7 +332,7 @@ def rollout_estimates(
     covariance: FloatArray,
     method: Method,
     checks: Sequence[Check] = (),
-    influence: FloatArray | None = None,
+    influence: FloatArray | LazyMatrix | None = None,
     aggregator: Aggregator | None = None,
 ) -> Estimates:
     """Return the `Estimates` of a rollout.
@@ -345,11 +346,11 @@ def rollout_estimates(
     covariance : ndarray, shape (terms, terms)
     method : Method
     checks : sequence of Check
-    influence : ndarray, shape (independent units, terms), optional
+    influence : ndarray or LazyMatrix, shape (independent units, terms), optional
     aggregator : Aggregator, optional
     """
     clean = influence
-    if influence is not None and np.isnan(influence.sum()):
+    if isinstance(influence, np.ndarray) and np.isnan(influence.sum()):
         clean = np.nan_to_num(influence)
     return Estimates(
         estimator=estimator.name,

@@ -24,6 +24,7 @@ from gbveval.estimators.did._group_time_rows import (
     clusters_used,
     cohort_sizes,
     group_time_terms,
+    unit_influence,
 )
 from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_switching, rollout_estimates
 from gbveval.numerics.group_time import group_time_panel
@@ -173,7 +174,7 @@ class CallawaySantAnna:
             data,
             rows,
             covariance=covariance,
-            influence=fit.influence if clusters is None else fit.linear.cluster_sums(clusters),
+            influence=unit_influence(fit.linear, clusters),
             method=_method(self, data, used, fit),
             checks=(*_checks(data, used, fit, sizes, covariance), *_covariate_checks(found)),
             aggregator=GroupTimeAverages(data, fit, clusters, sizes),
