@@ -27,6 +27,19 @@ def first_treated(units: Labels, times: FloatArray, treatment: FloatArray) -> Fl
     return np.asarray(begun[units.codes], dtype=np.float64)
 
 
+def check_treatment(
+    reader: Reader, times: FloatArray, cohort: FloatArray, treatment: FloatArray, columns: dict[str, str | None]
+) -> None:
+    """Note rows that are treated before the first treated period of their unit."""
+    early = int(((treatment != 0) & (times < cohort)).sum())
+    if early:
+        reader.problem(
+            f"Column {columns['treatment']!r} (treatment) is other than 0 in {plural(early, 'row')} before the first "
+            f"treated period in column {columns['cohort']!r} (cohort); the two were expected to agree. Mend one of "
+            "them, or leave cohort out: it is then the first period with any treatment."
+        )
+
+
 def check_units(
     reader: Reader, units: Labels, time: IntArray, cohort: FloatArray, columns: dict[str, str | None]
 ) -> None:

@@ -15,6 +15,7 @@ from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import (
     changes_within,
+    check_treatment,
     check_units,
     first_treated,
     read_clusters,
@@ -133,6 +134,8 @@ class Panel(Checked):
             assert units is not None
             assert treatments is not None
             cohorts = first_treated(units, times, treatments)
+        elif treatments is not None:
+            check_treatment(reader, times, cohorts, treatments, {"treatment": treatment, "cohort": cohort})
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
             if eligibles is not None and (count := changes_within(units, eligibles.astype(float))):
