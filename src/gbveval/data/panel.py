@@ -21,9 +21,12 @@ from gbveval.data._rollout import (
     read_eligible,
     two_ways,
 )
+from gbveval.data.places import Places, neighbourhood, read_places
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from gbveval.numerics.spatial import Neighbourhood
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -61,6 +64,9 @@ class Panel(Checked):
     eligible : str, optional
         Whether the unit is one that treatment can reach where it is given, 0 or 1, constant within a unit: for triple
         differences.
+    place : Places, optional
+        Where units are, constant within a unit, and up to what distance they share shocks: standard errors then allow
+        for neighbours. It takes the place of `cluster`: units at one place are one cluster.
 
     Raises
     ------
@@ -90,6 +96,8 @@ class Panel(Checked):
     covariates: FloatArray
     exposure: FloatArray | None
     eligible: NDArray[np.bool_] | None
+    place: Places | None
+    coordinates: FloatArray | None
 
     def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
@@ -105,6 +113,7 @@ class Panel(Checked):
         covariates: Sequence[str] = (),
         exposure: str | None = None,
         eligible: str | None = None,
+        place: Places | None = None,
     ) -> None:
         reader = Reader(frame, "Panel")
         values = reader.numbers(outcome, "outcome", missing=True)
@@ -117,6 +126,12 @@ class Panel(Checked):
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
         exposures = None if exposure is None else reader.positive(exposure, "exposure")
         eligibles = None if eligible is None else read_eligible(reader, eligible)
+        coordinates, places = (None, None) if place is None else read_places(reader, place)
+        if place is not None and named:
+            reader.problem(
+                "Give cluster or place, and not both: units at one place are a cluster already, and places depend on "
+                "their neighbours."
+            )
         if cohorts is None and (treatments is None or units is None):
             reader.problem(
                 "Give cohort, the first treated period of each row's unit. It may be left out only where treatment is "
@@ -139,6 +154,11 @@ class Panel(Checked):
                 reader.problem(
                     f"Column {eligible!r} (eligible) changes within {plural(count, 'unit')}; it must be constant."
                 )
+            if places is not None and (count := changes_within(units, places.codes.astype(float))):
+                reader.problem(
+                    f"Latitude or longitude (place) changes within {plural(count, 'unit')}; where a unit is must be "
+                    "constant. Use the place of the first period in all periods."
+                )
             for name, labels in clusters.items():
                 if labels is not None and (count := changes_within(units, labels.codes.astype(float))):
                     reader.problem(
@@ -156,14 +176,16 @@ class Panel(Checked):
             calendar=calendar,
             unit=units,
             treatment=treatments,
-            cluster=ways[0],
+            cluster=ways[0] if places is None else places,
             second_cluster=ways[1],
-            cluster_name=" and ".join(named) or unit or "row",
+            cluster_name="place" if place is not None else " and ".join(named) or unit or "row",
             weight=weights,
             covariate_names=covariate_names,
             covariates=matrix,
             exposure=exposures,
             eligible=eligibles,
+            place=place,
+            coordinates=coordinates,
         )
 
     @property
@@ -225,8 +247,20 @@ class Panel(Checked):
                 *((("covariates", self.covariates),) if self.covariate_names else ()),
                 *((("exposure", self.exposure),) if self.exposure is not None else ()),
                 *((("eligible", self.eligible),) if self.eligible is not None else ()),
+                *(
+                    ()
+                    if self.place is None
+                    else (("place", self.coordinates), ("reach", (float(self.place.cutoff_km), self.place.kernel)))
+                ),
             ]
         )
+
+    @cached_property
+    def neighbourhood(self) -> Neighbourhood | None:
+        """Places in the order of the codes of `cluster`, with what makes two of them neighbours; None without any."""
+        if self.place is None or self.coordinates is None or self.cluster is None:
+            return None
+        return neighbourhood(self.place, self.coordinates, self.cluster)
 
     def cohort_of_unit(self) -> FloatArray:
         """Return the first treated period of each unit, infinite if never, shape (units,)."""

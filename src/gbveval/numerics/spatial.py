@@ -1,4 +1,4 @@
-"""Sums over pairs of neighbouring places: the covariance of Conley (1999), on the sphere, without a matrix of distances.
+"""Sums over pairs of neighbouring places: the covariance of Conley (1999), without a matrix of distances.
 
 An estimate less its truth is, to first order, the sum of influence values psi_i of places i (of all rows of a place, in
 all periods). If shocks of places farther apart than a cutoff are uncorrelated, its variance is the sum of

@@ -16,6 +16,7 @@ from gbveval.core.term import Term
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import check_average
 from gbveval.estimators.did._rollout import COHORTS, average_label, cohort_label, masked, point
+from gbveval.estimators.did._spatial import by_place
 from gbveval.numerics.group_time_aggregate import Aggregation, aggregate_group_time, pretrend_test
 from gbveval.numerics.group_time_cells import GroupTimeFit
 
@@ -136,7 +137,9 @@ class GroupTimeAverages:
                     extra=own,
                 )
             )
-        influence = found.influence if self.clusters is None else found.linear.cluster_sums(self.clusters)
+        influence = found.influence
+        if self.clusters is not None:
+            influence = by_place(found.linear.cluster_sums(self.clusters), self.clusters, self.data)
         chosen = [
             f"averaged by {by.replace('_', ' ')}",
             *(f"{key} {value}" for key, value in options.items() if value is not None),
@@ -175,7 +178,8 @@ class GroupTimeAverages:
         return np.asarray(np.isfinite(self.fit.att) & member, dtype=bool)
 
     def _pretest(self, estimates: Estimates) -> Estimates:
-        found = pretrend_test(self.fit, cluster=self.clusters)
+        # Rows without a standard error take no part in the test.
+        found = pretrend_test(self.fit, covariance=np.nan_to_num(estimates.covariance))
         row = Term(
             term="all effects before treatment are zero",
             estimand=Estimand("pretest", "none", "treated"),

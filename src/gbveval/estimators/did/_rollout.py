@@ -17,6 +17,7 @@ from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._spatial import with_neighbours
 from gbveval.numerics.fixed_effects import Groups
 from gbveval.numerics.groups import present
 
@@ -334,7 +335,7 @@ def rollout_estimates(
     influence: FloatArray | None = None,
     aggregator: Aggregator | None = None,
 ) -> Estimates:
-    """Return the `Estimates` of a rollout.
+    """Return the `Estimates` of a rollout; where the panel names places, with errors that allow for neighbours.
 
     Parameters
     ----------
@@ -346,12 +347,13 @@ def rollout_estimates(
     method : Method
     checks : sequence of Check
     influence : ndarray, shape (independent units, terms), optional
+        Where the panel names places: by place, in the order of the panel's codes.
     aggregator : Aggregator, optional
     """
     clean = influence
     if influence is not None and np.isnan(influence.sum()):
         clean = np.nan_to_num(influence)
-    return Estimates(
+    result = Estimates(
         estimator=estimator.name,
         terms=tuple(terms),
         covariance=masked(covariance, terms),
@@ -362,3 +364,4 @@ def rollout_estimates(
         influence=clean,
         aggregator=aggregator,
     )
+    return result if data.place is None else with_neighbours(estimator, data, result)

@@ -26,6 +26,7 @@ from gbveval.estimators.did._group_time_rows import (
     group_time_terms,
 )
 from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_switching, rollout_estimates
+from gbveval.estimators.did._spatial import by_place, joint_covariance
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_adjusted import (
     AdjustedFit,
@@ -167,15 +168,17 @@ class CallawaySantAnna:
         covariance = fit.covariance(clusters)
         errors = std_errors_of(covariance, fit.linear.resolution)
         whom = compared_with(self)
+        influence = fit.influence if clusters is None else by_place(fit.linear.cluster_sums(clusters), clusters, data)
         rows = group_time_terms(data, fit, errors, clusters, sizes, followed=used.followed, whom=whom)
+        checks = _checks(data, used, fit, sizes, joint_covariance(data, covariance, influence))
         return rollout_estimates(
             self,
             data,
             rows,
             covariance=covariance,
-            influence=fit.influence if clusters is None else fit.linear.cluster_sums(clusters),
+            influence=influence,
             method=_method(self, data, used, fit),
-            checks=(*_checks(data, used, fit, sizes, covariance), *_covariate_checks(found)),
+            checks=(*checks, *_covariate_checks(found)),
             aggregator=GroupTimeAverages(data, fit, clusters, sizes),
         )
 
