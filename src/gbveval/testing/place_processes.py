@@ -85,12 +85,16 @@ class PlacedFrames:
 
     def _field(self, where: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Return shocks of variance one, shape (units, periods): sums over the points of a grid that are near."""
+        from scipy.sparse import coo_array
+        from scipy.spatial import cKDTree
+
         step = self.range_km / 5.0
         line = np.arange(-self.range_km / 2.0, self.side_km + self.range_km / 2.0 + step, step)
         points = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
         shocks = rng.normal(size=(len(points), self.n_periods))
-        near = _within(where, points, self.range_km / 2.0)
-        return np.asarray(near @ shocks / np.sqrt(near.sum(axis=1))[:, None])
+        pairs = cKDTree(where).sparse_distance_matrix(cKDTree(points), self.range_km / 2.0, output_type="coo_matrix")
+        near = coo_array((np.ones(pairs.nnz), (pairs.row, pairs.col)), shape=(len(where), len(points))).tocsr()
+        return np.asarray(near @ shocks / np.sqrt(np.asarray(near.sum(axis=1)).ravel())[:, None])
 
     def check(self, frame: Frame) -> Panel:
         """Return the frame as a Panel."""
@@ -100,9 +104,3 @@ class PlacedFrames:
     def null(self) -> PlacedFrames:
         """Return the same map without an effect."""
         return replace(self, effect=0.0)
-
-
-def _within(where: FloatArray, points: FloatArray, radius: float) -> FloatArray:
-    """Return which points lie within a radius of each unit, shape (units, points)."""
-    apart = np.hypot(where[:, :1] - points[:, 0], where[:, 1:] - points[:, 1])
-    return (apart <= radius).astype(np.float64)

@@ -21,9 +21,7 @@ def great_circle(latitude: FloatArray, longitude: FloatArray) -> FloatArray:
     """Return all distances by Vincenty's formula on a sphere: no chord, and exact for near and opposite places."""
     p, q = np.radians(latitude)[:, None], np.radians(latitude)[None, :]
     apart = np.radians(longitude)[:, None] - np.radians(longitude)[None, :]
-    across = np.hypot(
-        np.cos(q) * np.sin(apart), np.cos(p) * np.sin(q) - np.sin(p) * np.cos(q) * np.cos(apart)
-    )
+    across = np.hypot(np.cos(q) * np.sin(apart), np.cos(p) * np.sin(q) - np.sin(p) * np.cos(q) * np.cos(apart))
     along = np.sin(p) * np.sin(q) + np.cos(p) * np.cos(q) * np.cos(apart)
     return np.asarray(EARTH_KM * np.arctan2(across, along))
 
