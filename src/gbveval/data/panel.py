@@ -14,7 +14,7 @@ from gbveval.core.provenance import digest_arrays
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import (
-    changes_within,
+    check_constant,
     check_units,
     first_treated,
     read_clusters,
@@ -126,12 +126,7 @@ class Panel(Checked):
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
         exposures = None if exposure is None else reader.positive(exposure, "exposure")
         eligibles = None if eligible is None else read_eligible(reader, eligible)
-        coordinates, places = (None, None) if place is None else read_places(reader, place)
-        if place is not None and named:
-            reader.problem(
-                "Give cluster or place, and not both: units at one place are a cluster already, and places depend on "
-                "their neighbours."
-            )
+        coordinates, places = (None, None) if place is None else read_places(reader, place, named)
         if cohorts is None and (treatments is None or units is None):
             reader.problem(
                 "Give cohort, the first treated period of each row's unit. It may be left out only where treatment is "
@@ -150,20 +145,8 @@ class Panel(Checked):
             cohorts = first_treated(units, times, treatments)
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
-            if eligibles is not None and (count := changes_within(units, eligibles.astype(float))):
-                reader.problem(
-                    f"Column {eligible!r} (eligible) changes within {plural(count, 'unit')}; it must be constant."
-                )
-            if places is not None and (count := changes_within(units, places.codes.astype(float))):
-                reader.problem(
-                    f"Latitude or longitude (place) changes within {plural(count, 'unit')}; where a unit is must be "
-                    "constant. Use the place of the first period in all periods."
-                )
-            for name, labels in clusters.items():
-                if labels is not None and (count := changes_within(units, labels.codes.astype(float))):
-                    reader.problem(
-                        f"Column {name!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
-                    )
+            facts = [(eligible, "eligible", eligibles), *((name, "cluster", each) for name, each in clusters.items())]
+            check_constant(reader, units, [*facts, (None, "place", places)])
         reader.raise_problems()
         periods_as_clusters = Labels(codes, tuple(calendar.name(float(x)) for x in periods))
         ways = two_ways(clusters, unit=unit, time=time, by_time=periods_as_clusters)

@@ -64,11 +64,16 @@ class Places:
         )
 
 
-def read_places(reader: Reader, place: object) -> tuple[FloatArray, Labels]:
+def read_places(reader: Reader, place: object, clusters: tuple[str, ...]) -> tuple[FloatArray, Labels]:
     """Return coordinates of rows, shape (rows, 2), and a label of each place that says nothing of where it is."""
     if not isinstance(place, Places):
         reader.problem('The place is gbv.Places("latitude column", "longitude column", cutoff_km=...).')
         return np.zeros((reader.n, 2)), Labels(np.zeros(reader.n, dtype=np.intp), ("place 1",))
+    if clusters:
+        reader.problem(
+            "Give cluster or place, and not both: units at one place are a cluster already, and places depend on their "
+            "neighbours."
+        )
     columns = []
     for role, limit in LIMITS.items():
         name = getattr(place, role)
