@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
+from gbveval.data._effects import read_effects
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import (
@@ -64,6 +65,9 @@ class Panel(Checked):
     eligible : str, optional
         Whether the unit is one that treatment can reach where it is given, 0 or 1, constant within a unit: for triple
         differences.
+    effects : sequence of str or tuple of str
+        Effects of a regression beside those of unit and period: columns, read as labels, or tuples of columns whose
+        values are crossed, such as ("region", "month"). They may vary within units.
     place : Places, optional
         Where units are, constant within a unit, and up to what distance they share shocks: standard errors then allow
         for neighbours. It takes the place of `cluster`: units at one place are one cluster.
@@ -96,6 +100,8 @@ class Panel(Checked):
     covariates: FloatArray
     exposure: FloatArray | None
     eligible: NDArray[np.bool_] | None
+    effect_names: tuple[str, ...]
+    effects: tuple[Labels, ...]
     place: Places | None
     coordinates: FloatArray | None
 
@@ -113,6 +119,7 @@ class Panel(Checked):
         covariates: Sequence[str] = (),
         exposure: str | None = None,
         eligible: str | None = None,
+        effects: Sequence[str | tuple[str, ...]] = (),
         place: Places | None = None,
     ) -> None:
         reader = Reader(frame, "Panel")
@@ -126,6 +133,7 @@ class Panel(Checked):
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
         exposures = None if exposure is None else reader.positive(exposure, "exposure")
         eligibles = None if eligible is None else read_eligible(reader, eligible)
+        further = read_effects(reader, effects)
         coordinates, places = (None, None) if place is None else read_places(reader, place, named)
         if cohorts is None and (treatments is None or units is None):
             reader.problem(
@@ -167,6 +175,8 @@ class Panel(Checked):
             covariates=matrix,
             exposure=exposures,
             eligible=eligibles,
+            effect_names=tuple(further),
+            effects=tuple(further.values()),
             place=place,
             coordinates=coordinates,
         )
@@ -230,6 +240,7 @@ class Panel(Checked):
                 *((("covariates", self.covariates),) if self.covariate_names else ()),
                 *((("exposure", self.exposure),) if self.exposure is not None else ()),
                 *((("eligible", self.eligible),) if self.eligible is not None else ()),
+                *(("effects", each.codes) for each in self.effects),
                 *(
                     ()
                     if self.place is None

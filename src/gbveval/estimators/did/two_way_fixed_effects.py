@@ -17,7 +17,9 @@ from gbveval.data.panel import Panel
 from gbveval.estimators.did._regression import (
     check_std_error,
     coefficient_terms,
+    explained_words,
     inference_words,
+    parallel_words,
     regress,
     regression_checks,
 )
@@ -110,10 +112,7 @@ class TwoWayFixedEffects:
         columns = np.column_stack([treatment, rows.covariates])
         found = regress(rows, columns, (label, *data.covariate_names), std_error=self.std_error)
         if label not in found.names:
-            raise IdentificationError(
-                "Unit and period effects (and covariates) explain treatment completely, so its coefficient is not "
-                "identified. Check that units are observed before and after treatment began."
-            )
+            raise IdentificationError(explained_words(data))
         terms = coefficient_terms(
             data, rows, found, [Estimand("ATT", "mean_difference", "treated"), *[NUISANCE] * (len(found.names) - 1)]
         )
@@ -144,7 +143,7 @@ def _method(estimator: TwoWayFixedEffects, data: Panel, rows: Rows) -> Method:
         sample=sample_words(data, rows),
         **inference_words(data, estimator.std_error),
         assumptions=(
-            "untreated outcomes would have changed in parallel",
+            parallel_words(data),
             "the effect is the same for all cohorts and at all times",
             "treatment does not act before it begins",
         ),

@@ -22,6 +22,7 @@ from gbveval.estimators.did._rollout import (
     cohort_support,
     observed_rows,
     refuse_cross_sections,
+    refuse_effects,
     require_clusters,
     require_treated_clusters,
     rounding,
@@ -116,6 +117,7 @@ class WildTwoWay:
             If treatment does not vary within units and periods, or there are too few clusters.
         """
         refuse_cross_sections("WildTwoWay", data)
+        refuse_effects("WildTwoWay", data)
         refuse_place("WildTwoWay", data, "Leave place out, and name as cluster regions that share no shocks.")
         if data.weight is not None or data.second_cluster is not None:
             raise DesignError("WildTwoWay takes no weights, and clusters in one way. Leave the role out.")
