@@ -60,6 +60,8 @@ class EventStudy:
     coefficient mixes effects of other event times, also before treatment, so that neither leads nor lags mean what they
     say (Sun and Abraham 2021). With one cohort it is free of that.
 
+    The panel's `effects` (region by period, for one) are taken out beside those of unit and period.
+
     **Use it** to reproduce published results or with one cohort; otherwise `SunAbraham` or `CallawaySantAnna`.
 
     `aggregate("pretest")` is the usual F test that all effects before treatment are zero; `aggregate("event_time")`
