@@ -261,3 +261,13 @@ def test_few_independent_regions_are_covered_too_seldom() -> None:
     unit, near = (share_of(hits) for hits in covers(process, 120, (0.0, 600.0)))
     assert near.value + 3.9 * near.mcse < 0.95
     assert near.value > unit.value
+
+
+@pytest.mark.parametrize("place", [None, NEAR])
+def test_covariates_beside_cells_are_no_effects_before_treatment(place: gbv.Places | None) -> None:
+    data, roles = made("sun_abraham")
+    result = gbv.SunAbraham().estimate(gbv.Panel(data, **roles, covariates=["x"], place=place))
+    before = [row.term for row in result.terms if dict(row.extra).get("treated_by_then") == "no"]
+    assert len(before) < len(result.terms) - 1
+    assert result.terms[-1].std_error
+    assert result.aggregate("pretest").terms[0].df == len(before)
