@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
+from gbveval.data._effects import read_effects
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import (
-    changes_within,
+    check_constant,
     check_treatment,
     check_units,
     first_treated,
@@ -22,9 +23,12 @@ from gbveval.data._rollout import (
     read_eligible,
     two_ways,
 )
+from gbveval.data.places import Places, neighbourhood, read_places
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from gbveval.numerics.spatial import Neighbourhood
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -62,6 +66,12 @@ class Panel(Checked):
     eligible : str, optional
         Whether the unit is one that treatment can reach where it is given, 0 or 1, constant within a unit: for triple
         differences.
+    effects : sequence of str or tuple of str
+        Effects of a regression beside those of unit and period: columns, read as labels, or tuples of columns whose
+        values are crossed, such as ("region", "month"). They may vary within units.
+    place : Places, optional
+        Where units are, constant within a unit, and up to what distance they share shocks: standard errors then allow
+        for neighbours. It takes the place of `cluster`: units at one place are one cluster.
 
     Raises
     ------
@@ -91,6 +101,10 @@ class Panel(Checked):
     covariates: FloatArray
     exposure: FloatArray | None
     eligible: NDArray[np.bool_] | None
+    effect_names: tuple[str, ...]
+    effects: tuple[Labels, ...]
+    place: Places | None
+    coordinates: FloatArray | None
 
     def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
@@ -106,6 +120,8 @@ class Panel(Checked):
         covariates: Sequence[str] = (),
         exposure: str | None = None,
         eligible: str | None = None,
+        effects: Sequence[str | tuple[str, ...]] = (),
+        place: Places | None = None,
     ) -> None:
         reader = Reader(frame, "Panel")
         values = reader.numbers(outcome, "outcome", missing=True)
@@ -118,6 +134,8 @@ class Panel(Checked):
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
         exposures = None if exposure is None else reader.positive(exposure, "exposure")
         eligibles = None if eligible is None else read_eligible(reader, eligible)
+        further = read_effects(reader, effects)
+        coordinates, places = (None, None) if place is None else read_places(reader, place, named)
         if cohorts is None and (treatments is None or units is None):
             reader.problem(
                 "Give cohort, the first treated period of each row's unit. It may be left out only where treatment is "
@@ -138,15 +156,8 @@ class Panel(Checked):
             check_treatment(reader, times, cohorts, treatments, {"treatment": treatment, "cohort": cohort})
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
-            if eligibles is not None and (count := changes_within(units, eligibles.astype(float))):
-                reader.problem(
-                    f"Column {eligible!r} (eligible) changes within {plural(count, 'unit')}; it must be constant."
-                )
-            for name, labels in clusters.items():
-                if labels is not None and (count := changes_within(units, labels.codes.astype(float))):
-                    reader.problem(
-                        f"Column {name!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
-                    )
+            facts = [(eligible, "eligible", eligibles), *((name, "cluster", each) for name, each in clusters.items())]
+            check_constant(reader, units, [*facts, (None, "place", places)])
         reader.raise_problems()
         periods_as_clusters = Labels(codes, tuple(calendar.name(float(x)) for x in periods))
         ways = two_ways(clusters, unit=unit, time=time, by_time=periods_as_clusters)
@@ -159,14 +170,18 @@ class Panel(Checked):
             calendar=calendar,
             unit=units,
             treatment=treatments,
-            cluster=ways[0],
+            cluster=ways[0] if places is None else places,
             second_cluster=ways[1],
-            cluster_name=" and ".join(named) or unit or "row",
+            cluster_name="place" if place is not None else " and ".join(named) or unit or "row",
             weight=weights,
             covariate_names=covariate_names,
             covariates=matrix,
             exposure=exposures,
             eligible=eligibles,
+            effect_names=tuple(further),
+            effects=tuple(further.values()),
+            place=place,
+            coordinates=coordinates,
         )
 
     @property
@@ -228,8 +243,21 @@ class Panel(Checked):
                 *((("covariates", self.covariates),) if self.covariate_names else ()),
                 *((("exposure", self.exposure),) if self.exposure is not None else ()),
                 *((("eligible", self.eligible),) if self.eligible is not None else ()),
+                *(("effects", each.codes) for each in self.effects),
+                *(
+                    ()
+                    if self.place is None
+                    else (("place", self.coordinates), ("reach", (float(self.place.cutoff_km), self.place.kernel)))
+                ),
             ]
         )
+
+    @cached_property
+    def neighbourhood(self) -> Neighbourhood | None:
+        """Places in the order of the codes of `cluster`, with what makes two of them neighbours; None without any."""
+        if self.place is None or self.coordinates is None or self.cluster is None:
+            return None
+        return neighbourhood(self.place, self.coordinates, self.cluster)
 
     def cohort_of_unit(self) -> FloatArray:
         """Return the first treated period of each unit, infinite if never, shape (units,)."""

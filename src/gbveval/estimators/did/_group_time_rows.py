@@ -17,6 +17,7 @@ from gbveval.core.term import Term
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import check_average
 from gbveval.estimators.did._rollout import COHORTS, average_label, cohort_label, masked, point
+from gbveval.estimators.did._spatial import by_place
 from gbveval.numerics.group_time_aggregate import Aggregation, aggregate_group_time, pretrend_test
 from gbveval.numerics.group_time_cells import GroupTimeFit
 from gbveval.numerics.stratum_influence import StratumInfluence
@@ -86,12 +87,12 @@ def cohort_sizes(data: Panel, fit: GroupTimeFit, *, followed: bool) -> dict[floa
 
 
 def unit_influence(
-    linear: StratumInfluence, clusters: IntArray | None, order: IntArray | None = None
+    linear: StratumInfluence, clusters: IntArray | None, data: Panel, order: IntArray | None = None
 ) -> FloatArray | LazyMatrix:
     """Return the influence of independent units, zero for undefined estimates; some estimates in an order, or all."""
     used = linear if order is None else linear.take(order)
     if clusters is not None:
-        return np.nan_to_num(used.cluster_sums(clusters))
+        return by_place(np.nan_to_num(used.cluster_sums(clusters)), clusters, data)
     return LazyMatrix((used.n_rows, used.n_terms), lambda: np.nan_to_num(used.matrix()))
 
 
@@ -148,7 +149,7 @@ class GroupTimeAverages:
                     extra=own,
                 )
             )
-        influence = unit_influence(found.linear, self.clusters, order)
+        influence = unit_influence(found.linear, self.clusters, self.data, order)
         chosen = [
             f"averaged by {by.replace('_', ' ')}",
             *(f"{key} {value}" for key, value in options.items() if value is not None),
@@ -187,7 +188,8 @@ class GroupTimeAverages:
         return np.asarray(np.isfinite(self.fit.att) & member, dtype=bool)
 
     def _pretest(self, estimates: Estimates) -> Estimates:
-        found = pretrend_test(self.fit, cluster=self.clusters)
+        # Rows without a standard error take no part in the test.
+        found = pretrend_test(self.fit, covariance=np.nan_to_num(estimates.covariance))
         row = Term(
             term="all effects before treatment are zero",
             estimand=Estimand("pretest", "none", "treated"),

@@ -27,6 +27,7 @@ from gbveval.estimators.did._group_time_rows import (
     unit_influence,
 )
 from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_switching, rollout_estimates
+from gbveval.estimators.did._spatial import joint_covariance
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_adjusted import (
     AdjustedFit,
@@ -168,15 +169,17 @@ class CallawaySantAnna:
         covariance = fit.covariance(clusters)
         errors = std_errors_of(covariance, fit.linear.resolution)
         whom = compared_with(self)
+        influence = unit_influence(fit.linear, clusters, data)
         rows = group_time_terms(data, fit, errors, clusters, sizes, followed=used.followed, whom=whom)
+        checks = _checks(data, used, fit, sizes, joint_covariance(data, covariance, influence))
         return rollout_estimates(
             self,
             data,
             rows,
             covariance=covariance,
-            influence=unit_influence(fit.linear, clusters),
+            influence=influence,
             method=_method(self, data, used, fit),
-            checks=(*_checks(data, used, fit, sizes, covariance), *_covariate_checks(found)),
+            checks=(*checks, *_covariate_checks(found)),
             aggregator=GroupTimeAverages(data, fit, clusters, sizes),
         )
 

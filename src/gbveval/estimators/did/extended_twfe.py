@@ -177,14 +177,14 @@ class ExtendedTwfe:
             contrast=contrast,
             why="not identified beside cohorts and periods",
         )
-        result = cell_estimates(
+        return cell_estimates(
             self,
             cells,
             context,
             method=_method(self, data, design),
             checks=(*_checks(design, fit), *row_checks(rows)),
+            aggregator=_Aggregator(self.contrast, cells, context, fit),
         )
-        return replace(result, aggregator=_Aggregator(self.contrast, cells, context, fit))
 
     def _check_range(self, data: Panel, y: FloatArray) -> None:
         wrong = {"poisson": y < 0, "logit": (y < 0) | (y > 1)}.get(self.family)
@@ -277,7 +277,7 @@ class _Aggregator:
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
         """Return averages, the overall one first, or the test of the cells before treatment."""
         if by == "pretest":
-            return pretest(estimates, [i for i in range(len(estimates)) if not self.cells.post[i]])
+            return pretest(estimates, np.flatnonzero(~self.cells.post).tolist())
         found = averages_of(self.cells, by, options)
         if self.contrast == "ratio":
             found = self._ratios(found)

@@ -103,14 +103,14 @@ class Imputation:
             influence=influence,
         )
         context = context_of(data, found)
-        result = cell_estimates(
+        return cell_estimates(
             self,
             cells,
             context,
             method=_method(data, found),
             checks=(*imputed_checks(found), *row_checks(rows)),
+            aggregator=_Aggregator(CellAggregator(cells, context), found),
         )
-        return replace(result, aggregator=_Aggregator(CellAggregator(cells, context), found))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -125,10 +125,12 @@ class _Aggregator:
         if by not in ("event_time", "pretest"):
             return self.cells.aggregate(estimates, by, options)
         if by == "pretest":
-            leads = self._leads(estimates)
-            if leads is None:
+            study = estimates.aggregate("event_time")
+            times = [dict(row.extra).get("event_time") for row in study.terms]
+            tested = [i for i, e in enumerate(times) if e is not None and float(e) < -1]
+            if not tested:
                 raise DesignError("No cohort has an untreated period before event time -1; there is no lead to test.")
-            return pretest(leads, range(len(leads)))
+            return pretest(study, tested)
         after = self.cells.aggregate(estimates, by, options)
         low = options.get("min_event_time")
         wanted = (low is None or low < -1) and options.get("balance") is None
