@@ -3,15 +3,19 @@
 Answers are compared first (group-time effects and standard errors to 1e-9 with csdid and moderndid), then times are
 printed as ratios, warm, the smallest of three runs of ours and of two of others. Reading the frame into a `Panel` is
 timed on its own, against plain pandas checks of duplicates, constancy and finiteness; extra peak memory is a multiple
-of the data. Run: python benchmarks/rollouts.py
+of the data. Run: python benchmarks/rollouts.py [panel.csv]
+
+A file has columns id, t, g (first treated period, zero for never), x and y; without one a panel is simulated.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +42,12 @@ def rollout(seed: int = 1) -> pd.DataFrame:
     return pd.DataFrame(
         {"id": unit, "t": np.tile(t, UNITS), "g": np.repeat(first, PERIODS), "x": np.repeat(x, PERIODS), "y": y.ravel()}
     )
+
+
+def from_file(file: Path) -> pd.DataFrame:
+    """Return a panel from a file, as csv or parquet."""
+    frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+    return frame[["id", "t", "g", "x", "y"]]
 
 
 def best(run: Callable[[], Any], times: int) -> tuple[float, Any]:
@@ -173,7 +183,8 @@ def sensitivity() -> None:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    frame = rollout()
+    frame = rollout() if len(sys.argv) < 2 else from_file(Path(sys.argv[1]))
+    print(f"{len(frame):,} rows, {frame['id'].nunique():,} units")
     frame["first"] = frame["g"].astype(float).where(frame["g"] > 0)
     checks, passed = best(lambda: pandas_checks(frame), 3)
     assert all(passed)

@@ -70,6 +70,7 @@ _PLACES = {
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
     "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
+    "Places": "gbveval.data.places",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
@@ -174,6 +175,7 @@ if TYPE_CHECKING:
     from gbveval.core.multiplicity import adjust_p_values as adjust_p_values
     from gbveval.core.table import Table as Table
     from gbveval.data.panel import Panel as Panel
+    from gbveval.data.places import Places as Places
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial

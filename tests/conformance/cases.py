@@ -9,6 +9,7 @@ from gbveval.testing.case import Case
 from gbveval.testing.mixed_processes import ClusterEventFrames, IccFrames, SteppedWedgeFrames
 from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
+from gbveval.testing.place_processes import PlacedFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
@@ -419,6 +420,12 @@ CASES = (
         PanelFrames(n_units=36, cluster_size=3, covariate=0.5),
         n_draws=150,
         note="twelve clusters",
+    ),
+    Case(
+        gbv.TwoWayFixedEffects(),
+        PlacedFrames(n_units=150, n_periods=2, district_km=50.0, range_km=50.0, cutoff_km=100.0),
+        n_draws=150,
+        note="places",
     ),
     Case(gbv.EventStudy(), PanelFrames(n_units=60), n_draws=150, term="event time 0"),
     Case(

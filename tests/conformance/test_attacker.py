@@ -112,7 +112,8 @@ def test_no_saved_result_rebuilds_anybody(study: Study) -> None:
 
 def test_without_the_stripping_of_influence_people_are_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
     def keep(result: Estimates) -> dict[str, object]:
-        return {name: getattr(result, name) for name in result.__dataclass_fields__ if name != "aggregator"}
+        state = {name: getattr(result, name) for name in result.__dataclass_fields__ if name != "aggregator"}
+        return {**state, "influence": None if result.influence is None else np.asarray(result.influence)}
 
     monkeypatch.setattr(Estimates, "__getstate__", keep)
     assert _give_away(trial_results) == ["people"]

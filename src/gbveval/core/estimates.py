@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gbveval.core.band import Band, make_band
 from gbveval.core.errors import DesignError
 from gbveval.core.flow import Flow
+from gbveval.core.lazy import LazyMatrix
 from gbveval.core.method import Check, Method
 from gbveval.core.posterior import PartialPosterior
 from gbveval.core.provenance import Provenance
@@ -60,9 +61,10 @@ class Estimates:
         For Bayesian answers: mean, sd, cdf, quantiles and joint draws. A `PartialPosterior` is that of some rows.
     band : Band or None
         Makes the intervals of its members a uniform band.
-    influence : ndarray or None
-        Shape (independent units, terms); the covariance is its cross-product, times any factor that the method names.
-        It gives outcomes away up to shift and scale, so it lives in memory only: it is in no JSON and no pickle.
+    influence : ndarray, LazyMatrix or None
+        Shape (independent units, terms), made when it is read where it is large; the covariance is its cross-product,
+        times any factor that the method names. It gives outcomes away up to shift and scale, so it lives in memory
+        only: it is in no JSON and no pickle.
     aggregator : Aggregator or None
         What `aggregate` needs; in memory only, as it holds influence functions.
     blocks : ndarray of int or None
@@ -88,7 +90,7 @@ class Estimates:
     flow: Flow | None = None
     posterior: Posterior | None = None
     band: Band | None = None
-    influence: FloatArray | None = field(default=None, repr=False)
+    influence: FloatArray | LazyMatrix | None = field(default=None, repr=False)
     aggregator: Aggregator | None = field(default=None, repr=False)
     blocks: NDArray[np.intp] | None = field(default=None, repr=False)
 
@@ -107,7 +109,7 @@ class Estimates:
         ):
             raise ValueError("The band must name rows that are there, with one scale each.")
         for array in (self.covariance, self.influence):
-            if array is not None:
+            if isinstance(array, np.ndarray):
                 array.flags.writeable = False
 
     # -- reading ------------------------------------------------------------------------------------------------

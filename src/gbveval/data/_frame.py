@@ -167,7 +167,7 @@ class Reader:
             self.problem(f"Column {column!r} ({role}) is absent.{hint}")
             return False
         other = self._taken.get(column)
-        shared = role == "factor" or (role == "characteristic" and other in DESCRIBED_TOO)
+        shared = role in ("factor", "effects") or (role == "characteristic" and other in DESCRIBED_TOO)
         shared = shared or (role == "subgroup" and other in (*DESCRIBED_TOO, "characteristic"))
         if other is not None and other != role and not shared:
             self.problem(f"Column {column!r} is given two roles, {other} and {role}; give each role its own column.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,19 @@ def first_treated(units: Labels, times: FloatArray, treatment: FloatArray) -> Fl
     return np.asarray(begun[units.codes], dtype=np.float64)
 
 
+def check_treatment(
+    reader: Reader, times: FloatArray, cohort: FloatArray, treatment: FloatArray, columns: dict[str, str | None]
+) -> None:
+    """Note rows that are treated before the first treated period of their unit."""
+    early = int(((treatment != 0) & (times < cohort)).sum())
+    if early:
+        reader.problem(
+            f"Column {columns['treatment']!r} (treatment) is other than 0 in {plural(early, 'row')} before the first "
+            f"treated period in column {columns['cohort']!r} (cohort); the two were expected to agree. Mend one of "
+            "them, or leave cohort out: it is then the first period with any treatment."
+        )
+
+
 def check_units(
     reader: Reader, units: Labels, time: IntArray, cohort: FloatArray, columns: dict[str, str | None]
 ) -> None:
@@ -49,6 +64,22 @@ def check_units(
             f"Column {columns['cohort']!r} (cohort) changes within {plural(changing, 'unit')}; the first treated "
             "period is a fact about a unit. Mend it, or, if treatment ended, use the period in which it began."
         )
+
+
+def check_constant(
+    reader: Reader, units: Labels, facts: Sequence[tuple[str | None, str, NDArray[np.bool_] | Labels | None]]
+) -> None:
+    """Note facts about units (column, role, values where given) that change within units."""
+    for column, role, given in facts:
+        values = given.codes if isinstance(given, Labels) else given
+        count = 0 if values is None else changes_within(units, values.astype(float))
+        if count and column is None:
+            reader.problem(
+                f"Latitude or longitude ({role}) changes within {plural(count, 'unit')}; where a unit is must be "
+                "constant. Use the place of the first period in all periods."
+            )
+        elif count:
+            reader.problem(f"Column {column!r} ({role}) changes within {plural(count, 'unit')}; it must be constant.")
 
 
 def read_clusters(reader: Reader, names: tuple[str, ...], *, unit: str | None, time: str) -> dict[str, Labels | None]:

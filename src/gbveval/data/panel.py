@@ -11,19 +11,24 @@ from numpy.typing import NDArray
 
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.provenance import digest_arrays
+from gbveval.data._effects import read_effects
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import (
-    changes_within,
+    check_constant,
+    check_treatment,
     check_units,
     first_treated,
     read_clusters,
     read_eligible,
     two_ways,
 )
+from gbveval.data.places import Places, neighbourhood, read_places
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from gbveval.numerics.spatial import Neighbourhood
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -61,6 +66,12 @@ class Panel(Checked):
     eligible : str, optional
         Whether the unit is one that treatment can reach where it is given, 0 or 1, constant within a unit: for triple
         differences.
+    effects : sequence of str or tuple of str
+        Effects of a regression beside those of unit and period: columns, read as labels, or tuples of columns whose
+        values are crossed, such as ("region", "month"). They may vary within units.
+    place : Places, optional
+        Where units are, constant within a unit, and up to what distance they share shocks: standard errors then allow
+        for neighbours. It takes the place of `cluster`: units at one place are one cluster.
 
     Raises
     ------
@@ -90,6 +101,10 @@ class Panel(Checked):
     covariates: FloatArray
     exposure: FloatArray | None
     eligible: NDArray[np.bool_] | None
+    effect_names: tuple[str, ...]
+    effects: tuple[Labels, ...]
+    place: Places | None
+    coordinates: FloatArray | None
 
     def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
@@ -105,6 +120,8 @@ class Panel(Checked):
         covariates: Sequence[str] = (),
         exposure: str | None = None,
         eligible: str | None = None,
+        effects: Sequence[str | tuple[str, ...]] = (),
+        place: Places | None = None,
     ) -> None:
         reader = Reader(frame, "Panel")
         values = reader.numbers(outcome, "outcome", missing=True)
@@ -117,6 +134,8 @@ class Panel(Checked):
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
         exposures = None if exposure is None else reader.positive(exposure, "exposure")
         eligibles = None if eligible is None else read_eligible(reader, eligible)
+        further = read_effects(reader, effects)
+        coordinates, places = (None, None) if place is None else read_places(reader, place, named)
         if cohorts is None and (treatments is None or units is None):
             reader.problem(
                 "Give cohort, the first treated period of each row's unit. It may be left out only where treatment is "
@@ -133,17 +152,12 @@ class Panel(Checked):
             assert units is not None
             assert treatments is not None
             cohorts = first_treated(units, times, treatments)
+        elif treatments is not None:
+            check_treatment(reader, times, cohorts, treatments, {"treatment": treatment, "cohort": cohort})
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
-            if eligibles is not None and (count := changes_within(units, eligibles.astype(float))):
-                reader.problem(
-                    f"Column {eligible!r} (eligible) changes within {plural(count, 'unit')}; it must be constant."
-                )
-            for name, labels in clusters.items():
-                if labels is not None and (count := changes_within(units, labels.codes.astype(float))):
-                    reader.problem(
-                        f"Column {name!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
-                    )
+            facts = [(eligible, "eligible", eligibles), *((name, "cluster", each) for name, each in clusters.items())]
+            check_constant(reader, units, [*facts, (None, "place", places)])
         reader.raise_problems()
         periods_as_clusters = Labels(codes, tuple(calendar.name(float(x)) for x in periods))
         ways = two_ways(clusters, unit=unit, time=time, by_time=periods_as_clusters)
@@ -156,14 +170,18 @@ class Panel(Checked):
             calendar=calendar,
             unit=units,
             treatment=treatments,
-            cluster=ways[0],
+            cluster=ways[0] if places is None else places,
             second_cluster=ways[1],
-            cluster_name=" and ".join(named) or unit or "row",
+            cluster_name="place" if place is not None else " and ".join(named) or unit or "row",
             weight=weights,
             covariate_names=covariate_names,
             covariates=matrix,
             exposure=exposures,
             eligible=eligibles,
+            effect_names=tuple(further),
+            effects=tuple(further.values()),
+            place=place,
+            coordinates=coordinates,
         )
 
     @property
@@ -225,16 +243,38 @@ class Panel(Checked):
                 *((("covariates", self.covariates),) if self.covariate_names else ()),
                 *((("exposure", self.exposure),) if self.exposure is not None else ()),
                 *((("eligible", self.eligible),) if self.eligible is not None else ()),
+                *(("effects", each.codes) for each in self.effects),
+                *(
+                    ()
+                    if self.place is None
+                    else (("place", self.coordinates), ("reach", (float(self.place.cutoff_km), self.place.kernel)))
+                ),
             ]
         )
+
+    @cached_property
+    def neighbourhood(self) -> Neighbourhood | None:
+        """Places in the order of the codes of `cluster`, with what makes two of them neighbours; None without any."""
+        if self.place is None or self.coordinates is None or self.cluster is None:
+            return None
+        return neighbourhood(self.place, self.coordinates, self.cluster)
 
     def cohort_of_unit(self) -> FloatArray:
         """Return the first treated period of each unit, infinite if never, shape (units,)."""
         return self.cohort if self.unit is None else np.asarray(self.of_unit(self.cohort), dtype=np.float64)
 
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether there is a row for every unit and period, sorted by unit and then period: a table as it stands."""
+        if self.unit is None or self.n_rows != self.unit.count * self.periods.size:
+            return False
+        return bool(np.array_equal(self.unit.codes * self.periods.size + self.time, np.arange(self.n_rows)))
+
     def of_unit(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return one value a unit of what is constant within units, shape (units,); the last row's where it is not."""
         assert self.unit is not None
+        if self._in_order:
+            return self.table(values)[:, -1].copy()
         result = np.zeros((self.unit.count, *values.shape[1:]), dtype=values.dtype)
         result[self.unit.codes] = values
         return result
@@ -243,9 +283,11 @@ class Panel(Checked):
         """Return the cluster of each unit; None where the panel names no clusters above units."""
         return None if self.cluster is None else self.of_unit(self.cluster.codes)
 
-    def table(self, values: FloatArray) -> FloatArray:
-        """Return rows as units by periods (by columns), NaN where there is no row."""
+    def table(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return rows as units by periods (by columns), NaN where there is no row; not for writing in."""
         assert self.unit is not None
+        if self._in_order:
+            return values.reshape(self.unit.count, self.periods.size, *values.shape[1:])
         result = np.full((self.unit.count, self.periods.size, *values.shape[1:]), np.nan)
         result[self.unit.codes, self.time] = values
         return result
@@ -254,15 +296,20 @@ class Panel(Checked):
         """Return units in each cohort, with and without a complete record."""
         per_unit = self.cohort_of_unit()
         complete = self.complete_units if self.unit is not None else ~np.isnan(self.outcome)
-        rows = []
-        for stage, mask in (
-            ("in the panel", np.ones_like(complete)),
-            ("missing outcome", ~complete),
-            ("analysed", complete),
-        ):
-            for first in np.unique(per_unit):
-                label = "never treated" if np.isinf(first) else f"first treated {self.calendar.name(float(first))}"
-                rows.append(FlowRow(stage, label, int(((per_unit == first) & mask).sum())))
+        levels = np.unique(per_unit)
+        place = np.searchsorted(levels, per_unit)
+        everybody = np.bincount(place, minlength=levels.size)
+        analysed = np.bincount(place[complete], minlength=levels.size)
+        labels = ["never treated" if np.isinf(g) else f"first treated {self.calendar.name(float(g))}" for g in levels]
+        rows = [
+            FlowRow(stage, label, int(count))
+            for stage, counts in (
+                ("in the panel", everybody),
+                ("missing outcome", everybody - analysed),
+                ("analysed", analysed),
+            )
+            for label, count in zip(labels, counts, strict=True)
+        ]
         return Flow(tuple(rows))
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -15,7 +15,6 @@ from gbveval.core.provenance import digest_arrays
 from gbveval.data._assignment import check_design, control_first, probabilities, recode, varies_within
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._network import Network, read_network
-from gbveval.numerics.groups import present
 
 GROUP_ROLES = ("cluster", "stratum", "pair", "site", "time", "sequence", "unit")
 # Roles that came later: where they are absent, the digest is what it was without them.
@@ -23,6 +22,7 @@ LATER_ROLES = ("unit", "saturation", "network")
 NUMBER_ROLES = ("weight", "baseline", "exposure", "received", "probability", "saturation")
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.intp]
 
 
 class Trial(Checked):
@@ -303,24 +303,33 @@ class Trial(Checked):
         observed = self.observed(number)
         rows = [FlowRow("assessed", "all", self.n_assessed)]
         everybody = np.ones(self.n, dtype=bool)
-        complete = bool(observed.all())
-        known: dict[str, tuple[int, int | None]] = {}
         for stage, mask in (("randomised", everybody), ("missing outcome", ~observed), ("analysed", observed)):
+            units, clusters = self.sizes_by_arm(mask)
             for code, label in enumerate(self.arms):
-                if complete and stage != "randomised":
-                    # Nobody is missing, so these are those who were randomised, or nobody.
-                    nobody = 0, None if self.cluster is None else 0
-                    counts = known[label] if stage == "analysed" else nobody
-                else:
-                    counts = self._count(mask & (self.arm == code))
-                known.setdefault(label, counts)
-                rows.append(FlowRow(stage, label, *counts))
+                rows.append(FlowRow(stage, label, int(units[code]), None if clusters is None else int(clusters[code])))
         return Flow(tuple(rows))
 
-    def _count(self, member: BoolArray) -> tuple[int, int | None]:
-        """Return how many units, and how many clusters, are among some rows."""
-        clusters = None if self.cluster is None else present(self.cluster.codes[member], self.cluster.count).size
-        return int(np.count_nonzero(member)), clusters
+    def sizes_by_arm(self, member: BoolArray) -> tuple[IntArray, IntArray | None]:
+        """Return how many units, and how many clusters, of each arm are among some rows; None without clusters."""
+        if member.all():
+            table = self._cells
+        elif not member.any():
+            table = np.zeros((1, len(self.arms)), dtype=np.intp)
+        else:
+            table = self._cell_sizes(member)
+        return table.sum(axis=0), None if self.cluster is None else np.count_nonzero(table, axis=0)
+
+    @cached_property
+    def _cells(self) -> IntArray:
+        """Units by cluster and arm, shape (clusters, arms); one row where there are no clusters."""
+        return self._cell_sizes(slice(None))
+
+    def _cell_sizes(self, rows: BoolArray | slice) -> IntArray:
+        width = len(self.arms)
+        if self.cluster is None:
+            return np.bincount(self.arm[rows], minlength=width)[None, :]
+        cell = self.cluster.codes[rows] * width + self.arm[rows]
+        return np.bincount(cell, minlength=self.cluster.count * width).reshape(-1, width)
 
     def __repr__(self) -> str:
         sizes = np.bincount(self.arm, minlength=len(self.arms))

@@ -106,11 +106,12 @@ def events_of(values: FloatArray) -> BoolArray | None:
     Two values, whatever they are, are an event and its absence. Whole numbers that are mostly zero are counts of which
     the few that are not zero are the people at risk. Anything else has no events.
     """
-    observed = values[~np.isnan(values)]
     # A few values that are no whole numbers settle it for a measurement, without sorting a million of them.
-    head = np.unique(observed[:64])
+    head = values[:64]
+    head = np.unique(head[~np.isnan(head)])
     if head.size > 2 and not np.all(head == np.round(head)):
         return None
+    observed = values[~np.isnan(values)]
     distinct = np.unique(observed)
     if distinct.size == 2:
         return np.asarray(values == distinct[1], dtype=bool)
@@ -140,9 +141,10 @@ def missing_check(trial: Trial) -> tuple[Check, ...]:
     found = []
     for number, name in enumerate(trial.outcome_names):
         observed = trial.observed(number)
-        rates = [float(1.0 - observed[trial.arm == code].mean()) for code in range(len(trial.arms))]
-        if max(rates) == 0:
+        if observed.all():
             continue
+        seen, everybody = trial.sizes_by_arm(observed)[0], trial.sizes_by_arm(np.ones_like(observed))[0]
+        rates = [float(rate) for rate in 1.0 - seen / everybody]
         shown = ", ".join(f"{rate:.1%} in {label!r}" for rate, label in zip(rates, trial.arms, strict=True))
         status = "warn" if max(rates) > 0.05 or max(rates) - min(rates) > 0.03 else "info"
         found.append(

@@ -13,7 +13,7 @@ from gbveval.data._network import Network
 from gbveval.data.trial import Trial
 
 # Remembered values that belong to the trial they were computed from.
-DERIVED = ("digest", "crosses_over")
+DERIVED = ("digest", "crosses_over", "_cells")
 
 
 def changed(trial: Trial, **values: Any) -> Trial:

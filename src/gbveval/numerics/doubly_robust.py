@@ -51,57 +51,59 @@ class AdjustedEffect:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Regressed:
-    """Fitted values of a weighted regression on some units.
+    """A weighted regression on some units.
 
     Attributes
     ----------
-    fitted : ndarray, shape (n, m)
-        For all units.
-    score : ndarray, shape (n, m)
-        Weight times residual for the units of the regression, zero for the others.
+    coefficient : ndarray, shape (k, m)
+    residual : ndarray, shape (n, m)
+        Outcome less fitted value, of all units.
+    weight : ndarray, shape (n,)
+        Of the units of the regression, zero for the others.
     inverse : ndarray, shape (k, k)
         Inverse of the weighted cross-products of x.
     weighted_by_odds : bool
         Whether the weights are proportional to the odds, so that the coefficients move with those of the odds.
     """
 
-    fitted: FloatArray
-    score: FloatArray
+    coefficient: FloatArray
+    residual: FloatArray
+    weight: FloatArray
     inverse: FloatArray
     weighted_by_odds: bool = False
 
-    def by_odds(self, x: FloatArray, derivative: FloatArray) -> FloatArray:
-        """Return the derivative in the odds' coefficients of what has this derivative in the regression's, (k, m)."""
-        pull = x @ (self.inverse @ derivative)
-        return np.asarray(x.T @ (self.score * pull[:, None]))
+    def pull(self, x: FloatArray, derivative: FloatArray) -> FloatArray:
+        """Return what a unit's residual counts in a statistic with this derivative in the coefficients, shape (n,)."""
+        return np.asarray(self.weight * (x @ (self.inverse @ derivative)))
 
 
 @dataclass(eq=False, slots=True)
 class Parts:
     """A running sum of weighted means with its linearisation.
 
+    The influence is kept in factors, since few matrices (changes less fitted values) serve in all its parts: the sum of
+    vector x matrix over `products`, and of the outer products in `levels`.
+
     Attributes
     ----------
     x : ndarray, shape (n, k)
     total : ndarray, shape (m,)
-    influence : ndarray, shape (n, m)
     by_odds : ndarray, shape (k, m)
         Derivative in the coefficients of the odds.
-    by_fit : list of (Regressed, ndarray of shape (k,) or (k, m))
-        Derivatives in the coefficients of regressions.
+    products : list of (ndarray of shape (n,), ndarray of shape (n, m))
+    levels : list of (ndarray of shape (n, j), ndarray of shape (j, m))
     """
 
     x: FloatArray
     total: FloatArray
-    influence: FloatArray
     by_odds: FloatArray
-    by_fit: list[tuple[Regressed, FloatArray]] = field(default_factory=list)
+    products: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
+    levels: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
 
     @classmethod
     def empty(cls, x: FloatArray, outcomes: int) -> Parts:
         """Return the sum of nothing."""
-        n, k = x.shape
-        return cls(x, np.zeros(outcomes), np.zeros((n, outcomes)), np.zeros((k, outcomes)))
+        return cls(x, np.zeros(outcomes), np.zeros((x.shape[1], outcomes)))
 
     def add(
         self,
@@ -128,45 +130,55 @@ class Parts:
             Regressions whose fitted values are in q, with their coefficient there.
         """
         below = a if b is None else b
-        size = float(below.sum())
-        product = a[:, None] * q
-        mean = product.sum(axis=0) / size
+        share = sign / float(below.sum())
+        mean = a @ q / below.sum()
         self.total += sign * mean
-        self.influence += sign / size * (product - below[:, None] * mean)
+        self._multiply(share * a, q)
+        self.levels.append((-share * below[:, None], mean[None, :]))
         if odds[0]:
-            self.by_odds += sign / size * (self.x.T @ product)
+            self.by_odds += share * self._cross(a, q)
         if odds[1]:
-            self.by_odds -= sign / size * np.outer(self.x.T @ below, mean)
+            self.by_odds -= share * np.outer(self.x.T @ below, mean)
         for fit, coefficient in fits:
-            derivative = sign * coefficient / size * (self.x.T @ a)
-            self.by_fit.append((fit, derivative))
+            pull = fit.pull(self.x, share * coefficient * (self.x.T @ a))
+            self._multiply(pull, fit.residual)
             if fit.weighted_by_odds:
-                self.by_odds += fit.by_odds(self.x, derivative)
+                self.by_odds += self._cross(pull, fit.residual)
+
+    def _cross(self, vector: FloatArray, matrix: FloatArray) -> FloatArray:
+        return np.asarray((self.x * vector[:, None]).T @ matrix)
+
+    def _multiply(self, vector: FloatArray, matrix: FloatArray) -> None:
+        """Add vector x matrix to the influence, one product a matrix."""
+        for i, (known, there) in enumerate(self.products):
+            if there is matrix:
+                self.products[i] = (known + vector, there)
+                return
+        self.products.append((vector, matrix))
 
     def finish(self, propensity: Propensity | None = None) -> AdjustedEffect:
         """Return the sum with the influence of the first steps."""
-        influence = self.influence
+        levels = self.levels
         if propensity is not None:
-            influence = influence + propensity.influence @ self.by_odds
-        for fit, derivative in self.by_fit:
-            influence = influence + fit.score * (self.x @ (fit.inverse @ derivative))[:, None]
+            levels = [*levels, (propensity.influence, self.by_odds)]
+        influence = np.hstack([left for left, _ in levels]) @ np.vstack([right for _, right in levels])
+        for vector, matrix in self.products:
+            influence += vector[:, None] * matrix
         return AdjustedEffect(self.total, influence, 0 if propensity is None else propensity.n_trimmed)
 
 
 def regressed(y: FloatArray, x: FloatArray, weight: FloatArray, *, by_odds: bool = False) -> Regressed | None:
     """Return the weighted regression of y on x over units of positive weight; None where x has too low a rank there."""
-    used = weight > 0
-    inner = x[used]
-    heavy = inner * weight[used, None]
-    gram = heavy.T @ inner
+    heavy = x * weight[:, None]
+    gram = heavy.T @ x
     roots = np.linalg.eigvalsh(gram)
     if roots.size and roots[0] <= 1e-11 * roots[-1]:
         return None
     inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
-    coefficient = inverse @ (heavy.T @ y[used])
-    coefficient += inverse @ (heavy.T @ (y[used] - inner @ coefficient))
-    fitted = x @ coefficient
-    return Regressed(fitted, weight[:, None] * (y - fitted), inverse, by_odds)
+    coefficient = inverse @ (heavy.T @ y)
+    # A second step on the residuals takes out the rounding of the first.
+    coefficient += inverse @ (heavy.T @ (y - x @ coefficient))
+    return Regressed(coefficient, y - x @ coefficient, weight, inverse, by_odds)
 
 
 def adjusted_change(
@@ -205,7 +217,7 @@ def adjusted_change(
         fit = regressed(change, x, tilted if method == "dr_improved" else w0)
         if fit is None:
             return _undefined(change, NO_VARIATION)
-    left = change if fit is None else change - fit.fitted
+    left = change if fit is None else fit.residual
     fits = () if fit is None else ((fit, -1.0),)
     parts = Parts.empty(x, change.shape[1])
     parts.add(1.0, w1, left, fits=fits)
@@ -298,16 +310,16 @@ def _add_period(
     if method == "reg":
         # The treated of both periods stand for the population of the treated.
         parts.add(sign, w1 * now, y)
-        parts.add(-sign, w1, fit.fitted, fits=((fit, 1.0),))
+        parts.add(-sign, w1, parts.x @ fit.coefficient, fits=((fit, 1.0),))
         return True
-    left = y - fit.fitted
+    left = fit.residual
     parts.add(sign, w1 * now, left, fits=((fit, -1.0),))
     parts.add(-sign, tilted * now, left, odds=(True, True), fits=((fit, -1.0),))
     if efficient:
         own = regressed(y, parts.x, w1 * now)
         if own is None:
             return False
-        gap = own.fitted - fit.fitted
+        gap = parts.x @ (own.coefficient - fit.coefficient)
         both = ((own, 1.0), (fit, -1.0))
         parts.add(sign, w1, gap, fits=both)
         parts.add(-sign, w1 * now, gap, fits=both)

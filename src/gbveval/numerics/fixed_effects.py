@@ -4,6 +4,10 @@ With a group's mean (weighted, if there are weights) taken from every column, co
 the regression with an indicator of every group (Frisch and Waugh 1933; Lovell 1963). Where groups are nested in
 clusters the sums by cluster that robust covariances need are the same too, and so are the jackknife and, without
 weights, the bias-reduced covariance (Pustejovsky and Tipton 2018, Journal of Business and Economic Statistics 36).
+
+Of further effects the one with most levels is swept out beside the groups (`two_effects`), exactly as well; the others
+stay columns. Scores of the columns that are left do not depend on what was swept, so that covariances from sums of
+scores hold whether or not an effect is nested in clusters; jackknife and bias-reduced ones need that it is, or columns.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.numerics.groups import group_sums
-from gbveval.numerics.least_squares import LeastSquares, fit_least_squares
+from gbveval.numerics.groups import compact, group_sums
+from gbveval.numerics.least_squares import LeastSquares, fit_least_squares, make_basis
 from gbveval.numerics.linear_inference import LinearInference, linear_inference
+from gbveval.numerics.two_effects import TwoEffects
 from gbveval.numerics.two_ways import mended
 
 FloatArray = NDArray[np.float64]
@@ -136,6 +141,7 @@ def fixed_effects_fit(
     *,
     absorb: Groups | None,
     effects: tuple[Groups, ...] = (),
+    further: tuple[Groups, ...] = (),
     weights: FloatArray | None = None,
     std_error: str = "CR1S",
     clusters: tuple[Groups, ...] = (),
@@ -150,7 +156,9 @@ def fixed_effects_fit(
     absorb : Groups or None
         Fixed effects that are swept out (units).
     effects : tuple of Groups
-        Further fixed effects, as indicators (periods).
+        Fixed effects as indicators (periods).
+    further : tuple of Groups
+        Further fixed effects, which may vary within the groups swept out: see `split_effects`.
     weights : ndarray, shape (n,), optional
         Positive.
     std_error : str
@@ -160,23 +168,28 @@ def fixed_effects_fit(
 
     Notes
     -----
-    CR1S multiplies by G/(G - 1) (n - 1)/(n - K), where K counts coefficients, one, and levels minus one of every fixed
-    effect not nested in a cluster; with two ways G is the smaller number on all three terms, and negative eigenvalues
-    of the sum are set to zero (Cameron, Gelbach and Miller 2011).
+    CR1S multiplies by G/(G - 1) (n - 1)/(n - K), where K counts coefficients and the rank of the indicators of all
+    fixed effects that are not nested in a cluster (one at least, for the mean); with two ways G is the smaller number
+    on all three terms, and negative eigenvalues of the sum are set to zero (Cameron, Gelbach and Miller 2011).
     """
-    extra = [indicators(groups) for groups in effects]
+    large, small = split_effects(absorb, further, std_error, clusters)
+    # What is constant within levels swept out would be nothing but rounding afterwards.
+    extra = [indicators(each) for each in (*effects, *small) if large is None or not _nested(large, each)]
     raw = np.column_stack([*extra, columns]) if extra else columns
     if absorb is None:
         y, design = outcome, raw
     else:
-        swept = centre_by_group(np.column_stack([outcome, raw]), absorb, weights)
+        both = np.column_stack([outcome, raw])
+        swept = (
+            centre_by_group(both, absorb, weights) if large is None else _pair(absorb, large, weights).residuals(both)
+        )
         y, design = swept[:, 0], swept[:, 1:]
     first = raw.shape[1] - columns.shape[1]
     fit, robust = _fitted(design, y, weights, std_error, clusters)
     position = np.flatnonzero(fit.basis.kept >= first)
     kept = fit.basis.kept[position] - first
     place = np.asarray(position, dtype=np.intp)
-    k = _counted(kept.size, absorb, effects, clusters)
+    k = kept.size + effects_rank((*(() if absorb is None else (absorb,)), *effects, *further), clusters)
     n_clusters = min((groups.present for groups in clusters), default=fit.n)
     covariance, influence, repaired = _covariance(fit, robust, (design, y, weights), clusters, place)
     factor = _factor(std_error, fit.n, k, n_clusters)
@@ -220,11 +233,37 @@ def _fitted(
     return found.fit, found
 
 
-def _counted(k: int, absorb: Groups | None, effects: tuple[Groups, ...], clusters: tuple[Groups, ...]) -> int:
-    """Return coefficients, one, and levels minus one of the fixed effects that are not nested in a cluster."""
-    every = (*(() if absorb is None else (absorb,)), *effects)
-    free: int = sum(groups.present - 1 for groups in every if not any(_nested(groups, each) for each in clusters))
-    return k + free + (1 if every else 0)
+def split_effects(
+    absorb: Groups | None, further: tuple[Groups, ...], std_error: str, clusters: tuple[Groups, ...]
+) -> tuple[Groups | None, tuple[Groups, ...]]:
+    """Return the further effect to sweep out beside the groups (that with most levels), and those to keep as columns.
+
+    Nothing is swept without groups, or for jackknife and bias-reduced covariances where it is not nested in clusters.
+    """
+    if absorb is None or not further:
+        return None, further
+    most = max(range(len(further)), key=lambda i: further[i].present)
+    if std_error in ("CR2", "CR3") and not _nested(further[most], clusters[0]):
+        return None, further
+    return further[most], tuple(each for i, each in enumerate(further) if i != most)
+
+
+def effects_rank(effects: tuple[Groups, ...], clusters: tuple[Groups, ...]) -> int:
+    """Return the rank of the indicators of effects not nested in a cluster; one, for the mean, where all are nested."""
+    free = [groups for groups in effects if not any(_nested(groups, each) for each in clusters)]
+    free = sorted(free, key=lambda groups: -groups.present)
+    if len(free) < 2:
+        return free[0].present if free else min(len(effects), 1)
+    pair = _pair(free[0], free[1], None)
+    rest = [indicators(groups) for groups in free[2:] if not any(_nested(each, groups) for each in free[:2])]
+    if not rest:
+        return pair.rank
+    return pair.rank + int(make_basis(pair.residuals(np.column_stack(rest)), intercept=False).kept.size)
+
+
+def _pair(first: Groups, second: Groups, weights: FloatArray | None) -> TwoEffects:
+    codes = [compact(groups.codes, groups.count)[1] for groups in (first, second)]
+    return TwoEffects(codes[0], codes[1], np.ones(codes[0].size) if weights is None else weights)
 
 
 def _nested(inner: Groups, outer: Groups) -> bool:
@@ -259,6 +298,8 @@ def _covariance(
 def _cluster_influence(fit: LeastSquares, design: FloatArray, residual: FloatArray, groups: Groups) -> FloatArray:
     """Return the sums by cluster of the basis times the residuals, shape (clusters, k of the fit)."""
     basis = fit.basis
+    if not basis.kept.size:
+        return np.zeros((groups.count, 0))
     return np.column_stack(
         [
             group_sums(groups.codes, (design[:, j] - basis.mean[j]) / basis.scale[j] * residual, groups.count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -17,7 +19,7 @@ from gbveval.numerics.group_time_cells import (
     list_cells,
     sort_cohorts,
 )
-from gbveval.numerics.stratum_influence import FloatArray, StratumInfluence, rounding_of, sort_by_stratum
+from gbveval.numerics.stratum_influence import FloatArray, IntArray, StratumInfluence, rounding_of
 
 __all__ = ["BasePeriod", "ControlGroup", "GroupTimeFit", "group_time_panel", "last_cohort_as_control"]
 
@@ -88,28 +90,46 @@ def group_time_panel(
     ([2.0, 3.0], [0.5, 1.5])
     """
     check_options(control_group, base_period, anticipation)
-    outcome, times, groups = _check_panel(Y, periods, cohort)
-    weight = check_weights(weights, len(outcome))
+    outcome, times, groups = check_panel(Y, periods, cohort)
+    weight = None if weights is None else check_weights(weights, len(outcome))
     cohorts = sort_cohorts(groups, times, control_group, anticipation)
     cells = list_cells(cohorts, control_group, base_period, anticipation)
-    order, start = sort_by_stratum(cohorts.code, len(cohorts.level))
-    row = cohorts.row[order]
-    path = np.ascontiguousarray(outcome[row, : len(cohorts.periods)])
-    rounding = rounding_of(path)
-    # Every estimate is a contrast over time, so a unit's level may go; what is left carries no cancellation.
-    path = path - path[:, :1]
-    w = weight[row]
-    total = np.add.reduceat(w, start[:-1])
-    mean = np.add.reduceat(w[:, None] * path, start[:-1], axis=0) / total[:, None]
-    data = np.empty((len(row), path.shape[1] + 1))
-    data[:, 0] = w
-    data[:, 1:] = (path - np.repeat(mean, np.diff(start), axis=0)) * w[:, None]
+    start, row = cohorts.by_level()
+    data, mean, largest = _centred_paths(outcome, weight, start, row, len(cohorts.periods))
+    total = np.array([part[:, 0].sum() for part in data])
     att, coefficient = _contrasts(cells, mean, total)
-    linear = StratumInfluence(data, start, row, len(outcome), coefficient, rounding)
-    return _package(cohorts, cells, att, linear, anticipation=anticipation, total=total)
+    linear = StratumInfluence(data, start, row, len(outcome), tuple(coefficient), rounding_of(largest))
+    return panel_fit(cohorts, cells, att, linear, anticipation=anticipation, total=total)
 
 
-def _check_panel(y: ArrayLike, periods: ArrayLike, cohort: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _centred_paths(
+    outcome: FloatArray, weight: FloatArray | None, start: IntArray, row: IntArray, n_periods: int
+) -> tuple[tuple[FloatArray, ...], FloatArray, FloatArray]:
+    """Return weight times (1, centred path) cohort by cohort, mean paths, and the extremes of the outcome.
+
+    A cohort at a time stays in the cache. Every estimate is a contrast over time, so a unit's level may go; what is
+    left carries no cancellation.
+    """
+    data, means, extremes = [], [], []
+    for first, last in pairwise(start):
+        units = row[first:last]
+        path = outcome[units] if n_periods == outcome.shape[1] else outcome[units, :n_periods]
+        extremes += [path.min(), path.max()]
+        path -= path[:, :1].copy()
+        w = np.ones(units.size) if weight is None else weight[units]
+        mean = (w @ path) / w.sum()
+        block = np.empty((units.size, n_periods + 1))
+        block[:, 0] = w
+        np.subtract(path, mean, out=block[:, 1:])
+        if weight is not None:
+            block[:, 1:] *= w[:, None]
+        data.append(block)
+        means.append(mean)
+    return tuple(data), np.array(means), np.array(extremes)
+
+
+def check_panel(y: ArrayLike, periods: ArrayLike, cohort: ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return outcomes, periods and cohorts as arrays; raise ValueError unless the panel is complete and in order."""
     outcome, times = np.asarray(y, dtype=np.float64), np.asarray(periods, dtype=np.float64)
     groups = np.asarray(cohort, dtype=np.float64)
     if outcome.ndim != 2 or times.shape != outcome.shape[1:] or groups.shape != outcome.shape[:1]:
@@ -119,8 +139,8 @@ def _check_panel(y: ArrayLike, periods: ArrayLike, cohort: ArrayLike) -> tuple[F
         )
     if not np.all(np.diff(times) > 0) or not np.all(np.isfinite(times)) or len(times) < 2:
         raise ValueError("periods must be two or more finite values in ascending order, each once.")
-    bad = int(np.sum(~np.isfinite(outcome).all(axis=1)))
-    if bad:
+    if not np.isfinite(outcome).all():
+        bad = int(np.sum(~np.isfinite(outcome).all(axis=1)))
         raise ValueError(f"{bad} units have an outcome that is not finite; a balanced panel needs every one.")
     return outcome, times, groups
 
@@ -148,9 +168,10 @@ def _contrasts(cells: Cells, mean: FloatArray, total: FloatArray) -> tuple[Float
     return att, coefficient
 
 
-def _package(
+def panel_fit(
     cohorts: Cohorts, cells: Cells, att: FloatArray, linear: StratumInfluence, *, anticipation: float, total: FloatArray
 ) -> GroupTimeFit:
+    """Return the effects of a panel with the sizes of what they compare."""
     size = np.diff(linear.start)
     own = cells.time == cells.base
     reason = tuple(

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gbveval.numerics.stratum_influence import FloatArray, IntArray, StratumInfluence
+from gbveval.numerics.stratum_influence import FloatArray, IntArray, StratumInfluence, sort_by_stratum
 
 BoolArray = NDArray[np.bool_]
 ControlGroup = Literal["never", "not_yet"]
@@ -41,6 +41,11 @@ class Cohorts:
     periods: FloatArray
     n_already_treated: int
     last_cohort: float
+
+    def by_level(self) -> tuple[IntArray, IntArray]:
+        """Return where each cohort begins among units sorted by cohort, and those units' places for the caller."""
+        order, start = sort_by_stratum(self.code, len(self.level))
+        return start, self.row[order]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +227,15 @@ def sort_cohorts(cohort: ArrayLike, periods: FloatArray, control_group: str, ant
     if len(periods) < 2:
         raise ValueError(f"{len(periods)} usable periods; at least two are needed before the control group is treated.")
     keep = values > periods[0] + anticipation
-    level, code = np.unique(values[keep], return_inverse=True)
+    used = values[keep]
+    # Few cohorts: looking each up is cheaper than sorting the units.
+    level = np.unique(used)
+    code = np.searchsorted(level, used)
     if not np.isfinite(level).any():
         raise ValueError(
             f"No cohort is first treated after the first period plus anticipation ({int(np.sum(~keep))} units dropped)."
         )
-    return Cohorts(level, code.reshape(-1).astype(np.intp), np.flatnonzero(keep), periods, int(np.sum(~keep)), last)
+    return Cohorts(level, code, np.flatnonzero(keep), periods, int(np.sum(~keep)), last)
 
 
 def list_cells(cohorts: Cohorts, control_group: str, base_period: str, anticipation: float) -> Cells:

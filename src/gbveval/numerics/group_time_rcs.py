@@ -107,7 +107,9 @@ def group_time_cross_section(
         n_treated=treated,
         n_control=control,
         reason=_reasons(cells, means.size),
-        linear=StratumInfluence(data, start, row, len(outcome), coefficient, rounding),
+        linear=StratumInfluence(
+            tuple(np.split(data, start[1:-1])), start, row, len(outcome), tuple(coefficient), rounding
+        ),
         cohort=cohorts.level,
         cohort_weight=means.total.sum(axis=1),
         cell_cohort=cells.cohort,

@@ -68,9 +68,11 @@ def _slack(values: FloatArray, observed: float) -> float:
     """Return the difference below which two statistics are one value."""
     if not np.isfinite(observed):
         return 0.0
-    finite = values[np.isfinite(values)]
-    spread = float(np.sqrt(np.mean(finite * finite))) if finite.size else 0.0
-    return TIE * (abs(observed) + spread)
+    square = float(values @ values)
+    if not np.isfinite(square):
+        finite = values[np.isfinite(values)]
+        square = float(finite @ finite) * values.size / max(finite.size, 1)
+    return TIE * (abs(observed) + float(np.sqrt(square / max(values.size, 1))))
 
 
 def probability_of(values: FloatArray, observed: float, weight: FloatArray | None = None) -> float:
@@ -118,12 +120,13 @@ def invert(accepts: Callable[[float], bool], centre: float, step: float) -> tupl
 
 
 def _limit(accepts: Callable[[float], bool], centre: float, step: float) -> float:
-    powers = 2.0 ** np.arange(-4, 13)
-    inside = [j for j, power in enumerate(powers) if accepts(centre + step * power)]
-    if inside and inside[-1] == powers.size - 1:
+    tried = centre + step * 2.0 ** np.arange(12, -5, -1)
+    # From the farthest inwards: the first that is accepted is the outermost.
+    first = next((j for j, value in enumerate(tried) if accepts(value)), tried.size)
+    if first == 0:
         return float(np.copysign(np.inf, step))
-    near = centre + step * powers[inside[-1]] if inside else centre
-    far = centre + step * powers[inside[-1] + 1 if inside else 0]
+    near = tried[first] if first < tried.size else centre
+    far = tried[first - 1]
     for _ in range(200):
         middle = 0.5 * (near + far)
         if middle in (near, far) or abs(far - near) <= RESOLUTION * abs(step):

@@ -61,12 +61,11 @@ def logit_odds(treated: BoolArray, x: FloatArray, weight: FloatArray) -> Propens
     """
     d = treated.astype(float)
 
-    def value(coefficient: FloatArray) -> float:
-        eta = x @ coefficient
+    def value(eta: FloatArray) -> float:
         return float(np.sum(weight * (d * eta - np.logaddexp(0.0, eta))))
 
-    def derivatives(coefficient: FloatArray) -> tuple[FloatArray, FloatArray]:
-        p = 1.0 / (1.0 + np.exp(-(x @ coefficient)))
+    def derivatives(eta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        p = 1.0 / (1.0 + np.exp(-eta))
         return weight * (d - p), weight * p * (1.0 - p)
 
     found = _newton(x, value, derivatives, np.zeros(x.shape[1]))
@@ -100,13 +99,12 @@ def calibrated_odds(treated: BoolArray, x: FloatArray, weight: FloatArray) -> Pr
     # The first column is the intercept: start where the weights have the right total.
     start[0] = np.log(share) / x[0, 0]
 
-    def value(coefficient: FloatArray) -> float:
-        eta = x @ coefficient
+    def value(eta: FloatArray) -> float:
         with np.errstate(over="ignore"):
             return float(np.sum(weight * np.where(treated, eta, -np.exp(eta))))
 
-    def derivatives(coefficient: FloatArray) -> tuple[FloatArray, FloatArray]:
-        odds = np.exp(x @ coefficient)
+    def derivatives(eta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        odds = np.exp(eta)
         return weight * (d - (1.0 - d) * odds), weight * (1.0 - d) * odds
 
     found = _newton(x, value, derivatives, start)
@@ -133,10 +131,12 @@ def _newton(
 ) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """Maximise a concave sum; return coefficients, slopes by unit and the inverse information, or None.
 
-    `derivatives` gives the slope and the (negative) curvature of each unit in its linear predictor.
+    `value` is of the units' linear predictors; `derivatives` gives each unit's slope and (negative) curvature in its
+    own.
     """
     coefficient, polished = start, 0
-    slope, curvature = derivatives(start)
+    eta = x @ start
+    slope, curvature = derivatives(eta)
     for _ in range(ITERATIONS):
         gradient = slope @ x
         try:
@@ -145,22 +145,24 @@ def _newton(
             return None
         step = inverse @ gradient
         decrement = float(gradient @ step)
-        if not np.isfinite(decrement) or np.max(np.abs(x @ coefficient)) > SEPARATED:
+        if not np.isfinite(decrement) or max(eta.max(), -eta.min()) > SEPARATED:
             return None
         scale = max(1.0, float(np.abs(slope).sum()))
         if decrement <= 1e-24 * scale or polished == POLISH:
             return coefficient, slope, inverse
         trial = coefficient + step
+        eta = x @ trial
         with np.errstate(over="ignore", invalid="ignore"):
-            found = derivatives(trial)
+            found = derivatives(eta)
             rising = float((found[0] @ x) @ step) >= 0.0
         if decrement <= 1e-8 * scale:
             # Newton's method doubles the digits from here on, and the sum itself no longer tells a rise from rounding.
             polished += 1
         elif not rising:
             # Only past the maximum along the step may a concave sum have fallen.
-            trial = _shortened(value, coefficient, step)
-            found = derivatives(trial)
+            trial = _shortened(lambda at: value(x @ at), coefficient, step)
+            eta = x @ trial
+            found = derivatives(eta)
         coefficient, (slope, curvature) = trial, found
     return None
 

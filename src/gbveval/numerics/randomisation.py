@@ -54,7 +54,10 @@ class Parts:
         difference = self.d_y - tau * self.d_shift
         if not studentised:
             return difference
-        variance = self.v_yy - 2.0 * tau * self.v_ys + tau**2 * self.v_ss
+        variance = (tau * self.v_ss - 2.0 * self.v_ys) * tau + self.v_yy
+        largest = np.abs(self.v_yy).max(initial=0.0) + tau**2 * np.abs(self.v_ss).max(initial=0.0)
+        if variance.min(initial=np.inf) > 1e-12 * largest:
+            return np.asarray(difference / np.sqrt(variance))
         scale = np.abs(self.v_yy) + tau**2 * np.abs(self.v_ss)
         # What rounding leaves of a variance of zero.
         variance = np.where(variance > 1e-12 * scale, variance, np.where(np.isnan(variance), np.nan, 0.0))

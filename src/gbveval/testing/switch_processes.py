@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class SwitchFrames:
 
     def check(self, frame: Frame) -> Panel:
         """Return the frame as a Panel."""
-        more = {"cluster": "cluster"} if self.cluster_size else {}
+        more: dict[str, Any] = {"cluster": "cluster"} if self.cluster_size else {}
         return Panel(frame, outcome="y", unit="unit", time="time", cohort="cohort", treatment="d", **more)
 
     def null(self) -> SwitchFrames:

@@ -231,6 +231,14 @@ def test_cohorts_from_treatment_and_treatment_that_ends() -> None:
         gbv.Panel(frame, outcome="y", time="t", treatment="d")
 
 
+def test_treatment_before_the_first_treated_period_is_a_contradiction() -> None:
+    (found,) = problems(make(d=[1, 1, 0, 0, 0, 2]), treatment="d")
+    assert "'d' (treatment) is other than 0 in 2 rows" in found
+    assert "'g' (cohort)" in found
+    # Treatment that ends, or does not reach a unit of a treated cohort, is none.
+    assert check(make(d=[0, 0, 0, 0, 0, 0]), treatment="d").n_units == 3
+
+
 def test_two_ways_of_clustering_and_no_more() -> None:
     panel = check(make(m=["x", "x", "y", "y", "x", "x"]), cluster=["k", "m"])
     assert panel.cluster is not None
@@ -241,10 +249,10 @@ def test_two_ways_of_clustering_and_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "role", [{"treatment": "d"}, {"covariates": ["d"]}, {"exposure": "d"}, {"cluster": ["k", "m"]}]
+    "role", [{"treatment": "treated"}, {"covariates": ["d"]}, {"exposure": "d"}, {"cluster": ["k", "m"]}]
 )
 def test_every_role_is_part_of_the_digest(role: dict[str, Any]) -> None:
-    frame = make(d=[1.0, 1.0, 1.0, 2.0, 1.0, 1.0], m=["x", "x", "y", "y", "x", "x"])
+    frame = make(d=[1.0, 1.0, 1.0, 2.0, 1.0, 1.0], m=["x", "x", "y", "y", "x", "x"], treated=[0, 1, 0, 0, 0, 0])
     assert check(frame, **role).digest != check(frame).digest
 
 

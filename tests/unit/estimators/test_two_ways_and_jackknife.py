@@ -317,3 +317,16 @@ def test_row_order_and_units_of_measurement() -> None:
     two = gbv.CallawaySantAnna(std_error="jackknife").estimate(panel(moved, cluster="c")).aggregate("event_time")
     np.testing.assert_allclose(1000.0 * one.values, two.values, rtol=1e-6)
     np.testing.assert_allclose(1e6 * one.covariance, two.covariance, rtol=1e-6, atol=1e-3)
+
+
+def test_places_take_no_jackknife_and_scales_take_no_places() -> None:
+    data = frame().assign(lat=lambda d: d["c"] * 1.0, lon=lambda d: d["c"] % 3 * 1.0)
+    placed = panel(data, place=gbv.Places("lat", "lon", cutoff_km=150.0))
+    with pytest.raises(DesignError, match="std_error='jackknife' cannot allow for neighbours"):
+        gbv.CallawaySantAnna(std_error="jackknife").estimate(placed)
+    further = panel(data, effects=["provider"])
+    for look in (gbv.trend_scales, gbv.functional_form):
+        with pytest.raises(DesignError, match="cannot allow for neighbours"):
+            look(placed)
+        with pytest.raises(DesignError, match="no effects beside"):
+            look(further)

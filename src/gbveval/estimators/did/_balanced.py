@@ -11,7 +11,8 @@ from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.method import Check
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
-from gbveval.estimators.did._rollout import refuse_cross_sections, refuse_switching
+from gbveval.estimators.did._rollout import refuse_cross_sections, refuse_effects, refuse_switching
+from gbveval.estimators.did._spatial import refuse_place
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -91,6 +92,7 @@ def balanced_paths(estimator: str, data: Panel, unbalanced: str, *, first_too: b
     """
     refuse_cross_sections(estimator, data)
     refuse_switching(estimator, data)
+    refuse_effects(estimator, data)
     given = {"weight": data.weight is not None, "covariates": bool(data.covariate_names)}
     unused = [role for role, present in given.items() if present]
     if unused:
@@ -128,7 +130,8 @@ def balanced_paths(estimator: str, data: Panel, unbalanced: str, *, first_too: b
 
 
 def refuse_clusters(estimator: str, data: Panel, advice: str) -> None:
-    """Raise where the panel names clusters coarser than units."""
+    """Raise where the panel names clusters coarser than units, or places."""
+    refuse_place(estimator, data, "Leave place out and say so, or use CallawaySantAnna.")
     if data.cluster is not None or data.second_cluster is not None:
         raise DesignError(f"{estimator} takes units as independent, and this panel names clusters. {advice}")
 

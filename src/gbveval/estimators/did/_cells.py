@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates
+from gbveval.core.estimates import Aggregator, Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
@@ -28,6 +29,7 @@ from gbveval.numerics.effect_cells import AVERAGES, CellAverages, EffectCells, a
 from gbveval.numerics.fixed_effects import FixedEffectsFit
 from gbveval.numerics.inference import wald_joint
 
+FloatArray = NDArray[np.float64]
 OPTIONS = ("balance", "min_event_time", "max_event_time")
 EFFECT = Estimand("ATT", "mean_difference", "treated")
 CELL = Estimand("group_time_ATT", "mean_difference", "treated")
@@ -73,6 +75,38 @@ class CellContext:
         return self.comparison if isinstance(self.comparison, int) else self.comparison[cohort, time]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Nuisance:
+    """Coefficients that a regression of cells has beside them.
+
+    Attributes
+    ----------
+    terms : tuple of Term
+    fit : FixedEffectsFit
+    kept : tuple of int
+        Positions of the terms among the coefficients.
+    places : mapping of int to int
+        Position among the coefficients of every cell that was estimated.
+    """
+
+    terms: tuple[Term, ...]
+    fit: FixedEffectsFit
+    kept: tuple[int, ...]
+    places: Mapping[int, int]
+
+    def joined(self, cells: EffectCells) -> tuple[FloatArray, FloatArray | None]:
+        """Return covariance and influence of the cells and these."""
+        count = cells.value.size
+        rows = count + len(self.kept)
+        covariance = np.full((rows, rows), np.nan)
+        at = np.array([*self.places, *range(count, rows)], dtype=np.intp)
+        source = np.array([*self.places.values(), *self.kept], dtype=np.intp)
+        covariance[np.ix_(at, at)] = self.fit.covariance[np.ix_(source, source)]
+        if cells.influence is None or self.fit.influence is None:
+            return covariance, None
+        return covariance, np.column_stack([cells.influence, self.fit.influence[:, list(self.kept)]])
+
+
 def cell_estimates(
     estimator: Any,
     cells: EffectCells,
@@ -80,18 +114,23 @@ def cell_estimates(
     *,
     method: Method,
     checks: Sequence[Check] = (),
+    aggregator: Aggregator | None = None,
+    nuisance: Nuisance | None = None,
 ) -> Estimates:
-    """Return one row a cell, with averages to be asked for."""
+    """Return one row a cell, then those of nuisance, with averages to be asked for (of cells, by default)."""
     terms = tuple(_cell_term(cells, context, i, method.comparison) for i in range(cells.value.size))
+    covariance, influence = cells.covariance, cells.influence
+    if nuisance is not None:
+        covariance, influence = nuisance.joined(cells)
     return rollout_estimates(
         estimator,
         context.data,
-        terms,
-        covariance=cells.covariance,
-        influence=cells.influence,
+        terms if nuisance is None else (*terms, *nuisance.terms),
+        covariance=covariance,
+        influence=influence,
         method=method,
         checks=(*_size_checks(context), *checks),
-        aggregator=CellAggregator(cells, context),
+        aggregator=CellAggregator(cells, context) if aggregator is None else aggregator,
     )
 
 
@@ -137,7 +176,7 @@ class CellAggregator:
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
         """Return averages of the cells, the overall one first, or the test of those before treatment."""
         if by == "pretest":
-            return pretest(estimates, [i for i in range(len(estimates)) if not self.cells.post[i]])
+            return pretest(estimates, np.flatnonzero(~self.cells.post).tolist())
         found = averages_of(self.cells, by, options)
         return average_estimates(estimates, self.cells, self.context, by, found, options)
 
@@ -206,35 +245,6 @@ def _average_term(cells: EffectCells, context: CellContext, by: str, found: Cell
         support=tuple(support),
         extra=extra,
     )
-
-
-def with_nuisance(
-    estimates: Estimates, terms: Sequence[Term], fit: FixedEffectsFit, kept: Sequence[int], places: Mapping[int, int]
-) -> Estimates:
-    """Return the cells of a regression followed by some of its other coefficients.
-
-    Parameters
-    ----------
-    estimates : Estimates
-        Of cells.
-    terms : sequence of Term
-        The others.
-    fit : FixedEffectsFit
-    kept : sequence of int
-        Positions of the others among the coefficients.
-    places : mapping of int to int
-        Position among the coefficients of every cell that was estimated.
-    """
-    rows = (*estimates.terms, *terms)
-    count = len(estimates.terms)
-    covariance = np.full((len(rows), len(rows)), np.nan)
-    at = np.array([*places, *range(count, len(rows))], dtype=np.intp)
-    source = np.array([*places.values(), *kept], dtype=np.intp)
-    covariance[np.ix_(at, at)] = fit.covariance[np.ix_(source, source)]
-    influence = None
-    if estimates.influence is not None and fit.influence is not None:
-        influence = np.column_stack([estimates.influence, fit.influence[:, list(kept)]])
-    return replace(estimates, terms=rows, covariance=masked(covariance, rows), influence=influence)
 
 
 def check_average(by: str, options: Mapping[str, Any]) -> None:

@@ -13,10 +13,12 @@ from gbveval.data.panel import Panel
 from gbveval.estimators.did._rollout import (
     Rows,
     observed_rows,
+    refuse_effects,
     refuse_switching,
     require_clusters,
     require_treated_clusters,
 )
+from gbveval.estimators.did._spatial import refuse_place
 from gbveval.numerics.group_moments import GroupMoments, group_moments
 from gbveval.numerics.group_time_cells import Cells, Cohorts, ControlGroup, list_cells, sort_cohorts
 from gbveval.numerics.trend_scales import Comparisons
@@ -186,6 +188,8 @@ def _groups(
 
 def _check(name: str, panel: Panel, control: str, anticipation: float, unbalanced: str) -> None:
     refuse_switching(name, panel)
+    refuse_effects(name, panel)
+    refuse_place(name, panel, "Leave place out, and name as cluster the regions within which places are alike.")
     for option, value, known in (("control", control, tuple(CONTROLS)), ("unbalanced", unbalanced, UNBALANCED)):
         if value not in known:
             raise DesignError(f"{option} must be one of {', '.join(known)}, not {value!r}.")

@@ -197,8 +197,7 @@ def _weighted(used: GroupTimeArrays) -> GroupTimeArrays:
 
 def _unit_covariates(data: Panel) -> FloatArray:
     """Return covariates of units; with a dimension of periods where they change over time."""
-    assert data.unit is not None
-    constant = np.asarray(data.of_unit(data.covariates), dtype=np.float64)
-    if np.array_equal(constant[data.unit.codes], data.covariates):
-        return constant
-    return data.table(data.covariates)
+    table: FloatArray = data.table(data.covariates)
+    last: FloatArray = data.of_unit(data.covariates)
+    constant = np.array_equal(np.broadcast_to(last[:, None], table.shape), table)
+    return last if constant else table

@@ -8,11 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.lazy import LazyMatrix
+from gbveval.data.panel import Panel
 from gbveval.estimators.did._rollout import NEGATIVE
+from gbveval.estimators.did._spatial import by_place
 from gbveval.numerics.group_time_aggregate import Aggregation
 from gbveval.numerics.group_time_cells import GroupTimeFit
 from gbveval.numerics.group_time_jackknife import LeftOut, jackknife_influence, leave_out_averages
-from gbveval.numerics.stratum_influence import std_errors_of
+from gbveval.numerics.stratum_influence import StratumInfluence, std_errors_of
 from gbveval.numerics.two_ways import two_way_covariance
 
 FloatArray = NDArray[np.float64]
@@ -40,7 +43,7 @@ class JointErrors:
 
     covariance: FloatArray
     std_error: FloatArray
-    influence: FloatArray | None
+    influence: FloatArray | LazyMatrix | None
     df: float
     reason: tuple[str, ...]
     repaired: bool
@@ -58,8 +61,10 @@ class GroupTimeErrors(Protocol):
         """Return the errors of the cells."""
         ...
 
-    def of_averages(self, fit: GroupTimeFit, found: Aggregation, options: dict[str, Any]) -> JointErrors:
-        """Return the errors of averages, the overall one last."""
+    def of_averages(
+        self, fit: GroupTimeFit, found: Aggregation, order: IntArray, options: dict[str, Any]
+    ) -> JointErrors:
+        """Return the errors of averages (the overall one is the last of them) in an order."""
         ...
 
 
@@ -69,10 +74,13 @@ class FromInfluence:
 
     Attributes
     ----------
+    data : Panel
+        Which may name places, whose order the rows of influence then have.
     ways : tuple of ndarray
         Codes of the clusters of all units; none where units are independent.
     """
 
+    data: Panel
     ways: tuple[IntArray, ...]
 
     @property
@@ -82,27 +90,37 @@ class FromInfluence:
 
     def of_cells(self, fit: GroupTimeFit) -> JointErrors:
         """Return the errors of the cells."""
-        return self._of(fit)
+        return self._of(fit, np.arange(fit.att.size))
 
-    def of_averages(self, fit: GroupTimeFit, found: Aggregation, options: dict[str, Any]) -> JointErrors:
-        """Return the errors of averages, the overall one last."""
-        return self._of(found)
+    def of_averages(
+        self, fit: GroupTimeFit, found: Aggregation, order: IntArray, options: dict[str, Any]
+    ) -> JointErrors:
+        """Return the errors of averages (the overall one is the last of them) in an order."""
+        return self._of(found, order)
 
-    def _of(self, found: GroupTimeFit | Aggregation) -> JointErrors:
-        linear = found.linear
-        influence: FloatArray | None
+    def _of(self, found: GroupTimeFit | Aggregation, order: IntArray) -> JointErrors:
         repaired = False
         if len(self.ways) == 2:
-            covariance, repaired = two_way_covariance(found.covariance, *self.ways)
-            influence = None
-        elif self.ways:
-            covariance, influence = found.covariance(self.ways[0]), linear.cluster_sums(self.ways[0])
+            every, repaired = two_way_covariance(found.covariance, *self.ways)
         else:
-            covariance, influence = found.covariance(), found.influence
-        error = std_errors_of(covariance, linear.resolution)
+            every = found.covariance(self.ways[0] if self.ways else None)
+        covariance = every[np.ix_(order, order)]
+        error = std_errors_of(covariance, found.linear.resolution)
         lost = NEGATIVE if repaired else ""
-        reason = tuple("" if np.isfinite(one) else lost for one in error)
-        return JointErrors(covariance, error, influence, np.inf, reason, repaired)
+        return JointErrors(
+            covariance=covariance,
+            std_error=error,
+            influence=None if len(self.ways) == 2 else self._influence(found.linear.take(order)),
+            df=np.inf,
+            reason=tuple("" if np.isfinite(one) else lost for one in error),
+            repaired=repaired,
+        )
+
+    def _influence(self, linear: StratumInfluence) -> FloatArray | LazyMatrix:
+        """Return the influence of independent units, zero for undefined estimates."""
+        if self.ways:
+            return by_place(np.nan_to_num(linear.cluster_sums(self.ways[0])), self.ways[0], self.data)
+        return LazyMatrix((linear.n_rows, linear.n_terms), lambda: np.nan_to_num(linear.matrix()))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -125,10 +143,13 @@ class FromJackknife:
         """Return the errors of the cells."""
         return self._of(self.left.att, fit.att, fit.linear.resolution)
 
-    def of_averages(self, fit: GroupTimeFit, found: Aggregation, options: dict[str, Any]) -> JointErrors:
-        """Return the errors of averages, the overall one last."""
+    def of_averages(
+        self, fit: GroupTimeFit, found: Aggregation, order: IntArray, options: dict[str, Any]
+    ) -> JointErrors:
+        """Return the errors of averages (the overall one is the last of them) in an order."""
         left = leave_out_averages(fit, self.left, found.kind, **options)
-        return self._of(left, np.append(found.value, found.overall), found.linear.resolution)
+        value = np.append(found.value, found.overall)
+        return self._of(left[:, order], value[order], found.linear.resolution)
 
     def _of(self, left: FloatArray, value: FloatArray, resolution: float) -> JointErrors:
         influence = jackknife_influence(left, value)
@@ -137,7 +158,7 @@ class FromJackknife:
         return JointErrors(
             covariance=covariance,
             std_error=std_errors_of(covariance, resolution),
-            influence=influence,
+            influence=np.nan_to_num(influence),
             df=self.left.count - 1.0,
             reason=tuple(WITHOUT if gone else "" for gone in lost),
             repaired=False,

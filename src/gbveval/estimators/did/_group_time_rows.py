@@ -92,7 +92,6 @@ class GroupTimeAverages:
     data: Panel
     fit: GroupTimeFit
     errors: GroupTimeErrors
-    covariance: FloatArray
     sizes: Mapping[float, int]
 
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
@@ -108,14 +107,16 @@ class GroupTimeAverages:
         }
         kind = cast(Literal["simple", "event_time", "cohort", "calendar"], by)
         found = aggregate_group_time(self.fit, kind, **ranges)
-        return self._averages(estimates, by, found, self.errors.of_averages(self.fit, found, ranges), options)
+        # The overall average comes first.
+        order = np.array([found.value.size, *range(found.value.size)])
+        errors = self.errors.of_averages(self.fit, found, order, ranges)
+        return self._averages(estimates, by, found, errors, options)
 
     def _averages(
         self, estimates: Estimates, by: str, found: Aggregation, errors: JointErrors, options: Mapping[str, Any]
     ) -> Estimates:
         order = np.array([found.value.size, *range(found.value.size)])
         values = np.append(found.value, found.overall)[order]
-        covariance = errors.covariance[np.ix_(order, order)]
         estimand = Estimand("ATT", "mean_difference", "treated")
         first = estimates.terms[0]
         rows = []
@@ -132,8 +133,8 @@ class GroupTimeAverages:
                     label,
                     estimand,
                     self.data.outcome_name,
-                    (float(values[position]), float(errors.std_error[i])),
-                    found.reason[i] or errors.reason[i] or ("base period" if values[position] == 0 else ""),
+                    (float(values[position]), float(errors.std_error[position])),
+                    found.reason[i] or errors.reason[position] or ("base period" if values[position] == 0 else ""),
                     df=errors.df,
                     n_units=self.fit.n_units,
                     n_clusters=first.n_clusters,
@@ -141,7 +142,6 @@ class GroupTimeAverages:
                     extra=own,
                 )
             )
-        influence = None if errors.influence is None else np.nan_to_num(errors.influence)[:, order].copy()
         chosen = [
             f"averaged by {by.replace('_', ' ')}",
             *(f"{key} {value}" for key, value in options.items() if value is not None),
@@ -149,8 +149,8 @@ class GroupTimeAverages:
         return replace(
             estimates,
             terms=tuple(rows),
-            covariance=masked(covariance, rows),
-            influence=influence,
+            covariance=masked(errors.covariance, rows),
+            influence=errors.influence,
             method=replace(estimates.method, sample=f"{estimates.method.sample}; {', '.join(chosen)}"),
             aggregator=None,
             band=None,
@@ -182,7 +182,8 @@ class GroupTimeAverages:
     def _pretest(self, estimates: Estimates) -> Estimates:
         if self.errors.jackknife:
             return _hotelling(pretest(estimates, np.flatnonzero(~self.fit.post).tolist()))
-        found = pretrend_test(self.fit, covariance=self.covariance)
+        # Rows without a standard error take no part in the test.
+        found = pretrend_test(self.fit, covariance=np.nan_to_num(estimates.covariance))
         row = Term(
             term="all effects before treatment are zero",
             estimand=Estimand("pretest", "none", "treated"),

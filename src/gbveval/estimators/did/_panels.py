@@ -16,9 +16,9 @@ from gbveval.data.panel import Panel
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 # By row, beside labels, time and cohort.
-BY_ROW = ("outcome", "weight", "exposure", "eligible", "covariates")
+BY_ROW = ("outcome", "weight", "exposure", "eligible", "covariates", "coordinates")
 LABELS = ("unit", "cluster", "second_cluster")
-SAME = ("outcome_name", "calendar", "cluster_name", "covariate_names")
+SAME = ("outcome_name", "calendar", "cluster_name", "covariate_names", "effect_names", "place")
 
 
 def part_of(panel: Panel, keep: BoolArray, cohort: FloatArray | None = None) -> Panel:
@@ -38,6 +38,7 @@ def part_of(panel: Panel, keep: BoolArray, cohort: FloatArray | None = None) -> 
     for name in LABELS:
         labels: Labels | None = getattr(panel, name)
         values[name] = None if labels is None else recode(labels, keep)
+    values["effects"] = tuple(recode(each, keep) for each in panel.effects)
     used, time = np.unique(panel.time[keep], return_inverse=True)
     values["time"], values["periods"] = time.astype(np.intp), panel.periods[used]
     values["cohort"] = (panel.cohort if cohort is None else cohort)[keep]

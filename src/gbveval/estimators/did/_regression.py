@@ -12,12 +12,15 @@ from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
 from gbveval.core.method import Check
 from gbveval.core.term import Term
+from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._rollout import Rows, cohort_support, point, rounding, two_way_checks
-from gbveval.numerics.fixed_effects import FixedEffectsFit, fixed_effects_fit
+from gbveval.numerics.fixed_effects import FixedEffectsFit, fixed_effects_fit, split_effects
 
 FloatArray = NDArray[np.float64]
 STD_ERRORS = ("CR0", "CR1", "CR1S", "CR2", "CR3", "HC0", "HC1", "classical")
+# Numbers in columns of indicators: 800 MB.
+MOST_INDICATORS = 100_000_000
 FACTORS = {
     "CR1": "G / (G - 1)",
     "CR1S": "G / (G - 1) x (n - 1) / (n - K), K without effects nested in clusters",
@@ -65,7 +68,7 @@ def regress(
     units: bool = True,
     periods: bool = True,
 ) -> Regression:
-    """Regress the outcome on columns, with unit and period effects.
+    """Regress the outcome on columns, with unit and period effects, and with unit effects the panel's further ones.
 
     Parameters
     ----------
@@ -83,6 +86,13 @@ def regress(
         raise DesignError(f"{std_error} is for clusters in one way; with two ways use CR1S.")
     if std_error == "CR2" and rows.weight is not None:
         raise DesignError("CR2 with swept unit effects is exact without weights only. Use CR1S or CR3.")
+    further = rows.effects if units else ()
+    _, indicated = split_effects(rows.unit, further, std_error, rows.clusters)
+    if rows.n * sum(each.present for each in indicated) > MOST_INDICATORS:
+        raise DesignError(
+            f"The further effects have {sum(each.present for each in indicated):,} levels as columns, too many for "
+            f"{plural(rows.n, 'row')}. Declare one large effect, and use CR1S, CR1 or CR0."
+        )
     if columns.shape[1] >= rows.n:
         raise IdentificationError(f"{columns.shape[1]} columns for {rows.n} rows; there is nothing left to vary.")
     fit = fixed_effects_fit(
@@ -90,6 +100,7 @@ def regress(
         columns,
         absorb=rows.unit if units else None,
         effects=(rows.time,) if periods else (),
+        further=further,
         weights=rows.weight,
         std_error=std_error,
         clusters=rows.clusters if clustered else (),
@@ -144,6 +155,27 @@ def inference_words(data: Panel, std_error: str) -> dict[str, str]:
         "reference": reference,
         "inference_for": "a superpopulation of units",
     }
+
+
+def explained_words(data: Panel) -> str:
+    """Say what explains treatment where its coefficient is not identified, and what to do."""
+    if not data.effects:
+        return (
+            "Unit and period effects (and covariates) explain treatment completely, so its coefficient is not "
+            "identified. Check that units are observed before and after treatment began."
+        )
+    every = ", ".join(["unit", "period", *data.effect_names])
+    return (
+        f"Effects of {every} (and covariates) explain treatment completely, so its coefficient is not identified: "
+        "treated and untreated units are needed within the same level and period. Leave out the effect that treatment "
+        "does not vary within, or take a coarser one."
+    )
+
+
+def parallel_words(data: Panel) -> str:
+    """Say in what untreated outcomes are taken to have moved alike."""
+    within = f" within {' and '.join(data.effect_names)}" if data.effects else ""
+    return f"untreated outcomes would have changed in parallel{within}"
 
 
 def regression_checks(found: Regression) -> tuple[Check, ...]:

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Aggregator, Estimates
+from gbveval.core.lazy import LazyMatrix
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._spatial import with_neighbours
 from gbveval.numerics.fixed_effects import Groups
 from gbveval.numerics.groups import present
+from gbveval.numerics.two_effects import alone
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -28,6 +31,8 @@ BoolArray = NDArray[np.bool_]
 COHORTS = "cohorts"
 # Below this many units in a cohort the normal approximation of its own effects is not to be relied on.
 SMALL_COHORT = 10
+# The estimators whose regression takes the panel's further effects.
+WITH_EFFECTS = ("TwoWayFixedEffects", "EventStudy")
 FLAT = "the outcome does not vary, so there is no standard error"
 NEGATIVE = "the two-way formula gives no variance above zero"
 
@@ -51,6 +56,8 @@ class Rows:
     treatment : ndarray, shape (n,), or None
         Treatment in force as the panel declares it.
     covariates : ndarray, shape (n, covariates)
+    effects : tuple of Groups
+        Further effects of regressions.
     weight, exposure : ndarray, shape (n,) or None
     n_missing, n_weightless : int
         Rows left out, and why.
@@ -65,6 +72,7 @@ class Rows:
     treated: BoolArray
     treatment: FloatArray | None
     covariates: FloatArray
+    effects: tuple[Groups, ...]
     weight: FloatArray | None
     exposure: FloatArray | None
     n_missing: int
@@ -97,6 +105,7 @@ class Rows:
             treated=self.treated[rows],
             treatment=None if self.treatment is None else self.treatment[rows],
             covariates=self.covariates[rows],
+            effects=tuple(groups.take(rows) for groups in self.effects),
             weight=None if self.weight is None else self.weight[rows],
             exposure=None if self.exposure is None else self.exposure[rows],
             n_missing=self.n_missing,
@@ -166,6 +175,16 @@ def refuse_switching(estimator: str, data: Panel) -> None:
         )
 
 
+def refuse_effects(estimator: str, data: Panel) -> None:
+    """Raise where the panel declares further effects that an estimator does not have."""
+    if data.effects and estimator not in WITH_EFFECTS:
+        raise DesignError(
+            f"{estimator} has no effects beside those it is named for, and this panel declares "
+            f"{', '.join(data.effect_names)} (effects). Use {' or '.join(WITH_EFFECTS)}, or leave effects out and run "
+            "it within each of their larger groups, such as a region."
+        )
+
+
 def unit_weight(estimator: str, data: Panel) -> FloatArray | None:
     """Return one weight a unit, or None where there are none; raise where weights vary within units."""
     if data.weight is None or data.unit is None:
@@ -201,6 +220,7 @@ def observed_rows(data: Panel) -> Rows:
         treated=data.treated[used],
         treatment=None if data.treatment is None else data.treatment[used],
         covariates=data.covariates[used],
+        effects=tuple(Groups(each.codes[used], each.count) for each in data.effects),
         weight=None if data.weight is None else data.weight[used],
         exposure=None if data.exposure is None else data.exposure[used],
         n_missing=int((~seen).sum()),
@@ -327,12 +347,14 @@ def rounding(rows: Rows) -> float:
 
 
 def sample_words(data: Panel, rows: Rows) -> str:
-    """Say which rows were analysed and which were not."""
+    """Say which rows were analysed and which were not, and with which further effects."""
     text = f"{plural(rows.n, 'row')} of {plural(rows.n_units, 'unit')} in {plural(data.periods.size, 'period')}"
     if rows.n_missing:
         text += f"; {plural(rows.n_missing, 'row')} without an outcome are left out"
     if rows.n_weightless:
         text += f"; {plural(rows.n_weightless, 'row')} of weight zero are left out"
+    if data.effects:
+        text += f"; with effects of {', '.join(['unit', 'period', *data.effect_names])}"
     return text
 
 
@@ -343,6 +365,14 @@ def row_checks(rows: Rows) -> tuple[Check, ...]:
         found.append(Check("missing outcome", "warn", f"{rows.n_missing:,} rows have no outcome and are left out."))
     if rows.n_weightless:
         found.append(Check("weights of zero", "info", f"{rows.n_weightless:,} rows of weight zero are left out."))
+    single = int(alone((rows.unit.codes, *(each.codes for each in rows.effects))).sum()) if rows.effects else 0
+    if single:
+        text = (
+            f"{plural(single, 'row')} alone in a unit or an effect (or left alone when such rows are set aside): the "
+            "effects fit them exactly, so that they weigh nothing. They count among the rows of small-sample factors."
+        )
+        public = "some rows are alone in a unit or an effect, which fits them exactly."
+        found.append(Check("alone in an effect", "info", text, public))
     count = min(groups.present for groups in rows.clusters)
     if count < 40:
         text = f"{count} clusters; clustered standard errors need more, unless their small-sample correction is CR2."
@@ -364,10 +394,10 @@ def rollout_estimates(
     covariance: FloatArray,
     method: Method,
     checks: Sequence[Check] = (),
-    influence: FloatArray | None = None,
+    influence: FloatArray | LazyMatrix | None = None,
     aggregator: Aggregator | None = None,
 ) -> Estimates:
-    """Return the `Estimates` of a rollout.
+    """Return the `Estimates` of a rollout; where the panel names places, with errors that allow for neighbours.
 
     Parameters
     ----------
@@ -378,13 +408,15 @@ def rollout_estimates(
     covariance : ndarray, shape (terms, terms)
     method : Method
     checks : sequence of Check
-    influence : ndarray, shape (independent units, terms), optional
+    influence : ndarray or LazyMatrix, shape (independent units, terms), optional
+        Where the panel names places: by place, in the order of the panel's codes.
     aggregator : Aggregator, optional
     """
+    refuse_effects(type(estimator).__name__, data)
     clean = influence
-    if influence is not None and np.isnan(influence.sum()):
+    if isinstance(influence, np.ndarray) and np.isnan(influence.sum()):
         clean = np.nan_to_num(influence)
-    return Estimates(
+    result = Estimates(
         estimator=estimator.name,
         terms=tuple(terms),
         covariance=masked(covariance, terms),
@@ -395,3 +427,4 @@ def rollout_estimates(
         influence=clean,
         aggregator=aggregator,
     )
+    return result if data.place is None else with_neighbours(estimator, data, result)

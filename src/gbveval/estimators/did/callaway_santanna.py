@@ -175,7 +175,7 @@ class CallawaySantAnna:
         found = self._fit(used)
         fit = found.fit
         sizes = cohort_sizes(data, fit, followed=used.followed)
-        kind = self._errors(used, fit)
+        kind = self._errors(data, used, fit)
         errors = kind.of_cells(fit)
         n_clusters = clusters_used(fit, used.ways) if used.ways else None
         rows = group_time_terms(data, fit, errors, n_clusters, sizes, followed=used.followed, whom=compared_with(self))
@@ -187,15 +187,15 @@ class CallawaySantAnna:
             influence=errors.influence,
             method=_method(self, data, used, fit),
             checks=(*group_time_checks(data, used, fit, sizes, errors), *covariate_checks(found)),
-            aggregator=GroupTimeAverages(data, fit, kind, errors.covariance, sizes),
+            aggregator=GroupTimeAverages(data, fit, kind, sizes),
         )
         tested = result.aggregate("pretest")[0]
         return replace(result, checks=(*result.checks, pretrend_check(tested)))
 
-    def _errors(self, used: GroupTimeArrays, fit: GroupTimeFit) -> GroupTimeErrors:
+    def _errors(self, data: Panel, used: GroupTimeArrays, fit: GroupTimeFit) -> GroupTimeErrors:
         """Return how exact the effects are."""
         if self.std_error == "influence":
-            return FromInfluence(used.ways)
+            return FromInfluence(data, used.ways)
         if used.second is not None:
             raise DesignError("The jackknife leaves out clusters of one way. Give one cluster column, or 'influence'.")
         cluster = np.arange(used.cohort.size) if used.cluster is None else used.cluster

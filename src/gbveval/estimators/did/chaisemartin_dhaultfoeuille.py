@@ -19,6 +19,7 @@ from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import pretest
 from gbveval.estimators.did._rollout import SMALL_COHORT, event_label, point, refuse_cross_sections, rollout_estimates
+from gbveval.estimators.did._spatial import by_place
 from gbveval.estimators.did._unit_arrays import filled_treatment, unit_arrays
 from gbveval.numerics.groups import compact, group_sums
 from gbveval.numerics.switchers import (
@@ -147,6 +148,7 @@ class ChaisemartinDHaultfoeuille:
         _require_switchers(found, used)
         rows = tuple(_row(data, used, each) for each in found)
         influence = np.column_stack([used.by_cluster(each.sums.influence) for each in found])
+        influence = by_place(influence, used.place, data)
         return rollout_estimates(
             self,
             data,
@@ -198,6 +200,8 @@ class _Used:
     paths : TreatmentPaths
     cluster : ndarray of int, shape (units,)
     n_clusters : int
+    place : ndarray of int
+        Clusters as the panel numbers them.
     n_incomplete, n_unknown, n_weightless : int
         Units left out: without all outcomes, with treatment unknown in some period, of weight zero.
     """
@@ -205,6 +209,7 @@ class _Used:
     paths: TreatmentPaths
     cluster: IntArray
     n_clusters: int
+    place: IntArray
     n_incomplete: int
     n_unknown: int
     n_weightless: int
@@ -243,6 +248,7 @@ def _used(estimator: ChaisemartinDHaultfoeuille, data: Panel) -> _Used:
         TreatmentPaths(arrays.outcome[keep], treatment[keep], arrays.weight[keep]),
         cluster,
         int(labels.size),
+        labels,
         int(incomplete.sum()),
         int(unknown.sum()),
         int(weightless.sum()),

@@ -18,6 +18,8 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._rollout import refuse_effects
+from gbveval.estimators.did._spatial import refuse_place
 from gbveval.numerics.few_treated import Placements, all_placements, drawn_placements, placements
 from gbveval.numerics.groups import compact, group_sizes, group_sums
 from gbveval.numerics.inference import check_level
@@ -231,6 +233,8 @@ class _Groups:
 
 
 def _grouped(estimator: ConleyTaber, data: Panel) -> _Groups:
+    refuse_effects("ConleyTaber", data)
+    refuse_place("ConleyTaber", data, "Leave place out, and name as cluster regions that share no shocks.")
     if data.weight is not None or data.second_cluster is not None:
         raise DesignError(
             "ConleyTaber takes no weights, and clusters in one way: each group counts once. Leave the role out; a "

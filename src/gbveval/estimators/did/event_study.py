@@ -19,7 +19,9 @@ from gbveval.estimators.did._cells import EventAggregator
 from gbveval.estimators.did._regression import (
     check_std_error,
     coefficient_terms,
+    explained_words,
     inference_words,
+    parallel_words,
     regress,
     regression_checks,
 )
@@ -57,6 +59,8 @@ class EventStudy:
     was anticipated, *and* effects at a time since treatment are the same in all cohorts. When cohorts differ, a
     coefficient mixes effects of other event times, also before treatment, so that neither leads nor lags mean what they
     say (Sun and Abraham 2021). With one cohort it is free of that.
+
+    The panel's `effects` (region by period, for one) are taken out beside those of unit and period.
 
     **Use it** to reproduce published results or with one cohort; otherwise `SunAbraham` or `CallawaySantAnna`.
 
@@ -119,6 +123,8 @@ class EventStudy:
         # A range is placed at the end nearer to the start of treatment.
         labels = {name: min(pair, key=abs) for name, pair in zip(names, ranges, strict=True)}
         if not any(name in labels for name in found.names):
+            if data.effects:
+                raise IdentificationError(explained_words(data))
             raise IdentificationError(
                 "Unit and period effects explain the time since treatment completely. Where nobody is never treated, a "
                 "second reference time is needed."
@@ -194,7 +200,7 @@ def _method(estimator: EventStudy, data: Panel, rows: Rows) -> Method:
         sample=f"{sample_words(data, rows)}; effects compare with event time {reference}",
         **inference_words(data, estimator.std_error),
         assumptions=(
-            "untreated outcomes would have changed in parallel",
+            parallel_words(data),
             "effects at a time since treatment are the same in all cohorts",
             "treatment does not act before it begins",
         ),

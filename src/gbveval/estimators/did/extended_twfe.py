@@ -186,14 +186,14 @@ class ExtendedTwfe:
             contrast=contrast,
             why="not identified beside cohorts and periods",
         )
-        result = cell_estimates(
+        return cell_estimates(
             self,
             cells,
             context,
             method=_method(self, data, design),
             checks=(*_checks(design, fit), *row_checks(rows)),
+            aggregator=_Aggregator(self.contrast, cells, context, fit, self.anticipation),
         )
-        return replace(result, aggregator=_Aggregator(self.contrast, cells, context, fit, self.anticipation))
 
     def _check_range(self, data: Panel, y: FloatArray) -> None:
         wrong = {"poisson": y < 0, "logit": (y < 0) | (y > 1)}.get(self.family)

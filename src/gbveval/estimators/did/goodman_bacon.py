@@ -18,6 +18,7 @@ from gbveval.estimators.did._rollout import (
     cohort_label,
     observed_rows,
     refuse_cross_sections,
+    refuse_effects,
     refuse_switching,
 )
 from gbveval.estimators.did._unit_arrays import unit_arrays
@@ -99,6 +100,7 @@ def goodman_bacon(panel: Panel) -> Table:
     """
     refuse_cross_sections("goodman_bacon", panel)
     refuse_switching("goodman_bacon", panel)
+    refuse_effects("goodman_bacon", panel)
     _refuse_unbalanced(panel)
     _refuse_amounts(panel)
     units = unit_arrays("goodman_bacon", panel)

@@ -117,14 +117,14 @@ class Imputation:
             influence=influence,
         )
         context = context_of(data, found)
-        result = cell_estimates(
+        return cell_estimates(
             self,
             cells,
             context,
             method=_method(self, data, found),
             checks=(*imputed_checks(found), *row_checks(rows)),
+            aggregator=_Aggregator(CellAggregator(cells, context), found, -1.0 - self.anticipation),
         )
-        return replace(result, aggregator=_Aggregator(CellAggregator(cells, context), found, -1.0 - self.anticipation))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -148,13 +148,15 @@ class _Aggregator:
         if by not in ("event_time", "pretest"):
             return self.cells.aggregate(estimates, by, options)
         if by == "pretest":
-            leads = self._leads(estimates)
-            if leads is None:
+            study = estimates.aggregate("event_time")
+            times = [dict(row.extra).get("event_time") for row in study.terms]
+            tested = [i for i, e in enumerate(times) if e is not None and float(e) < self.reference]
+            if not tested:
                 raise DesignError(
                     f"No cohort has an untreated period before event time {self.reference:g} that units and periods do "
                     "not explain; there is no lead to test."
                 )
-            return pretest(leads, range(len(leads)))
+            return pretest(study, tested)
         after = self.cells.aggregate(estimates, by, options)
         low = options.get("min_event_time")
         wanted = (low is None or low < self.reference) and options.get("balance") is None

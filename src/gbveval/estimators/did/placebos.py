@@ -18,6 +18,7 @@ from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._panels import part_of, single_effect
 from gbveval.estimators.did._rollout import COHORTS, cohort_label, cohort_support, observed_rows
+from gbveval.estimators.did._spatial import refuse_place
 from gbveval.numerics.inference import check_level
 
 FloatArray = NDArray[np.float64]
@@ -208,6 +209,12 @@ def placebo_in_group(
     _check_level(level)
     if n_draws < 2:
         raise DesignError("n_draws is the number of lotteries, two or more.")
+    refuse_place(
+        "placebo_in_group",
+        panel,
+        "A lottery among places breaks up regions that were treated together. Leave place out, and name as cluster the "
+        "regions that were.",
+    )
     own = _effect(estimator, panel, level)
     never = np.isinf(panel.cohort)
     labels = panel.cluster or panel.unit

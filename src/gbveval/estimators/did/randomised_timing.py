@@ -19,6 +19,7 @@ from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._balanced import UNBALANCED, Paths, balanced_paths
 from gbveval.estimators.did._rollout import FLAT, cohort_support
+from gbveval.estimators.did._spatial import refuse_place
 from gbveval.numerics.allocations import (
     Scheme,
     count_allocations,
@@ -150,6 +151,11 @@ class RandomisedTiming:
         IdentificationError
             If nothing can be compared, a studentised statistic has no standard error, or one assignment was possible.
         """
+        refuse_place(
+            "RandomisedTiming",
+            data,
+            "Leave place out: this test needs what was assigned by lot (cluster), and not who shares shocks.",
+        )
         if data.second_cluster is not None:
             raise DesignError(
                 "RandomisedTiming takes clusters of one kind: those that timing was assigned to, or within."

@@ -13,7 +13,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
-from gbveval.estimators.did._cells import CellContext, cell_estimates, with_nuisance
+from gbveval.estimators.did._cells import CellContext, Nuisance, cell_estimates
 from gbveval.estimators.did._regression import (
     Regression,
     check_std_error,
@@ -34,6 +34,7 @@ from gbveval.estimators.did._rollout import (
     row_checks,
     sample_words,
 )
+from gbveval.estimators.did._spatial import by_place
 from gbveval.estimators.did.two_way_fixed_effects import NUISANCE
 from gbveval.numerics.effect_cells import EffectCells
 from gbveval.numerics.group_time import group_time_panel
@@ -149,7 +150,7 @@ class SunAbraham:
         require_clusters(rows)
         require_treated_clusters(rows)
         found = None if self._is_plain(design) else self._regression(data, design)
-        cells, df = _from_means(design, self.std_error) if found is None else _from_regression(design, found)
+        cells, df = _from_means(data, design, self.std_error) if found is None else _from_regression(design, found)
         context = CellContext(
             data=data,
             sizes={g: n for g, n in rows.cohort_sizes().items() if np.isfinite(g)},
@@ -160,18 +161,14 @@ class SunAbraham:
             least=rounding(rows),
             why="not identified beside the fixed effects",
         )
-        result = cell_estimates(
+        return cell_estimates(
             self,
             cells,
             context,
             method=_method(self, data, design),
             checks=(*_checks(design), *(() if found is None else regression_checks(found)), *row_checks(rows)),
+            nuisance=None if found is None else _covariates(data, rows, found),
         )
-        if found is None or not data.covariate_names:
-            return result
-        kept = [i for i, name in enumerate(found.names) if name in data.covariate_names]
-        terms = coefficient_terms(data, rows, found, [NUISANCE] * len(found.names))
-        return with_nuisance(result, [terms[i] for i in kept], found.fit, kept, _places(found))
 
     def _design(self, rows: Rows) -> _Design:
         """Return the rows used and their cells."""
@@ -226,6 +223,13 @@ class SunAbraham:
         return found
 
 
+def _covariates(data: Panel, rows: Rows, found: Regression) -> Nuisance | None:
+    """Return the coefficients of covariates, if the panel has some."""
+    kept = tuple(i for i, name in enumerate(found.names) if name in data.covariate_names)
+    terms = coefficient_terms(data, rows, found, [NUISANCE] * len(found.names))
+    return Nuisance(tuple(terms[i] for i in kept), found.fit, kept, _places(found)) if kept else None
+
+
 def _places(found: Regression) -> dict[int, int]:
     """Return the position among the coefficients of each cell that was estimated."""
     return {int(name[5:]): i for i, name in enumerate(found.names) if name.startswith("cell ")}
@@ -252,7 +256,7 @@ def _from_regression(design: _Design, found: Regression) -> tuple[EffectCells, f
     return cells, float(found.fit.df[source].min())
 
 
-def _from_means(design: _Design, std_error: str) -> tuple[EffectCells, float]:
+def _from_means(data: Panel, design: _Design, std_error: str) -> tuple[EffectCells, float]:
     """Return the regression's numbers from means by cohort and period.
 
     Saturated in cohort and period, its residuals are deviations from cohort means, so that a unit's score is its change
@@ -274,7 +278,8 @@ def _from_means(design: _Design, std_error: str) -> tuple[EffectCells, float]:
     n, g, k = rows.n, rows.clusters[0].present, design.cohort.size + values.size
     factor = {"CR0": 1.0, "CR1": g / (g - 1.0)}.get(std_error, g / (g - 1.0) * (n - 1.0) / (n - k))
     whole = cluster if rows.clusters[0] is not rows.unit else None
-    influence = np.sqrt(factor) * (linear.matrix() if whole is None else linear.cluster_sums(whole))
+    sums = linear.matrix() if whole is None else by_place(linear.cluster_sums(whole), whole, data)
+    influence = np.sqrt(factor) * sums
     covariance = factor * linear.covariance(whole)
     return EffectCells(design.cohort, design.time, fit.att[order], _weights(design), covariance, influence), g - 1.0
 

@@ -18,6 +18,7 @@ from gbveval.estimators.did._rollout import (
     cohort_support,
     observed_rows,
     refuse_cross_sections,
+    refuse_effects,
 )
 from gbveval.estimators.did.two_way_fixed_effects import treatment_column
 from gbveval.numerics.treatment_weights import smallest_spread, treatment_residual
@@ -171,6 +172,7 @@ def twfe_robustness(panel: Panel) -> Table:
 
 def _cells(panel: Panel) -> _Cells:
     refuse_cross_sections("twfe_weights", panel)
+    refuse_effects("twfe_weights", panel)
     rows = observed_rows(panel)
     treatment, _ = treatment_column(rows)
     below = int(np.count_nonzero(treatment < 0))

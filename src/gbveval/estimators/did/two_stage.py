@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -102,14 +102,14 @@ class TwoStage:
             influence=influence,
         )
         context = context_of(data, found)
-        result = cell_estimates(
+        return cell_estimates(
             self,
             cells,
             context,
             method=_method(self, data, found),
             checks=(*imputed_checks(found), *row_checks(rows)),
+            aggregator=_Aggregator(cells, context, found, float(self.anticipation)),
         )
-        return replace(result, aggregator=_Aggregator(cells, context, found, float(self.anticipation)))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,7 +124,7 @@ class _Aggregator:
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:
         """Return the second stage by other sets of rows, its average first; or the test of those before treatment."""
         if by == "pretest":
-            study = self.aggregate(estimates, "event_time", options)
+            study = estimates.aggregate("event_time", **options)
             times = [dict(row.extra).get("event_time") for row in study.terms]
             return pretest(study, [i for i, e in enumerate(times) if e is not None and float(e) < -self.anticipation])
         check_average(by, options)

@@ -17,7 +17,9 @@ from gbveval.data.panel import Panel
 from gbveval.estimators.did._regression import (
     check_std_error,
     coefficient_terms,
+    explained_words,
     inference_words,
+    parallel_words,
     regress,
     regression_checks,
 )
@@ -50,7 +52,8 @@ class TwoWayFixedEffects:
     Notes
     -----
     Treatment is the panel's `treatment` where it is declared (it may end, or be an amount), else being at or after the
-    first treated period. The panel's covariates enter linearly; their coefficients are shown as nuisance.
+    first treated period. The panel's covariates enter linearly; their coefficients are shown as nuisance. Its `effects`
+    (region by period, for one) are taken out beside those of unit and period: treatment must vary within them.
 
     **Identifies** the average effect on the treated only if untreated outcomes would have changed in parallel *and* the
     effect is the same for all cohorts and at all times. With staggered adoption and effects that grow or differ, units
@@ -61,7 +64,8 @@ class TwoWayFixedEffects:
     `CallawaySantAnna` and show both.
 
     CR1S multiplies the clustered variance by G/(G - 1) (n - 1)/(n - K), K without fixed effects nested in clusters
-    (Stata's reghdfe and R's fixest). Clustered in two ways, the sum of two variances less that of the intersection is
+    (Stata's reghdfe and R's fixest; of several others the rank counts). Where the panel names `place`, sums over
+    neighbours get the same factor. Clustered in two ways, the sum of two variances less that of the intersection is
     multiplied by the factor of the smaller number of clusters.
 
     References
@@ -110,10 +114,7 @@ class TwoWayFixedEffects:
         columns = np.column_stack([treatment, rows.covariates])
         found = regress(rows, columns, (label, *data.covariate_names), std_error=self.std_error)
         if label not in found.names:
-            raise IdentificationError(
-                "Unit and period effects (and covariates) explain treatment completely, so its coefficient is not "
-                "identified. Check that units are observed before and after treatment began."
-            )
+            raise IdentificationError(explained_words(data))
         terms = coefficient_terms(
             data, rows, found, [Estimand("ATT", "mean_difference", "treated"), *[NUISANCE] * (len(found.names) - 1)]
         )
@@ -144,7 +145,7 @@ def _method(estimator: TwoWayFixedEffects, data: Panel, rows: Rows) -> Method:
         sample=sample_words(data, rows),
         **inference_words(data, estimator.std_error),
         assumptions=(
-            "untreated outcomes would have changed in parallel",
+            parallel_words(data),
             "the effect is the same for all cohorts and at all times",
             "treatment does not act before it begins",
         ),

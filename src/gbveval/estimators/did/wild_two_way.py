@@ -22,12 +22,14 @@ from gbveval.estimators.did._rollout import (
     cohort_support,
     observed_rows,
     refuse_cross_sections,
+    refuse_effects,
     require_clusters,
     require_treated_clusters,
     rounding,
     row_checks,
     sample_words,
 )
+from gbveval.estimators.did._spatial import refuse_place
 from gbveval.estimators.did.two_way_fixed_effects import treatment_column
 from gbveval.numerics.cluster_sandwich import cross_products
 from gbveval.numerics.groups import compact
@@ -115,6 +117,8 @@ class WildTwoWay:
             If treatment does not vary within units and periods, or there are too few clusters.
         """
         refuse_cross_sections("WildTwoWay", data)
+        refuse_effects("WildTwoWay", data)
+        refuse_place("WildTwoWay", data, "Leave place out, and name as cluster regions that share no shocks.")
         if data.weight is not None or data.second_cluster is not None:
             raise DesignError("WildTwoWay takes no weights, and clusters in one way. Leave the role out.")
         rows = observed_rows(data)

@@ -13,7 +13,7 @@ from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
 from gbveval.numerics.cluster_moments import fit_from_moments, row_moments, with_constants
 from gbveval.numerics.cluster_sandwich import ClusterCrossProducts
-from gbveval.numerics.groups import compact, present
+from gbveval.numerics.groups import compact
 from gbveval.numerics.least_squares import LeastSquares, column_names
 
 FloatArray = NDArray[np.float64]
@@ -40,6 +40,8 @@ class ArmRegression:
         Position of each arm's coefficient.
     used : ndarray of bool
         Rows with the outcome.
+    size : float
+        Root mean square of the outcome.
     """
 
     fit: LeastSquares
@@ -47,6 +49,7 @@ class ArmRegression:
     clusters: NDArray[np.intp]
     place: tuple[int, ...]
     used: BoolArray
+    size: float
 
 
 def arm_regression(data: Trial, outcome: int) -> tuple[ArmRegression, list[Check]]:
@@ -59,7 +62,7 @@ def arm_regression(data: Trial, outcome: int) -> tuple[ArmRegression, list[Check
     groups = Labels(np.arange(data.n), ()) if data.cluster is None else data.cluster
     count = data.n if data.cluster is None else data.cluster.count
     clusters, codes = compact(groups.codes if everybody else groups.codes[used], count)
-    _need_two_an_arm(data, clusters, codes, used)
+    _need_two_an_arm(data, used)
     rows, row_names, constants, constant_names = _columns(data, used, codes, clusters.size)
     names = [*data.covariate_names, *row_names, *constant_names]
     if len(names) > MOST_COLUMNS:
@@ -89,7 +92,7 @@ def arm_regression(data: Trial, outcome: int) -> tuple[ArmRegression, list[Check
             "covariates."
         )
     place = tuple(kept.index(f"arm {a}") for a in range(1, len(data.arms)))
-    return ArmRegression(fit, sums, clusters, place, used), checks
+    return ArmRegression(fit, sums, clusters, place, used, float(np.sqrt(y @ y / y.size))), checks
 
 
 def _columns(
@@ -136,11 +139,10 @@ def _indicators(codes: IntArray, highest: int | None = None) -> FloatArray:
     return result
 
 
-def _need_two_an_arm(data: Trial, clusters: IntArray, codes: IntArray, used: BoolArray) -> None:
+def _need_two_an_arm(data: Trial, used: BoolArray) -> None:
     """Raise where an arm has a single cluster: its residuals say nothing of how clusters vary."""
-    arm = data.arm if used.all() else data.arm[used]
-    for code, label in enumerate(data.arms):
-        count = int(present(codes[arm == code], clusters.size).size)
+    units, clusters = data.sizes_by_arm(used)
+    for label, count in zip(data.arms, units if clusters is None else clusters, strict=True):
         if count < 2:
             what = "unit" if data.cluster is None else "cluster"
             raise IdentificationError(

@@ -104,7 +104,7 @@ class PlaceboCompliers:
         _check_outcomes(data, among)
         effects = DifferenceInMeans().estimate(among)
         rows = [_row(term) for term in effects.terms]
-        influence = effects.influence
+        influence = None if effects.influence is None else np.asarray(effects.influence)
         checks = [*_effect_checks(effects), *_missing(data, complied), *_empty_clusters(data, complied)]
         taken = None
         if not complied.all():

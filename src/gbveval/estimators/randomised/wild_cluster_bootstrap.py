@@ -19,7 +19,6 @@ from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import all_samples, arm_support, mean_contrast, missing_check, require_parallel
 from gbveval.estimators._wild_test import bootstrap_draws, bootstrap_test, check_bootstrap, singular_checks
 from gbveval.estimators.randomised._regression import ArmRegression, arm_regression
-from gbveval.numerics.groups import present
 from gbveval.numerics.randomisation import Parts, join_parts
 from gbveval.numerics.wild_bootstrap import WildBootstrap, wild_bootstrap
 
@@ -164,8 +163,7 @@ class WildClusterBootstrap:
         parts: Parts,
         weight: FloatArray | None,
     ) -> tuple[Term, list[Check]]:
-        y = data.outcomes[fitted.used, outcome]
-        if ready.std_error <= 1e-13 * float(np.sqrt(np.mean(y**2))):
+        if ready.std_error <= 1e-13 * fitted.size:
             raise IdentificationError(
                 "Nothing is left to vary around the fit, so there is no standard error to bootstrap. Check the "
                 "outcome, or use fewer covariates."
@@ -210,9 +208,8 @@ def prepared(options: WildClusterBootstrap, fitted: ArmRegression, arm: int) -> 
 
 
 def _cluster_checks(data: Trial, fitted: ArmRegression) -> list[Check]:
-    assert data.cluster is not None
-    codes, total = data.cluster.codes, data.cluster.count
-    counts = [present(codes[fitted.used & (data.arm == arm)], total).size for arm in range(len(data.arms))]
+    counts = data.sizes_by_arm(fitted.used)[1]
+    assert counts is not None
     checks = []
     if fitted.clusters.size < 6 or min(counts) < 3:
         text = (
