@@ -87,3 +87,24 @@ def read_eligible(reader: Reader, column: str) -> NDArray[np.bool_]:
             f"Column {column!r} (eligible) is neither 0 nor 1 in {plural(wrong, 'row')}; code it as 0 and 1."
         )
     return np.asarray(values == 1)
+
+
+def checked_dose(reader: Reader, column: str, dose: FloatArray, *, cohort: FloatArray, last: float) -> FloatArray:
+    """Return doses with zero where there is none; note those that are missing, not positive, or nobody's.
+
+    Units first treated after the last period may have none yet.
+    """
+    treated = cohort <= last
+    absent = int((treated & ~(dose > 0)).sum())
+    if absent:
+        reader.problem(
+            f"Column {column!r} (dose) is missing, zero or negative in {plural(absent, 'row')} of treated units; above "
+            "zero was expected. Give the amount in all their rows; a unit that got none is never treated."
+        )
+    idle = int((np.isinf(cohort) & ~(np.isnan(dose) | (dose == 0))).sum())
+    if idle:
+        reader.problem(
+            f"Column {column!r} (dose) is not zero in {plural(idle, 'row')} of units that are never treated; zero or "
+            "missing was expected. Set it to missing, or give the cohort in which they were treated."
+        )
+    return np.nan_to_num(dose)

@@ -16,6 +16,7 @@ from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import (
     changes_within,
     check_units,
+    checked_dose,
     first_treated,
     read_clusters,
     read_eligible,
@@ -61,6 +62,9 @@ class Panel(Checked):
     eligible : str, optional
         Whether the unit is one that treatment can reach where it is given, 0 or 1, constant within a unit: for triple
         differences.
+    dose : str, optional
+        How much treatment the unit gets from its first treated period on: above zero and constant within a treated
+        unit, in its rows before treatment too; zero or missing for units that are never treated. For `DoseResponse`.
 
     Raises
     ------
@@ -90,6 +94,7 @@ class Panel(Checked):
     covariates: FloatArray
     exposure: FloatArray | None
     eligible: NDArray[np.bool_] | None
+    dose: FloatArray | None
 
     def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
@@ -105,6 +110,7 @@ class Panel(Checked):
         covariates: Sequence[str] = (),
         exposure: str | None = None,
         eligible: str | None = None,
+        dose: str | None = None,
     ) -> None:
         reader = Reader(frame, "Panel")
         values = reader.numbers(outcome, "outcome", missing=True)
@@ -117,6 +123,7 @@ class Panel(Checked):
         matrix, covariate_names = reader.covariates(as_names(covariates, "covariates"))
         exposures = None if exposure is None else reader.positive(exposure, "exposure")
         eligibles = None if eligible is None else read_eligible(reader, eligible)
+        doses = None if dose is None else reader.numbers(dose, "dose", missing=True)
         if cohorts is None and (treatments is None or units is None):
             reader.problem(
                 "Give cohort, the first treated period of each row's unit. It may be left out only where treatment is "
@@ -139,11 +146,18 @@ class Panel(Checked):
                 reader.problem(
                     f"Column {eligible!r} (eligible) changes within {plural(count, 'unit')}; it must be constant."
                 )
+            if doses is not None and (count := changes_within(units, np.nan_to_num(doses))):
+                reader.problem(
+                    f"Column {dose!r} (dose) changes within {plural(count, 'unit')}; it is what a unit gets from its "
+                    "first treated period on, written in all its rows. For amounts that change over time use treatment."
+                )
             for name, labels in clusters.items():
                 if labels is not None and (count := changes_within(units, labels.codes.astype(float))):
                     reader.problem(
                         f"Column {name!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
                     )
+        if dose is not None and doses is not None:
+            doses = checked_dose(reader, dose, doses, cohort=cohorts, last=float(periods[-1]))
         reader.raise_problems()
         periods_as_clusters = Labels(codes, tuple(calendar.name(float(x)) for x in periods))
         ways = two_ways(clusters, unit=unit, time=time, by_time=periods_as_clusters)
@@ -164,6 +178,7 @@ class Panel(Checked):
             covariates=matrix,
             exposure=exposures,
             eligible=eligibles,
+            dose=doses,
         )
 
     @property
@@ -225,6 +240,7 @@ class Panel(Checked):
                 *((("covariates", self.covariates),) if self.covariate_names else ()),
                 *((("exposure", self.exposure),) if self.exposure is not None else ()),
                 *((("eligible", self.eligible),) if self.eligible is not None else ()),
+                *((("dose", self.dose),) if self.dose is not None else ()),
             ]
         )
 

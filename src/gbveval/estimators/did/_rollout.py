@@ -29,6 +29,10 @@ COHORTS = "cohorts"
 # Below this many units in a cohort the normal approximation of its own effects is not to be relied on.
 SMALL_COHORT = 10
 FLAT = "the outcome does not vary, so there is no standard error"
+DOSE_UNUSED = (
+    "the panel has doses, and this method looks at treated or not: its effects are averages over the doses that were "
+    "given. DoseResponse estimates effects by dose."
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -348,6 +352,8 @@ def rollout_estimates(
     influence : ndarray, shape (independent units, terms), optional
     aggregator : Aggregator, optional
     """
+    by_dose = any(key == "dose" for row in terms for key, _ in row.extra)
+    unused = (Check("dose", "info", DOSE_UNUSED),) if data.dose is not None and not by_dose else ()
     clean = influence
     if influence is not None and np.isnan(influence.sum()):
         clean = np.nan_to_num(influence)
@@ -356,7 +362,7 @@ def rollout_estimates(
         terms=tuple(terms),
         covariance=masked(covariance, terms),
         method=method,
-        checks=tuple(checks),
+        checks=(*checks, *unused),
         provenance=Provenance(data.digest, tuple(options_of(estimator).items()), None, versions()),
         flow=data.flow(),
         influence=clean,
