@@ -26,6 +26,7 @@ from gbveval.reporting.words import (
 LEFT_TO_JSON = frozenset(
     (
         *("level", "event_time", "time", "cohort", "population", "reason", "df2", "cells", "treated_by_then"),
+        *("dose", "curve"),
         *("shrinkage", "i_squared", "pooling_total", "typical_within_variance", "log_marginal_likelihood"),
         *("domain", "domain_level", "subgroup"),
         *("p_greater", "p_less", "p_absolute", "p_central", "p_no_more_likely", "p_equal", "p_uncentred", "null_sd"),
