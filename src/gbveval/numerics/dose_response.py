@@ -189,7 +189,8 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
             undetermined += 1
             continue
         own = tuple(_comparison(plan, int(k)) for k in np.flatnonzero(cells.cohort == position))
-        found.append(DoseCohort(float(group), unit, dose, w, level, basis.slope(dose), np.linalg.inv(cross), own))
+        inverse = np.asarray(np.linalg.inv(cross), dtype=np.float64)
+        found.append(DoseCohort(float(group), unit, dose, w, level, basis.slope(dose), inverse, own))
     if undetermined:
         every = undetermined + len(found)
         raise ValueError(f"The doses of {undetermined} of {every} cohorts do not determine the curve")

@@ -148,7 +148,9 @@ def test_without_noise_the_curve_of_a_staggered_rollout_is_exact() -> None:
     gain = np.where(since >= 0, curve[:, None] * (1.0 + np.maximum(since, 0.0)), 0.0)
     y = rng.normal(size=(90, 1)) + np.sin(periods) + gain
     columns = {"unit": np.arange(90), "cohort": cohort, "dose": dose}
-    data = pd.DataFrame({k: np.repeat(v, 7) for k, v in columns.items()} | {"time": np.tile(periods, 90), "y": y.ravel()})
+    data = pd.DataFrame(
+        {k: np.repeat(v, 7) for k, v in columns.items()} | {"time": np.tile(periods, 90), "y": y.ravel()}
+    )
     found = gbv.DoseResponse(doses=(2.0, 4.0)).estimate(checked(data))
     # Mean of 1 + since: over 5 periods of the early cohort and 3 of the late one.
     growth = (3.0 + 2.0) / 2.0
@@ -295,7 +297,7 @@ def test_refusals_name_a_next_step(estimator: gbv.DoseResponse, change: dict[str
 
 def test_few_doses_are_for_a_saturated_curve() -> None:
     data = frame(levels=(1.0, 2.0, 4.0))
-    with pytest.raises(gbv.IdentificationError, match="3 different doses.*needs more than 4.*curve='saturated'"):
+    with pytest.raises(gbv.IdentificationError, match=r"3 different doses.*needs more than 4.*curve='saturated'"):
         gbv.DoseResponse().estimate(checked(data))
     several = frame()
     piled = several.assign(dose=several["dose"].clip(upper=2.0))
@@ -334,10 +336,10 @@ def test_options_and_roles_that_it_does_not_take() -> None:
         estimator.estimate(checked(data.assign(x=np.arange(len(data)) % 7), covariates=["x"]))
     with pytest.raises(gbv.DesignError, match="clusters in one way"):
         estimator.estimate(checked(data.assign(c=data["unit"].str[:4]), cluster=["c", "time"]))
-    with pytest.raises(gbv.IdentificationError, match="treated"):
-        one = data["unit"] == "u0000"
-        alone = data.assign(cohort=data["cohort"].where(one), dose=data["dose"].where(one))
-        estimator.estimate(checked(alone))
+    one = data["unit"] == "u0000"
+    alone = checked(data.assign(cohort=data["cohort"].where(one), dose=data["dose"].where(one)))
+    with pytest.raises(gbv.IdentificationError, match="1 unit or cluster treated"):
+        estimator.estimate(alone)
     found = estimator.estimate(checked(data))
     with pytest.raises(gbv.DesignError, match="not 'calendar'"):
         found.aggregate("calendar")

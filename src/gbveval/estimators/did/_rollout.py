@@ -327,6 +327,11 @@ def row_checks(rows: Rows) -> tuple[Check, ...]:
     return tuple(found)
 
 
+def dose_checks(data: Panel) -> tuple[Check, ...]:
+    """Return what a method that looks at treated or not says of a panel with doses."""
+    return () if data.dose is None else (Check("dose", "info", DOSE_UNUSED),)
+
+
 def rollout_estimates(
     estimator: Any,
     data: Panel,
@@ -353,7 +358,6 @@ def rollout_estimates(
     aggregator : Aggregator, optional
     """
     by_dose = any(key == "dose" for row in terms for key, _ in row.extra)
-    unused = (Check("dose", "info", DOSE_UNUSED),) if data.dose is not None and not by_dose else ()
     clean = influence
     if influence is not None and np.isnan(influence.sum()):
         clean = np.nan_to_num(influence)
@@ -362,7 +366,7 @@ def rollout_estimates(
         terms=tuple(terms),
         covariance=masked(covariance, terms),
         method=method,
-        checks=(*checks, *unused),
+        checks=(*checks, *(() if by_dose else dose_checks(data))),
         provenance=Provenance(data.digest, tuple(options_of(estimator).items()), None, versions()),
         flow=data.flow(),
         influence=clean,

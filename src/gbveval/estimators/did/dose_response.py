@@ -227,11 +227,12 @@ def _method(estimator: DoseResponse, data: Panel, used: GroupTimeArrays, fit: Do
         sample += f"; {used.n_left_out:,} with an outcome missing in some period are left out"
     if used.n_weightless:
         sample += f"; {used.n_weightless:,} of weight zero are left out"
+    given: tuple[str, ...] = ()
     if estimator.curve == "spline":
         form = f"B-splines of degree {estimator.degree} with {plural(estimator.knots, 'interior knot')}"
         given = ("the curve along the dose has the form that is fitted",)
     else:
-        form, given = f"one level for each of {fit.curve.basis.size} doses", ()
+        form = f"one level for each of {fit.curve.basis.size} doses"
     return Method(
         sample=f"{sample}; {form}, each cohort its own, cohorts weighted alike at every dose",
         std_error=f"influence functions, clustered by {data.cluster_name}",
