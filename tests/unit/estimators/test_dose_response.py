@@ -403,3 +403,40 @@ def test_a_round_grid_is_even_and_inside(low: float, width: float) -> None:
     assert grid[-1] <= low + width + slack
     assert 3 <= grid.size <= 10
     np.testing.assert_allclose(np.diff(grid), grid[1] - grid[0], rtol=1e-6)
+
+
+def test_the_curve_is_drawn_along_the_dose_with_both_bands() -> None:
+    import matplotlib.pyplot as plt
+
+    found = gbv.DoseResponse(doses=(1.5, 2.0, 3.0)).estimate(checked(frame()))
+    level = found.aggregate("level")
+    for result, bands in ((found, 1), (level, 1), (level.with_band(), 2)):
+        ax = result.plot()
+        assert ax.lines[1].get_xdata().tolist() == [1.5, 2.0, 3.0]
+        np.testing.assert_array_equal(ax.lines[1].get_ydata(), level.values[1:])
+        assert len(ax.collections) == bands
+        assert ax.get_xlabel() == "dose"
+        plt.close(ax.figure)
+    ax = found.aggregate("slope").plot()
+    assert ax.get_ylabel() == "mean difference per unit"
+    few = gbv.DoseResponse(curve="saturated").estimate(checked(frame(levels=(1.0, 2.0))))
+    # Between the doses of a saturated curve there is no line.
+    assert few.aggregate("level").plot().lines[1].get_linestyle() == "None"
+    plt.close("all")
+
+
+def test_a_released_curve_has_a_gap_where_a_row_is_hidden_and_says_what_it_compares() -> None:
+    from gbveval.reporting import figures
+    from gbveval.reporting.parts import estimates_part
+
+    data = frame(n_units=120)
+    found = gbv.DoseResponse(doses=(1.2, 2.0, 3.0, 4.0)).estimate(checked(data)).aggregate("level").with_band()
+    released = gbv.release(found).estimates()[0]
+    hidden = [row.hidden for row in released.rows]
+    assert hidden == [False, True, False, False, False]
+    ax = figures.draw(released)
+    assert np.isnan(ax.lines[1].get_ydata()).tolist() == [True, False, False, False]
+    part = estimates_part(released, None)
+    assert "for all doses at once" in part["caption"]
+    assert "only if its choice had nothing to do with its effect" in part["caption"]
+    assert any("strong parallel trends" in line for line in part["method"])
