@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,6 +51,15 @@ def check_units(
             f"Column {columns['cohort']!r} (cohort) changes within {plural(changing, 'unit')}; the first treated "
             "period is a fact about a unit. Mend it, or, if treatment ended, use the period in which it began."
         )
+
+
+def check_constant(reader: Reader, units: Labels, named: tuple[str, str | None], values: NDArray[Any] | None) -> None:
+    """Note a column (by role and name) that changes within units; None was not given, or could not be read."""
+    if values is None or not (count := changes_within(units, values.astype(float))):
+        return
+    role, column = named
+    more = " For amounts that change over time use treatment." if role == "dose" else ""
+    reader.problem(f"Column {column!r} ({role}) changes within {plural(count, 'unit')}; it must be constant.{more}")
 
 
 def read_clusters(reader: Reader, names: tuple[str, ...], *, unit: str | None, time: str) -> dict[str, Labels | None]:

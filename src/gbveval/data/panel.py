@@ -14,7 +14,7 @@ from gbveval.core.provenance import digest_arrays
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import (
-    changes_within,
+    check_constant,
     check_units,
     checked_dose,
     first_treated,
@@ -142,20 +142,10 @@ class Panel(Checked):
             cohorts = first_treated(units, times, treatments)
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
-            if eligibles is not None and (count := changes_within(units, eligibles.astype(float))):
-                reader.problem(
-                    f"Column {eligible!r} (eligible) changes within {plural(count, 'unit')}; it must be constant."
-                )
-            if doses is not None and (count := changes_within(units, np.nan_to_num(doses))):
-                reader.problem(
-                    f"Column {dose!r} (dose) changes within {plural(count, 'unit')}; it is what a unit gets from its "
-                    "first treated period on, written in all its rows. For amounts that change over time use treatment."
-                )
+            check_constant(reader, units, ("eligible", eligible), eligibles)
+            check_constant(reader, units, ("dose", dose), None if doses is None else np.nan_to_num(doses))
             for name, labels in clusters.items():
-                if labels is not None and (count := changes_within(units, labels.codes.astype(float))):
-                    reader.problem(
-                        f"Column {name!r} (cluster) changes within {plural(count, 'unit')}; it must be constant."
-                    )
+                check_constant(reader, units, ("cluster", name), None if labels is None else labels.codes)
         if dose is not None and doses is not None:
             doses = checked_dose(reader, dose, doses, cohort=cohorts, last=float(periods[-1]))
         reader.raise_problems()

@@ -59,9 +59,9 @@ class DoseResponse:
     dose does, only under *strong* parallel trends besides: at the same dose, those who got other doses would have had
     the same average effect. Without it a slope, and any difference between two doses, mixes what the dose does with who
     got it: places that expected more from the intervention may have taken more of it. No data can show strong parallel
-    trends; the rows before treatment probe the plain ones. "overall" is the average over the doses given, each cohort's periods
-    alike; it equals that of `CallawaySantAnna` in `aggregate("cohort")` and needs plain parallel trends only. With "saturated", slopes are the
-    steps between neighbouring doses over their distance, the first of them from no treatment.
+    trends; the rows before treatment probe the plain ones. "overall" is the average over the doses given, each cohort's
+    periods alike; it equals that of `CallawaySantAnna` in `aggregate("cohort")` and needs plain parallel trends only.
+    With "saturated", slopes are the steps between neighbouring doses over their distance, the first from no treatment.
 
     **Variance** from influence functions, clustered: the untreated, the regression (HC0), the doses and the shares of
     cohorts are all estimated. The form of the curve is taken as given, knots included; how far the true curve is from a
