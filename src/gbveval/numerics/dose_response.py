@@ -14,12 +14,17 @@ the cohorts that are averaged, k_g fixed.
 
 Influence of unit i, so that the variance is the sum of squares (e_it is the residual of the regression):
 
-    beta_gt   : w_i (sum_g w b b')^-1 b_i e_it                      for i in g (HC0),
+    beta_gt   : w_i (sum_g w b b')^-1 b_i e_it                      for i in g,
     m_gt      : w_i (D_i - m_gt) / W_control                        for i in the control group of (g, t),
     mean rows : w_i (r_i' theta_gt - mean) / W_g besides            for i in g: doses are drawn too,
     shares    : w_i k_g (value of g - average) / sum_h W_h k_h      for i in g.
 
 Because the basis adds up to one, ATT_gt is the difference of mean changes, as without doses.
+
+Thirty units are eight for each coefficient of a cubic, and their residuals are smaller than errors. So rows at given
+doses have e_it / (1 - h_i) in place of e_it, with h_i = w_i b_i' (sum_g w b b')^-1 b_i: the influence of i on beta_gt
+is then by how much beta_gt changes without i, exactly (HC3 of MacKinnon and White 1985). In the two means over doses
+residuals and doses vary together, and the plain influence is kept.
 
 Callaway, Goodman-Bacon and Sant'Anna (2024) give identification, the two-period estimator and the aggregation; the
 influence functions are derived here.
@@ -40,6 +45,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 # Eigenvalues of a cohort's cross-products below this share of the largest: its doses do not determine the curve.
 SINGULAR = 1e-10
+# A unit of this leverage has no residual: what it says of the curve nobody else can confirm.
+ALONE = 1.0 - 1e-8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,6 +87,8 @@ class DoseCohort:
         Rows of level and slope at the units' own doses.
     inverse : ndarray, shape (K, K)
         Of the weighted cross-products of the basis.
+    leverage : ndarray, shape (n,)
+        Share of a unit in its own fitted value, below one.
     comparisons : tuple of Comparison
         By period.
     """
@@ -91,6 +100,7 @@ class DoseCohort:
     level: FloatArray
     slope: FloatArray
     inverse: FloatArray
+    leverage: FloatArray
     comparisons: tuple[Comparison, ...]
 
     @property
@@ -172,7 +182,7 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
     Raises
     ------
     ValueError
-        If the doses of a cohort do not determine the curve; it counts the cohorts and names none.
+        If the doses of a cohort do not determine the curve, or a unit alone does in some part; it counts the cohorts.
     """
     cohorts, cells = plan
     found = []
@@ -183,17 +193,21 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
         unit = np.flatnonzero(units.code == position).astype(np.intp)
         dose, w = units.dose[unit], units.weight[unit]
         level = basis.level(dose)
-        cross = level[:, :-1].T @ (w[:, None] * level[:, :-1])
+        x = level[:, :-1]
+        cross = x.T @ (w[:, None] * x)
         roots = np.linalg.eigvalsh(cross)
-        if roots[0] <= SINGULAR * roots[-1]:
+        inverse = np.asarray(np.linalg.pinv(cross, rcond=SINGULAR, hermitian=True), dtype=np.float64)
+        leverage = w * np.einsum("ij,jk,ik->i", x, inverse, x)
+        if roots[0] <= SINGULAR * roots[-1] or leverage.max() >= ALONE:
             undetermined += 1
             continue
         own = tuple(_comparison(plan, int(k)) for k in np.flatnonzero(cells.cohort == position))
-        inverse = np.asarray(np.linalg.inv(cross), dtype=np.float64)
-        found.append(DoseCohort(float(group), unit, dose, w, level, basis.slope(dose), inverse, own))
+        found.append(DoseCohort(float(group), unit, dose, w, level, basis.slope(dose), inverse, leverage, own))
     if undetermined:
         every = undetermined + len(found)
-        raise ValueError(f"The doses of {undetermined} of {every} cohorts do not determine the curve")
+        raise ValueError(
+            f"The doses of {undetermined} of {every} cohorts do not determine the curve, or one unit alone does in part"
+        )
     return tuple(found)
 
 
@@ -272,7 +286,8 @@ def _cohort_average(units: DoseUnits, share: Share, rows: FloatArray) -> DoseAve
     value = wanted @ theta
     influence = np.outer(control, wanted[:, -1])
     scores = ((w * (change - x @ beta))[:, None] * x) @ cohort.inverse
-    influence[cohort.unit] += scores @ wanted[:, :-1].T
+    influence[cohort.unit, :2] += scores @ wanted[:2, :-1].T
+    influence[cohort.unit, 2:] += scores / (1.0 - cohort.leverage)[:, None] @ wanted[2:, :-1].T
     # Doses are drawn with the units, so the means over doses vary with them too.
     drawn = np.column_stack([cohort.level @ theta, cohort.slope @ theta]) - value[:2]
     influence[cohort.unit, :2] += w[:, None] * drawn / total

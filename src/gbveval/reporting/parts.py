@@ -73,11 +73,13 @@ def _caption(item: ReleasedEstimates) -> str:
             return "Event study. The intervals hold for all event times at once; each p-value is for its row alone."
         return "Event study."
     if is_dose_curve(item):
+        slopes = item.rows[0]["estimand"] == "ACRT"
         joint = any(str(row["interval_kind"]).endswith("uniform") for row in item.rows)
+        what = "What one more unit of dose does" if slopes else "Effects by dose on those who got it"
+        limit = "This is" if slopes else "That one dose did more than another is"
         return (
-            f"Effects by dose on those who got it{'; the intervals hold for all doses at once' if joint else ''}. "
-            "That one dose did more than another is an effect of the dose only if its choice had nothing to do with "
-            "its effect."
+            f"{what}{'; the intervals hold for all doses at once' if joint else ''}. {limit} an effect of the dose "
+            "only if its choice had nothing to do with its effect."
         )
     if shrunken_pairs([f"{row['outcome']}: {row['term']}" for row in item.rows]):
         return (

@@ -278,7 +278,7 @@ class DoseAverages:
         terms = []
         for i, (name, shares, e) in enumerate(named):
             extra = () if e is None else (("event_time", e), ("cells", float(len(shares))))
-            support = _support(fit, shares, f"{by.replace('_', ' ')} {name}")
+            support = _support(fit, shares, f"{by.replace('_', ' ')} {name}" if e is None else name)
             terms.append(_term(fit, name, estimand, (found.value[i], errors[i]), support, extra))
         words = f"averaged over doses, by {by.removesuffix('_slope').replace('_', ' ')}"
         return replace(

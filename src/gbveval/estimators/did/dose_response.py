@@ -63,9 +63,10 @@ class DoseResponse:
     periods alike; it equals that of `CallawaySantAnna` in `aggregate("cohort")` and needs plain parallel trends only.
     With "saturated", slopes are the steps between neighbouring doses over their distance, the first from no treatment.
 
-    **Variance** from influence functions, clustered: the untreated, the regression (HC0), the doses and the shares of
-    cohorts are all estimated. The form of the curve is taken as given, knots included; how far the true curve is from a
-    cubic is in no standard error. No small-sample factor.
+    **Variance** from influence functions, clustered: the untreated, the regression, the doses and the shares of cohorts
+    are all estimated. At given doses residuals count by their leverage (HC3), so that curves from thirty units a cohort
+    cover and the test before treatment has its size; overall rows have no small-sample factor. The form of the curve is
+    taken as given, knots included: how far the true curve is from a cubic is in no standard error.
 
     `aggregate("level")` and `aggregate("slope")` are the overall value and one curve, for `with_band()` and `plot()`;
     "event_time" and "event_time_slope" average over doses by time since treatment; "simple" lets every treated period
@@ -161,8 +162,7 @@ class DoseResponse:
             found = dose_cohorts(units, curve.basis, (cohorts, list_cells(cohorts, control, "varying", 0.0)))
         except ValueError as error:
             raise IdentificationError(
-                f"{error}: they lie in a part of the range. Use a lower degree or fewer knots, or leave those cohorts "
-                "out."
+                f"{error}. Use a lower degree or fewer knots, or leave those cohorts out and say so."
             ) from error
         cluster = None if used.cluster is None else np.unique(used.cluster[row], return_inverse=True)[1]
         if unseen := sum(not each.after for each in found):
@@ -236,7 +236,7 @@ def _method(estimator: DoseResponse, data: Panel, used: GroupTimeArrays, fit: Do
     return Method(
         sample=f"{sample}; {form}, each cohort its own, cohorts weighted alike at every dose",
         std_error=f"influence functions, clustered by {data.cluster_name}",
-        small_sample="none",
+        small_sample="at given doses, residuals of the regression over one minus their leverage (HC3); else none",
         reference="normal",
         inference_for="a superpopulation of units",
         assumptions=(
