@@ -34,6 +34,10 @@ SMALL_COHORT = 10
 # The estimators whose regression takes the panel's further effects.
 WITH_EFFECTS = ("TwoWayFixedEffects", "EventStudy")
 FLAT = "the outcome does not vary, so there is no standard error"
+DOSE_UNUSED = (
+    "the panel has doses, and this method looks at treated or not: its effects are averages over the doses that were "
+    "given. DoseResponse estimates effects by dose."
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -353,6 +357,11 @@ def row_checks(rows: Rows) -> tuple[Check, ...]:
     return tuple(found)
 
 
+def dose_checks(data: Panel) -> tuple[Check, ...]:
+    """Return what a method that looks at treated or not says of a panel with doses."""
+    return () if data.dose is None else (Check("dose", "info", DOSE_UNUSED),)
+
+
 def rollout_estimates(
     estimator: Any,
     data: Panel,
@@ -380,6 +389,7 @@ def rollout_estimates(
     aggregator : Aggregator, optional
     """
     refuse_effects(type(estimator).__name__, data)
+    by_dose = any(key == "dose" for row in terms for key, _ in row.extra)
     clean = influence
     if isinstance(influence, np.ndarray) and np.isnan(influence.sum()):
         clean = np.nan_to_num(influence)
@@ -388,7 +398,7 @@ def rollout_estimates(
         terms=tuple(terms),
         covariance=masked(covariance, terms),
         method=method,
-        checks=tuple(checks),
+        checks=(*checks, *(() if by_dose else dose_checks(data))),
         provenance=Provenance(data.digest, tuple(options_of(estimator).items()), None, versions()),
         flow=data.flow(),
         influence=clean,
