@@ -26,6 +26,7 @@ _PLACES = {
     "DesignError": "gbveval.core.errors",
     "Diagnosis": "gbveval.planning.diagnosis",
     "DifferenceInMeans": "gbveval.estimators.randomised.difference_in_means",
+    "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
@@ -201,6 +202,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.did.comparison import compare as compare
     from gbveval.estimators.did.comparison import plot_comparison as plot_comparison
     from gbveval.estimators.did.conley_taber import ConleyTaber as ConleyTaber
+    from gbveval.estimators.did.dose_response import DoseResponse as DoseResponse
     from gbveval.estimators.did.doubly_robust import DoublyRobust as DoublyRobust
     from gbveval.estimators.did.event_path import event_study_from as event_study_from
     from gbveval.estimators.did.event_study import EventStudy as EventStudy

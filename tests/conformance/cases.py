@@ -11,6 +11,7 @@ from gbveval.testing.model_processes import ModelFrames
 from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.place_processes import PlacedFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
+from gbveval.testing.rollout_processes import DoseFrames
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
@@ -390,6 +391,21 @@ CASES = (
         n_draws=150,
         term="cohort 3, period 3",
         note="covariate, clusters",
+    ),
+    Case(gbv.DoseResponse(degree=1), DoseFrames(selection=0.3), n_draws=100),
+    Case(
+        gbv.DoseResponse(degree=1, doses=(2.0, 4.0)),
+        DoseFrames(n_units=240, growth=0.3, at=4.0, cluster_size=2),
+        n_draws=100,
+        term="dose 4",
+        note="level, clusters",
+    ),
+    Case(
+        gbv.DoseResponse(curve="saturated", control="never_treated"),
+        DoseFrames(n_units=240, levels=(1.0, 2.0), bend=0.2, at=2.0),
+        n_draws=100,
+        term="dose 2",
+        note="saturated",
     ),
     Case(gbv.StackedDid(before=0, after=1), PanelFrames(n_units=150), n_draws=200, term="event time 0"),
     Case(gbv.LocalProjections(before=0, after=1), PanelFrames(n_units=60), n_draws=200, term="event time 0"),

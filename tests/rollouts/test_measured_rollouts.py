@@ -20,6 +20,7 @@ WITHOUT = {
     "triple_difference": "needs people whom treatment cannot reach",
     "stacked_did": "averages a window of event times, another effect than the page's",
     "local_projections": "averages a window of event times, another effect than the page's",
+    "dose_response": "estimates a curve over doses, another effect than the page's",
     "wild_two_way": "has the estimate of TwoWayFixedEffects, and a test that takes seconds a panel",
 }
 ROBUST = [

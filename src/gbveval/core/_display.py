@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -119,9 +120,12 @@ def html(estimates: Estimates) -> str:
 
 
 def plot(estimates: Estimates, ax: Axes | None) -> Axes:
-    """Draw points with intervals, first row on top; an event study is drawn along time."""
+    """Draw points with intervals, first row on top; an event study along time, effects by dose along the dose."""
     import matplotlib.pyplot as plt
 
+    along_dose = dose_rows([{**dict(row.extra), "estimand": row.estimand.effect} for row in estimates.terms])
+    if len(along_dose) > 1:
+        return _dose_plot(estimates, along_dose, ax)
     low, high = estimates.intervals()
     shown = [i for i, row in enumerate(estimates.terms) if row.value is not None and row.kind != "test"]
     # A standard deviation of effects has another axis than the effects.
@@ -163,6 +167,60 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
     ax.set_ylim(-0.7, len(names) - 0.3)
     ax.set_xlabel(contrast)
     return ax
+
+
+def dose_rows(records: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the rows that lie along the dose after treatment, of one estimand: levels where there are any."""
+    found = [i for i, row in enumerate(records) if row.get("dose") is not None and row["treated_by_then"] == "yes"]
+    return [i for i in found if records[i]["estimand"] == records[found[0]]["estimand"]]
+
+
+def _dose_plot(estimates: Estimates, rows: list[int], ax: Axes | None) -> Axes:
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.0, 3.6), layout="constrained")
+    extra = [dict(estimates.terms[i].extra) for i in rows]
+    doses = np.array([own["dose"] for own in extra], dtype=float)
+    bands = {"pointwise": replace(estimates, band=None).intervals()}
+    if estimates.band is not None:
+        bands["uniform"] = estimates.intervals()
+    chosen = {name: (low[rows], high[rows]) for name, (low, high) in bands.items()}
+    draw_along_dose(ax, doses, estimates.values[rows], chosen, joined=extra[0]["curve"] == "spline")
+    ax.set_ylabel(estimates.terms[rows[0]].estimand.contrast.replace("_", " "))
+    return ax
+
+
+def draw_along_dose(
+    ax: Axes,
+    doses: NDArray[np.float64],
+    value: NDArray[np.float64],
+    bands: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    joined: bool,
+) -> None:
+    """Draw values along the dose with their bands, the narrowest first; a line only where there is a curve between.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    doses, value : ndarray, shape (doses,)
+        NaN where there is nothing to show.
+    bands : mapping of str to (ndarray, ndarray)
+        Lower and upper limits, by the kind of interval.
+    joined : bool
+        Whether the curve is known between the doses.
+    """
+    ax.axhline(0.0, color=INK, linewidth=0.8)
+    for (name, (low, high)), alpha, width in zip(bands.items(), (0.35, 0.15), (4.0, 1.2), strict=False):
+        if joined:
+            ax.fill_between(doses, low, high, color=ACCENT, alpha=alpha, linewidth=0, label=name)
+        else:
+            ax.vlines(doses, low, high, color=ACCENT, linewidth=width, label=name)
+    ax.plot(doses, value, color=INK, marker="o", markersize=4, linestyle="-" if joined else "none", zorder=3)
+    ax.set_xlabel("dose")
+    if len(bands) > 1:
+        ax.legend(frameon=False, fontsize="small", title="interval", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _intervals(

@@ -11,6 +11,8 @@ EFFECTS: Final = {
     "ATT": "average effect on the treated",
     "LATE": "average effect on those who take it up because they were assigned",
     "group_time_ATT": "average effect on a cohort in a period",
+    "dose_ATT": "average effect of a dose on those who got it",
+    "ACRT": "average effect of one more unit of dose, if doses were not chosen by what they do",
     "association": "association, not an effect",
     "prevalence": "prevalence",
     "direct_effect": "effect of being assigned oneself, what is assigned to others held as it is",
@@ -30,6 +32,7 @@ EFFECTS: Final = {
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",
+    "mean_difference_per_unit": "identity",
     "standardised_mean_difference": "identity",
     "risk_ratio": "log",
     "odds_ratio": "log",

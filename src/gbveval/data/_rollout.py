@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def check_units(
 
 
 def check_constant(
-    reader: Reader, units: Labels, facts: Sequence[tuple[str | None, str, NDArray[np.bool_] | Labels | None]]
+    reader: Reader, units: Labels, facts: Sequence[tuple[str | None, str, NDArray[Any] | Labels | None]]
 ) -> None:
     """Note facts about units (column, role, values where given) that change within units."""
     for column, role, given in facts:
@@ -79,7 +80,10 @@ def check_constant(
                 "constant. Use the place of the first period in all periods."
             )
         elif count:
-            reader.problem(f"Column {column!r} ({role}) changes within {plural(count, 'unit')}; it must be constant.")
+            more = " For amounts that change over time use treatment." if role == "dose" else ""
+            reader.problem(
+                f"Column {column!r} ({role}) changes within {plural(count, 'unit')}; it must be constant.{more}"
+            )
 
 
 def read_clusters(reader: Reader, names: tuple[str, ...], *, unit: str | None, time: str) -> dict[str, Labels | None]:
@@ -118,3 +122,24 @@ def read_eligible(reader: Reader, column: str) -> NDArray[np.bool_]:
             f"Column {column!r} (eligible) is neither 0 nor 1 in {plural(wrong, 'row')}; code it as 0 and 1."
         )
     return np.asarray(values == 1)
+
+
+def checked_dose(reader: Reader, column: str, dose: FloatArray, *, cohort: FloatArray, last: float) -> FloatArray:
+    """Return doses with zero where there is none; note those that are missing, not positive, or nobody's.
+
+    Units first treated after the last period may have none yet.
+    """
+    treated = cohort <= last
+    absent = int((treated & ~(dose > 0)).sum())
+    if absent:
+        reader.problem(
+            f"Column {column!r} (dose) is missing, zero or negative in {plural(absent, 'row')} of treated units; above "
+            "zero was expected. Give the amount in all their rows; a unit that got none is never treated."
+        )
+    idle = int((np.isinf(cohort) & ~(np.isnan(dose) | (dose == 0))).sum())
+    if idle:
+        reader.problem(
+            f"Column {column!r} (dose) is not zero in {plural(idle, 'row')} of units that are never treated; zero or "
+            "missing was expected. Set it to missing, or give the cohort in which they were treated."
+        )
+    return np.nan_to_num(dose)

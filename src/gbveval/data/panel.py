@@ -18,6 +18,7 @@ from gbveval.data._rollout import (
     check_constant,
     check_treatment,
     check_units,
+    checked_dose,
     first_treated,
     read_clusters,
     read_eligible,
@@ -72,6 +73,9 @@ class Panel(Checked):
     place : Places, optional
         Where units are, constant within a unit, and up to what distance they share shocks: standard errors then allow
         for neighbours. It takes the place of `cluster`: units at one place are one cluster.
+    dose : str, optional
+        How much treatment the unit gets from its first treated period on: above zero and constant within a treated
+        unit, in its rows before treatment too; zero or missing for units that are never treated. For `DoseResponse`.
 
     Raises
     ------
@@ -105,6 +109,7 @@ class Panel(Checked):
     effects: tuple[Labels, ...]
     place: Places | None
     coordinates: FloatArray | None
+    dose: FloatArray | None
 
     def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
@@ -122,6 +127,7 @@ class Panel(Checked):
         eligible: str | None = None,
         effects: Sequence[str | tuple[str, ...]] = (),
         place: Places | None = None,
+        dose: str | None = None,
     ) -> None:
         reader = Reader(frame, "Panel")
         values = reader.numbers(outcome, "outcome", missing=True)
@@ -136,6 +142,7 @@ class Panel(Checked):
         eligibles = None if eligible is None else read_eligible(reader, eligible)
         further = read_effects(reader, effects)
         coordinates, places = (None, None) if place is None else read_places(reader, place, named)
+        doses = None if dose is None else reader.numbers(dose, "dose", missing=True)
         if cohorts is None and (treatments is None or units is None):
             reader.problem(
                 "Give cohort, the first treated period of each row's unit. It may be left out only where treatment is "
@@ -157,7 +164,10 @@ class Panel(Checked):
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
             facts = [(eligible, "eligible", eligibles), *((name, "cluster", each) for name, each in clusters.items())]
-            check_constant(reader, units, [*facts, (None, "place", places)])
+            held = None if doses is None else np.nan_to_num(doses)
+            check_constant(reader, units, [*facts, (dose, "dose", held), (None, "place", places)])
+        if dose is not None and doses is not None:
+            doses = checked_dose(reader, dose, doses, cohort=cohorts, last=float(periods[-1]))
         reader.raise_problems()
         periods_as_clusters = Labels(codes, tuple(calendar.name(float(x)) for x in periods))
         ways = two_ways(clusters, unit=unit, time=time, by_time=periods_as_clusters)
@@ -182,6 +192,7 @@ class Panel(Checked):
             effects=tuple(further.values()),
             place=place,
             coordinates=coordinates,
+            dose=doses,
         )
 
     @property
@@ -249,6 +260,7 @@ class Panel(Checked):
                     if self.place is None
                     else (("place", self.coordinates), ("reach", (float(self.place.cutoff_km), self.place.kernel)))
                 ),
+                *((("dose", self.dose),) if self.dose is not None else ()),
             ]
         )
 

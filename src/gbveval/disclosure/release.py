@@ -22,6 +22,8 @@ from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow
 from gbveval.disclosure.suppress import SuppressedTable, suppress_table
 
 NUMBERS = ("estimate", "std_error", "statistic", "df", "df2", "p_value", "conf_low", "conf_high")
+# What a row is, or is shown at: known beforehand.
+KEYS = ("level", "event_time", "cohort", "time", "dose")
 Item = Estimates | Table | CountTable | Flow
 HiddenCells = dict[str, frozenset[str]]
 
@@ -274,7 +276,7 @@ def _finite(value: Any) -> Any:
 
 def _is_number(key: str, value: Any) -> bool:
     """Whether a column of a hidden row must be blanked: its numbers, and any number of the method's own."""
-    return key in NUMBERS or (isinstance(value, (int, float)) and key not in ("level", "event_time", "cohort", "time"))
+    return key in NUMBERS or (isinstance(value, (int, float)) and key not in KEYS)
 
 
 def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:

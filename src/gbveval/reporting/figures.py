@@ -1,10 +1,12 @@
-"""Figures of released results: a forest of intervals and an event study, in colours that everybody can tell apart."""
+"""Figures of released results: forest, event study and curve along the dose, in colours that all can tell apart."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gbveval.core._display import shrunken_pairs
+import numpy as np
+
+from gbveval.core._display import dose_rows, draw_along_dose, shrunken_pairs
 from gbveval.core.errors import DisclosureError
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
 
@@ -31,6 +33,11 @@ def is_event_study(estimates: ReleasedEstimates) -> bool:
     """Whether the rows lie along the time since the intervention began."""
     timed = [row for row in estimates.rows if row["event_time"] is not None]
     return len(timed) > 2
+
+
+def is_dose_curve(estimates: ReleasedEstimates) -> bool:
+    """Whether rows lie along the dose of treatment."""
+    return len(dose_rows([dict(row.record) for row in estimates.rows])) > 1
 
 
 def contrast_words(estimates: ReleasedEstimates) -> str:
@@ -93,7 +100,9 @@ def draw(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
     """
     if not isinstance(estimates, ReleasedEstimates):
         raise DisclosureError("Only released results are drawn in reports: call `release` first.")
-    return event_study(estimates, ax) if is_event_study(estimates) else forest(estimates, ax)
+    if is_event_study(estimates):
+        return event_study(estimates, ax)
+    return dose_curve(estimates, ax) if is_dose_curve(estimates) else forest(estimates, ax)
 
 
 def forest(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
@@ -198,6 +207,20 @@ def event_study(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if labelled:
         ax.legend(frameon=False, fontsize="small", loc="best")
+    return ax
+
+
+def dose_curve(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
+    """Draw estimates along the dose; where a row is hidden the curve has a gap."""
+    places = dose_rows([dict(row.record) for row in estimates.rows])
+    rows = [estimates.rows[i] for i in places]
+    ax = _axes(ax, (7.2, 3.9))
+    columns = ("dose", "estimate", "conf_low", "conf_high")
+    doses, value, low, high = (np.array([row[name] for row in rows], dtype=float) for name in columns)
+    kind = str(rows[0]["interval_kind"]).split(", ")[-1]
+    draw_along_dose(ax, doses, value, {kind: (low, high)}, joined=rows[0]["curve"] == "spline")
+    words = str(rows[0]["contrast"]).replace("_", " ")
+    ax.set_ylabel(f"{words}\n({100 * estimates.level:g} % {kind} interval)", parse_math=False)
     return ax
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from gbveval.core._display import shrunken_pairs
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow, ReleasedTable
 from gbveval.reporting.factor_table import factor_columns, factor_rows, is_factor_table
-from gbveval.reporting.figures import alternative_text, is_event_study
+from gbveval.reporting.figures import alternative_text, is_dose_curve, is_event_study
 from gbveval.reporting.words import (
     NOT_SHOWN,
     cell_text,
@@ -26,6 +26,7 @@ from gbveval.reporting.words import (
 LEFT_TO_JSON = frozenset(
     (
         *("level", "event_time", "time", "cohort", "population", "reason", "df2", "cells", "treated_by_then"),
+        *("dose", "curve"),
         *("shrinkage", "i_squared", "pooling_total", "typical_within_variance", "log_marginal_likelihood"),
         *("domain", "domain_level", "subgroup"),
         *("p_greater", "p_less", "p_absolute", "p_central", "p_no_more_likely", "p_equal", "p_uncentred", "null_sd"),
@@ -71,6 +72,15 @@ def _caption(item: ReleasedEstimates) -> str:
         if any(str(row["interval_kind"]).endswith("uniform") for row in item.rows):
             return "Event study. The intervals hold for all event times at once; each p-value is for its row alone."
         return "Event study."
+    if is_dose_curve(item):
+        slopes = item.rows[0]["estimand"] == "ACRT"
+        joint = any(str(row["interval_kind"]).endswith("uniform") for row in item.rows)
+        what = "What one more unit of dose does" if slopes else "Effects by dose on those who got it"
+        limit = "This is" if slopes else "That one dose did more than another is"
+        return (
+            f"{what}{'; the intervals hold for all doses at once' if joint else ''}. {limit} an effect of the dose "
+            "only if its choice had nothing to do with its effect."
+        )
     if shrunken_pairs([f"{row['outcome']}: {row['term']}" for row in item.rows]):
         return (
             "Estimates with their intervals: plain, and drawn towards the others (shrunken). That one interval "

@@ -108,3 +108,93 @@ class RolloutFrames:
     def null(self) -> RolloutFrames:
         """Return the same rollout without an effect."""
         return replace(self, effect=0.0)
+
+
+@dataclass(frozen=True)
+class DoseFrames:
+    """Staggered rollouts in which units get different amounts, and may choose them by what they gain.
+
+    Untreated outcomes are a unit's level, a common path and independent errors. A treated unit gains
+    effect x (slope x dose + bend x dose^2 + selection x (dose - 3)) x (1 + growth x periods since treatment).
+
+    Parameters
+    ----------
+    n_units, n_periods : int
+    cohorts : tuple of float
+        First treated periods, in equal shares; infinity for never.
+    levels : tuple of float
+        Doses; empty for any between 1 and 5.
+    slope, bend, growth : float
+    selection : float
+        By how much a unit gains more for each unit of dose that it chose above the middle, whatever dose it would get:
+        parallel trends then hold and strong parallel trends do not. The levels of those who got a dose have it in them.
+    at : float, optional
+        Dose whose level, on those who got it, is the truth; by default it is the average over the doses given.
+    cluster_size : int
+        Units of a cohort that share a cluster with shocks of its own; zero for no clusters.
+    effect : float
+        By which everything that treatment does is multiplied.
+    """
+
+    n_units: int = 150
+    n_periods: int = 4
+    cohorts: tuple[float, ...] = (3.0, 4.0, np.inf)
+    levels: tuple[float, ...] = ()
+    slope: float = 0.5
+    bend: float = 0.0
+    growth: float = 0.0
+    selection: float = 0.0
+    at: float | None = None
+    cluster_size: int = 0
+    effect: float = 1.0
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        more = {"cluster": "cluster"} if self.cluster_size else {}
+        return {"outcome": "y", "unit": "unit", "time": "time", "cohort": "cohort", "dose": "dose", **more}
+
+    def level(self, dose: FloatArray) -> FloatArray:
+        """Return the effect of a dose, in the first treated period, on those who got it."""
+        return np.asarray(self.effect * (self.slope * dose + self.bend * dose**2 + self.selection * (dose - 3.0)))
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame, and the effect averaged over each unit's treated periods."""
+        n, t = self.n_units, self.n_periods
+        cohort = np.array(self.cohorts)[np.arange(n) % len(self.cohorts)]
+        place = np.arange(n) // len(self.cohorts)
+        dose = np.array(self.levels)[place % len(self.levels)] if self.levels else rng.uniform(1.0, 5.0, n)
+        dose = np.where(np.isfinite(cohort), dose, 0.0)
+        periods = np.arange(1.0, t + 1.0)
+        since = np.where(np.isfinite(cohort)[:, None], periods[None, :] - cohort[:, None], -1.0)
+        gain = np.where(since >= 0, self.level(dose)[:, None] * (1.0 + self.growth * since), 0.0)
+        y = rng.normal(size=(n, 1)) + 0.3 * periods[None, :] + gain + rng.normal(size=(n, t))
+        frame: Frame = {
+            "unit": [f"u{i:04d}" for i in np.repeat(np.arange(n), t)],
+            "time": np.tile(periods, n),
+            "cohort": np.repeat(cohort, t),
+            "dose": np.repeat(dose, t),
+        }
+        if self.cluster_size:
+            group = place // self.cluster_size * len(self.cohorts) + np.arange(n) % len(self.cohorts)
+            y = y + 0.7 * rng.normal(size=(n, t))[group]
+            frame["cluster"] = [f"c{g:03d}" for g in np.repeat(group, t)]
+        frame["y"] = y.ravel()
+        return frame, self.truth()
+
+    def truth(self) -> float:
+        """Return the average over cohorts, alike in size, and each cohort's treated periods."""
+        # Simpson's rule is exact for the square of the doses, which are uniform.
+        doses = np.array(self.levels or (1.0, 3.0, 3.0, 3.0, 3.0, 5.0))
+        level = np.mean(self.level(doses if self.at is None else np.array([self.at])))
+        lasting = [self.n_periods - g for g in self.cohorts if np.isfinite(g)]
+        return float(level * np.mean([1.0 + self.growth * last / 2.0 for last in lasting]))
+
+    def check(self, frame: Frame) -> Panel:
+        """Return the frame as a Panel."""
+        roles: dict[str, Any] = dict(self.roles)
+        return Panel(frame, **roles)
+
+    def null(self) -> DoseFrames:
+        """Return the same rollout without an effect."""
+        return replace(self, effect=0.0)

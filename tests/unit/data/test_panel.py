@@ -256,6 +256,25 @@ def test_every_role_is_part_of_the_digest(role: dict[str, Any]) -> None:
     assert check(frame, **role).digest != check(frame).digest
 
 
+def test_doses_are_constant_above_zero_where_treated_and_nowhere_else() -> None:
+    panel = check(make(d=[2.5, 2.5, None, None, 0.0, 0.0]), dose="d")
+    assert panel.dose is not None
+    assert panel.dose.tolist() == [2.5, 2.5, 0.0, 0.0, 0.0, 0.0]
+    assert panel.digest == check(make(d=[2.5, 2.5, 0.0, None, None, 0.0]), dose="d").digest
+    assert panel.digest != check(make()).digest
+    for doses, text in (
+        ([0.0, SECRET, *[None] * 4], "changes within 1 unit"),
+        ([None, None, *[0.0] * 4], "is missing, zero or negative in 2 rows of treated units"),
+        ([-SECRET, -SECRET, *[0.0] * 4], "is missing, zero or negative in 2 rows of treated units"),
+        ([1.0, 1.0, SECRET, SECRET, None, None], "is not zero in 2 rows of units that are never treated"),
+    ):
+        assert any(f"'d' (dose) {text}" in found for found in problems(make(d=doses), dose="d"))
+    assert "infinite in 2 rows" in problems(make(d=[np.inf, np.inf, *[0.0] * 4]), dose="d")[0]
+    # Units treated after the last period may have no dose yet; rows of cross-sections have one each.
+    assert check(make(g=[7.0, 7.0, *[None] * 4], d=[None] * 6), dose="d").dose is not None
+    assert check(make(d=[2.5, 3.5, *[None] * 4]), dose="d", unit=None).dose is not None
+
+
 def test_periods_as_the_second_way_of_clustering() -> None:
     panel = check(make(), cluster=["u", "t"])
     assert panel.cluster is None

@@ -218,6 +218,8 @@ def test_every_other_estimator_refuses(name: str) -> None:
     options: dict[str, Any] = {"before": 1, "after": 1} if name == "stacked_did" else {}
     if name == "triple_difference":
         data["e"], more["eligible"] = (data["u"] % 2).astype(float), "e"
+    if name == "dose_response":
+        data["d"], more["dose"] = (1.0 + data["u"] % 7).where(data["g"].notna()), "d"
     if name in ("two_by_two", "doubly_robust"):
         data = data[data["g"] != 4.0]
     if name == "doubly_robust":

@@ -57,7 +57,10 @@ def made(name: str, seed: int = 1, units: int = 120) -> tuple[pd.DataFrame, dict
     # Places in the order of latitude and longitude, as the panel has them.
     _, data["k"] = np.unique(where, axis=0, return_inverse=True)[0], np.lexsort(where.T[::-1]).argsort()[place[unit]]
     roles = {"outcome": "y", "unit": "u", "time": "t", "cohort": "g"}
-    return data, roles | ({"eligible": "e"} if name == "triple_difference" else {})
+    # Doses that follow from the unit: small whole numbers that vary within every cohort.
+    data["d"] = np.where(np.isnan(data["g"]), 0.0, 1.0 + unit % 7)
+    more = {"triple_difference": {"eligible": "e"}, "dose_response": {"dose": "d"}}
+    return data, roles | more.get(name, {})
 
 
 def brute(influence: np.ndarray, where: np.ndarray, cutoff: float) -> np.ndarray:

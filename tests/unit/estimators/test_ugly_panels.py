@@ -82,6 +82,18 @@ def a_cohort_of_one(data: Frame) -> Frame:
     return data.assign(g=np.where(data["u"] == 1, 5.0, data["g"]))
 
 
+def with_doses(data: Frame) -> Frame:
+    return data.assign(d=np.where(data["g"].notna(), 1.0 + np.random.default_rng(4).random(36)[data["u"]], 0.0))
+
+
+def few_doses(data: Frame) -> Frame:
+    return data.assign(d=np.where(data["g"].notna(), 1.0 + data["u"] // 3 % 2, 0.0))
+
+
+def one_dose_for_all(data: Frame) -> Frame:
+    return data.assign(d=np.where(data["g"].notna(), 1.25, 0.0))
+
+
 def two_periods(data: Frame) -> Frame:
     return data[data["t"].isin([2, 3])].assign(g=lambda d: d["g"].where(d["g"] == 3.0))
 
@@ -116,11 +128,16 @@ def finite_or_explained(result: gbv.Estimates) -> None:
     assert not np.isinf(result.covariance).any()
 
 
-def answer(name: str, data: gbv.Panel) -> gbv.Estimates | GbvevalError:
+def asked(estimator: Any, data: gbv.Panel) -> gbv.Estimates | GbvevalError:
     try:
-        return discover()[name]().estimate(data)
+        result: gbv.Estimates = estimator.estimate(data)
     except GbvevalError as refusal:
         return refusal
+    return result
+
+
+def answer(name: str, data: gbv.Panel) -> gbv.Estimates | GbvevalError:
+    return asked(discover()[name](), data)
 
 
 def averaged(result: gbv.Estimates, by: str) -> gbv.Estimates | GbvevalError:
@@ -128,6 +145,42 @@ def averaged(result: gbv.Estimates, by: str) -> gbv.Estimates | GbvevalError:
         return result.aggregate(by)
     except GbvevalError as refusal:
         return refusal
+
+
+@pytest.mark.parametrize("ugly", UGLY, ids=lambda ugly: ugly.__name__)
+@pytest.mark.parametrize("doses", [with_doses, few_doses, one_dose_for_all], ids=lambda doses: doses.__name__)
+@pytest.mark.parametrize(
+    "estimator",
+    [gbv.DoseResponse(degree=1), gbv.DoseResponse(knots=2), gbv.DoseResponse(curve="saturated", unbalanced="drop")],
+    ids=["line", "knots", "saturated"],
+)
+def test_a_dose_response_answers_explains_or_refuses(
+    estimator: gbv.DoseResponse, doses: Callable[[Frame], Frame], ugly: Callable[[Frame], Frame]
+) -> None:
+    # Doses go by the number of a unit, which one of the frames replaces with a name.
+    data = ugly(doses(base())) if ugly is names_for_units else doses(ugly(base()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = asked(estimator, panel(data, dose="d"))
+        if isinstance(result, GbvevalError):
+            assert len(str(result)) > 40
+            assert "1.25" not in str(result)
+            return
+        finite_or_explained(result)
+        for by in ("level", "slope", "simple", "event_time", "event_time_slope", "pretest"):
+            finite_or_explained(result.aggregate(by))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_methods_without_doses_say_that_they_do_not_use_them(name: str) -> None:
+    data = with_doses(base(units=24))
+    plain, given = answer(name, panel(data)), answer(name, panel(data, dose="d"))
+    if isinstance(given, GbvevalError) or name == "dose_response":
+        return
+    assert isinstance(plain, gbv.Estimates)
+    assert "DoseResponse" in given.check("dose").message
+    if given.provenance.seed is None:
+        np.testing.assert_array_equal(given.values, plain.values)
 
 
 @pytest.mark.parametrize("ugly", UGLY, ids=lambda ugly: ugly.__name__)

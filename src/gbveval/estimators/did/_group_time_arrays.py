@@ -82,20 +82,39 @@ class GroupTimeArrays:
         refuse_few_treated(min(np.unique(way[treated]).size for way in ways))
 
 
-def unit_paths(estimator: str, data: Panel, unbalanced: str) -> GroupTimeArrays:
-    """Return the paths of the units observed in every period."""
+def used_units(data: Panel) -> BoolArray:
+    """Return which units are observed in every period and have a weight above zero."""
+    complete = data.complete_units
+    return complete if data.weight is None else np.asarray(complete & (data.of_unit(data.weight) > 0))
+
+
+def unit_paths(estimator: str, data: Panel, unbalanced: str, *, sections: bool = False) -> GroupTimeArrays:
+    """Return the paths of the units observed in every period.
+
+    Parameters
+    ----------
+    estimator : str
+        Its name, for messages.
+    data : Panel
+    unbalanced : str
+        "error" or "drop".
+    sections : bool
+        Whether the estimator also takes "as_cross_sections", which a refusal then names.
+    """
     assert data.unit is not None
     complete = data.complete_units
     lost = int((~complete).sum())
     if lost and unbalanced == "error":
+        rows = " unbalanced='as_cross_sections' to keep every row," if sections else ""
         raise DesignError(
             f"{lost:,} of {data.n_units:,} units have no outcome in some period. Say unbalanced='drop' to leave them "
-            "out (they are then counted), unbalanced='as_cross_sections' to keep every row, or complete the panel."
+            f"out (they are then counted),{rows} or complete the panel."
         )
     if lost == data.n_units:
+        rows = ", or say unbalanced='as_cross_sections'" if sections else ""
         raise IdentificationError(
             "No unit has an outcome in every period, so nothing can be compared over time. Leave out periods that are "
-            "rarely observed, or say unbalanced='as_cross_sections'."
+            f"rarely observed{rows}."
         )
     used = GroupTimeArrays(
         paths=data.table(data.outcome),

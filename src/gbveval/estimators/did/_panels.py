@@ -16,7 +16,7 @@ from gbveval.data.panel import Panel
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 # By row, beside labels, time and cohort.
-BY_ROW = ("outcome", "weight", "exposure", "eligible", "covariates", "coordinates")
+BY_ROW = ("outcome", "weight", "exposure", "eligible", "dose", "covariates", "coordinates")
 LABELS = ("unit", "cluster", "second_cluster")
 SAME = ("outcome_name", "calendar", "cluster_name", "covariate_names", "effect_names", "place")
 

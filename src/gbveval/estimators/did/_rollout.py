@@ -35,6 +35,10 @@ SMALL_COHORT = 10
 WITH_EFFECTS = ("TwoWayFixedEffects", "EventStudy")
 FLAT = "the outcome does not vary, so there is no standard error"
 NEGATIVE = "the two-way formula gives no variance above zero"
+DOSE_UNUSED = (
+    "the panel has doses, and this method looks at treated or not: its effects are averages over the doses that were "
+    "given. DoseResponse estimates effects by dose."
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -386,6 +390,11 @@ def two_way_checks(repaired: bool) -> tuple[Check, ...]:
     return (Check("two-way variance", "warn", text),) if repaired else ()
 
 
+def dose_checks(data: Panel) -> tuple[Check, ...]:
+    """Return what a method that looks at treated or not says of a panel with doses."""
+    return () if data.dose is None else (Check("dose", "info", DOSE_UNUSED),)
+
+
 def rollout_estimates(
     estimator: Any,
     data: Panel,
@@ -413,6 +422,7 @@ def rollout_estimates(
     aggregator : Aggregator, optional
     """
     refuse_effects(type(estimator).__name__, data)
+    by_dose = any(key == "dose" for row in terms for key, _ in row.extra)
     clean = influence
     if isinstance(influence, np.ndarray) and np.isnan(influence.sum()):
         clean = np.nan_to_num(influence)
@@ -421,7 +431,7 @@ def rollout_estimates(
         terms=tuple(terms),
         covariance=masked(covariance, terms),
         method=method,
-        checks=tuple(checks),
+        checks=(*checks, *(() if by_dose else dose_checks(data))),
         provenance=Provenance(data.digest, tuple(options_of(estimator).items()), None, versions()),
         flow=data.flow(),
         influence=clean,

@@ -167,7 +167,11 @@ class CallawaySantAnna:
         """
         refuse_switching("CallawaySantAnna", data)
         keep_rows = data.unit is None or (self.unbalanced == "as_cross_sections" and not data.is_balanced)
-        used = cross_section_rows(data) if keep_rows else unit_paths("CallawaySantAnna", data, self.unbalanced)
+        used = (
+            cross_section_rows(data)
+            if keep_rows
+            else unit_paths("CallawaySantAnna", data, self.unbalanced, sections=True)
+        )
         if self.control == "last_treated":
             used = last_as_control(used, float(self.anticipation))
         if used.ever_treated.any():

@@ -18,7 +18,7 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
-from gbveval.estimators.did._rollout import refuse_effects
+from gbveval.estimators.did._rollout import dose_checks, refuse_effects
 from gbveval.estimators.did._spatial import refuse_place
 from gbveval.numerics.few_treated import Placements, all_placements, drawn_placements, placements
 from gbveval.numerics.groups import compact, group_sizes, group_sums
@@ -147,7 +147,7 @@ class ConleyTaber:
             covariance=np.array([[spread**2]]),
             method=_method(self, data, groups, chosen, listed=listed is not None),
             level=self.level,
-            checks=_checks(self, groups, found),
+            checks=(*_checks(self, groups, found), *dose_checks(data)),
             provenance=Provenance(
                 data.digest, tuple(options_of(self).items()), seed, versions(), seed_derived=rng is None
             ),

@@ -127,7 +127,9 @@ class DoublyRobust:
         """
         refuse_switching("DoublyRobust", data)
         rows_kept = data.unit is None or (self.unbalanced == "as_cross_sections" and not data.is_balanced)
-        used = cross_section_rows(data) if rows_kept else unit_paths("DoublyRobust", data, self.unbalanced)
+        used = (
+            cross_section_rows(data) if rows_kept else unit_paths("DoublyRobust", data, self.unbalanced, sections=True)
+        )
         cohort = _one_cohort(used)
         treated = np.isfinite(used.cohort)
         used.refuse_few_treated(treated)

@@ -16,7 +16,7 @@ from gbveval.core.table import Table
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._bins import Bins, make_bins
 from gbveval.estimators.did._compared_groups import ComparedGroups, compared_groups
-from gbveval.estimators.did._rollout import cohort_label
+from gbveval.estimators.did._rollout import cohort_label, dose_checks
 from gbveval.estimators.did.comparison import COLOURS, MARKERS
 from gbveval.numerics.inference import check_level, wald
 from gbveval.numerics.nonnegativity import NonnegativityTest, nonnegativity_test
@@ -270,6 +270,7 @@ def _notes(panel: Panel, used: ComparedGroups, level: float) -> tuple[str, ...]:
         f"Intervals at level {level:g}, pointwise; p-values adjusted for all bins, least favourable and so cautious; "
         f"influence functions clustered by {panel.cluster_name}, no small-sample factor.",
         *used.words(),
+        *(check.message for check in dose_checks(panel)),
     ]
     clusters = used.rows.clusters[0].present
     if clusters < 40:

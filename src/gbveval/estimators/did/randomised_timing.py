@@ -18,7 +18,7 @@ from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._balanced import UNBALANCED, Paths, balanced_paths
-from gbveval.estimators.did._rollout import FLAT, cohort_support
+from gbveval.estimators.did._rollout import FLAT, cohort_support, dose_checks
 from gbveval.estimators.did._spatial import refuse_place
 from gbveval.numerics.allocations import (
     Scheme,
@@ -178,7 +178,7 @@ class RandomisedTiming:
             covariance=np.array([[np.nan if row.std_error is None else row.std_error**2]]),
             method=_method(self, paths, lots, found),
             level=self.level,
-            checks=(*_checks(found, self.level), *paths.checks()),
+            checks=(*_checks(found, self.level), *paths.checks(), *dose_checks(data)),
             provenance=Provenance(
                 data.digest, tuple(options_of(self).items()), seed, versions(), seed_derived=rng is None
             ),

@@ -17,6 +17,7 @@ from gbveval.core.table import Table
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._balanced import check_unbalanced
+from gbveval.estimators.did._rollout import dose_checks
 from gbveval.estimators.did._synthetic import (
     Replicates,
     Study,
@@ -137,7 +138,7 @@ class SyntheticControl:
             terms=rows,
             covariance=joint,
             method=_method(study, found),
-            checks=synthetic_checks(study),
+            checks=(*synthetic_checks(study), *dose_checks(data)),
             provenance=Provenance(
                 data.digest, tuple(options_of(self).items()), found.seed, versions(), seed_derived=rng is None
             ),

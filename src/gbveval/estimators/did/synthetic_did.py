@@ -14,6 +14,7 @@ from gbveval.core.registry import register
 from gbveval.core.table import Table
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._balanced import check_unbalanced
+from gbveval.estimators.did._rollout import dose_checks
 from gbveval.estimators.did._synthetic import (
     Replicates,
     Study,
@@ -129,7 +130,7 @@ class SyntheticDid:
             terms=terms[:1],
             covariance=covariance[:1, :1],
             method=_method(self, study, found),
-            checks=synthetic_checks(study),
+            checks=(*synthetic_checks(study), *dose_checks(data)),
             provenance=Provenance(
                 data.digest, tuple(options_of(self).items()), found.seed, versions(), seed_derived=rng is None
             ),

@@ -14,7 +14,7 @@ from gbveval.core.table import Table
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._compared_groups import ComparedGroups, compared_groups
-from gbveval.estimators.did._rollout import COHORTS, cohort_label, rounding
+from gbveval.estimators.did._rollout import COHORTS, cohort_label, dose_checks, rounding
 from gbveval.numerics.group_moments import GroupMoments
 from gbveval.numerics.inference import check_level, wald, wald_joint
 from gbveval.numerics.trend_scales import SCALES, ScaleFit, fit_scale
@@ -330,7 +330,7 @@ def _notes(
     ]
     if len(found) > 1:
         said.append(f"`difference` is the effect in outcome units less that of {first!r}.")
-    said += used.words()
+    said += [*used.words(), *(check.message for check in dose_checks(panel))]
     clusters = used.rows.clusters[0].present
     if clusters < 40:
         said.append(f"{clusters} independent units or clusters; influence-function standard errors need more.")

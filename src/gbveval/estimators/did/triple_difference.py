@@ -14,7 +14,7 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import CellContext, cell_estimates
-from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, unit_paths
+from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, unit_paths, used_units
 from gbveval.estimators.did._rollout import (
     FLAT,
     NEGATIVE,
@@ -240,11 +240,7 @@ def _units(data: Panel, used: GroupTimeArrays) -> _Units:
     assert data.eligible is not None
     assert used.paths is not None
     eligible = np.asarray(data.of_unit(data.eligible), dtype=bool)
-    if used.n_left_out or used.n_weightless:
-        kept = data.complete_units.copy()
-        if data.weight is not None:
-            kept &= data.of_unit(data.weight) > 0
-        eligible = eligible[kept]
+    eligible = eligible[used_units(data)]
     size = used.cohort.size
     x = np.zeros((size, 0)) if used.covariates is None else used.covariates
     # Covariates that change over time enter with their value in the first period, before any treatment.

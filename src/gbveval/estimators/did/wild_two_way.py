@@ -20,6 +20,7 @@ from gbveval.estimators.did._regression import Regression, regress, regression_c
 from gbveval.estimators.did._rollout import (
     Rows,
     cohort_support,
+    dose_checks,
     observed_rows,
     refuse_cross_sections,
     refuse_effects,
@@ -141,7 +142,7 @@ class WildTwoWay:
             covariance=np.array([[ready.std_error**2]]),
             method=_method(self, data, rows, weights),
             level=self.level,
-            checks=(*_checks(rows, ready), *regression_checks(found), *row_checks(rows)),
+            checks=(*_checks(rows, ready), *regression_checks(found), *row_checks(rows), *dose_checks(data)),
             provenance=Provenance(
                 data.digest, tuple(options_of(self).items()), seed, versions(), seed_derived=rng is None
             ),
