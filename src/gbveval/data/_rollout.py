@@ -30,17 +30,30 @@ def first_treated(units: Labels, times: FloatArray, treatment: FloatArray) -> Fl
     return np.asarray(begun[units.codes], dtype=np.float64)
 
 
-def check_treatment(
-    reader: Reader, times: FloatArray, cohort: FloatArray, treatment: FloatArray, columns: dict[str, str | None]
-) -> None:
-    """Note rows that are treated before the first treated period of their unit."""
-    early = int(((treatment != 0) & (times < cohort)).sum())
+def read_cohorts(
+    reader: Reader,
+    units: Labels | None,
+    times: FloatArray,
+    cohort: tuple[str | None, FloatArray | None],
+    treatment: tuple[str | None, FloatArray | None],
+) -> FloatArray:
+    """Return the first treated period of every row's unit (column and values where given), or of its treatment.
+
+    Where both are given, notes rows that are treated before the first treated period of their unit.
+    """
+    (column, first), (treatment_column, amount) = cohort, treatment
+    if first is None:
+        assert units is not None
+        assert amount is not None
+        return first_treated(units, times, amount)
+    early = 0 if amount is None else int(((amount != 0) & (times < first)).sum())
     if early:
         reader.problem(
-            f"Column {columns['treatment']!r} (treatment) is other than 0 in {plural(early, 'row')} before the first "
-            f"treated period in column {columns['cohort']!r} (cohort); the two were expected to agree. Mend one of "
-            "them, or leave cohort out: it is then the first period with any treatment."
+            f"Column {treatment_column!r} (treatment) is other than 0 in {plural(early, 'row')} before the first "
+            f"treated period in column {column!r} (cohort); the two were expected to agree. Mend one of them, or leave "
+            "cohort out: it is then the first period with any treatment."
         )
+    return first
 
 
 def check_units(

@@ -16,11 +16,10 @@ from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
 from gbveval.data._rollout import (
     check_constant,
-    check_treatment,
     check_units,
     checked_dose,
-    first_treated,
     read_clusters,
+    read_cohorts,
     read_eligible,
     two_ways,
 )
@@ -155,12 +154,7 @@ class Panel(Checked):
             reader.problem(f"Column {time!r} (time) holds one period; at least two were expected.")
         if np.all(np.isnan(values)):
             reader.problem(f"Column {outcome!r} (outcome) is missing in every row.")
-        if cohorts is None:
-            assert units is not None
-            assert treatments is not None
-            cohorts = first_treated(units, times, treatments)
-        elif treatments is not None:
-            check_treatment(reader, times, cohorts, treatments, {"treatment": treatment, "cohort": cohort})
+        cohorts = read_cohorts(reader, units, times, (cohort, cohorts), (treatment, treatments))
         if units is not None:
             check_units(reader, units, codes, cohorts, {"unit": unit, "cohort": cohort})
             facts = [(eligible, "eligible", eligibles), *((name, "cluster", each) for name, each in clusters.items())]
