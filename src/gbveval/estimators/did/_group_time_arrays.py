@@ -78,8 +78,8 @@ class GroupTimeArrays:
 
     def refuse_few_treated(self, treated: BoolArray) -> None:
         """Raise where the treated are one unit, or in one cluster of either way."""
-        ways = self.ways or (np.arange(treated.size),)
-        refuse_few_treated(min(np.unique(way[treated]).size for way in ways))
+        units = int(np.count_nonzero(treated))
+        refuse_few_treated(min((np.unique(way[treated]).size for way in self.ways), default=units))
 
 
 def used_units(data: Panel) -> BoolArray:
