@@ -469,7 +469,7 @@ CASES = (
         gbv.HierarchicalModel(SITE_PRIOR, gbv.SamplerSettings(draws=1500, tune=1000, target_accept=0.99)),
         SiteTrialFrames(),
         equivariant=frozenset(),
-        n_draws=60,
+        n_draws=40,
         exempt={
             "check_names_do_not_matter": SAMPLED,
             "check_row_order_does_not_matter": SAMPLED,

@@ -71,7 +71,7 @@ class Case:
     equivariant: frozenset[str] = frozenset({"shift", "scale", "swap"})
     conservative: bool = False
     slack: float = 0.01
-    n_draws: int = 1000
+    n_draws: int = 600
     exempt: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     note: str = ""
     term: str | None = None
