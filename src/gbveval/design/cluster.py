@@ -13,7 +13,7 @@ from gbveval.design._require import one_of, real, whole
 from gbveval.design._sizes import LEAST, mean_inverse
 from gbveval.design.icc import ICC, icc_convert
 from gbveval.design.outcomes import Binary, Continuous, Outcome
-from gbveval.design.planned_test import PlannedTest
+from gbveval.design.planned_test import PlainDesign, PlannedTest
 from gbveval.design.processes import ClusterProcess
 
 # The second-order formula of van Breukelen et al. (2007) makes a variance negative at a CV of 2.
@@ -39,7 +39,7 @@ WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterDesign:
+class ClusterDesign(PlainDesign):
     """Two arms to which clusters (schools, villages, communities) are randomised.
 
     Parameters

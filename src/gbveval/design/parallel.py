@@ -10,7 +10,7 @@ from types import MappingProxyType
 from gbveval.core.errors import DesignError
 from gbveval.design._require import one_of, real, whole
 from gbveval.design.outcomes import Binary, Continuous, Outcome
-from gbveval.design.planned_test import PlannedTest
+from gbveval.design.planned_test import PlainDesign, PlannedTest
 from gbveval.design.processes import ParallelProcess
 
 ANALYSES = ("unpooled", "pooled")
@@ -19,7 +19,7 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class ParallelDesign:
+class ParallelDesign(PlainDesign):
     """Two arms to which single respondents are randomised.
 
     Parameters

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import nctdtr, ndtr, stdtrit
 
-from gbveval.planning._noncentral_t import t_power
+from gbveval.numerics.noncentral_t import t_power
 
 
 @pytest.mark.parametrize("df", [0.5, 1.0, 2.0, 7.3, 38.0, 79.0, 81.0, 1e3, 1e6])
