@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from gbveval.core.estimand import Estimand
 from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
 from gbveval.design._sizes import draw_sizes
-from gbveval.design.outcomes import Outcome
 
 if TYPE_CHECKING:
     from gbveval.design.cluster import ClusterDesign
@@ -28,7 +27,11 @@ ARMS = ("control", "treated")
 BLOCK = 256
 
 
-def _truth(outcome: Outcome, effect: float, estimand: Estimand, populations: tuple[str, ...]) -> float:
+class _KnowsTruth(Protocol):
+    def truths(self, effect: float) -> dict[str, float]: ...
+
+
+def _truth(outcome: _KnowsTruth, effect: float, estimand: Estimand, populations: tuple[str, ...]) -> float:
     """Return the truth of exactly this estimand, or say which are known."""
     known = outcome.truths(effect)
     asked_well = estimand.effect in ("ITT", "ATE") and estimand.scale == "marginal"
@@ -42,19 +45,19 @@ def _truth(outcome: Outcome, effect: float, estimand: Estimand, populations: tup
 
 @dataclass(frozen=True, slots=True)
 class ParallelProcess:
-    """Draws trials of a `ParallelDesign`: normal outcomes, or 0/1 outcomes, independent between respondents.
+    """Draws trials of a `ParallelDesign`: outcomes are independent between respondents.
 
     Parameters
     ----------
     design : ParallelDesign
         The plan.
     effect : float
-        True difference in means, or in risks, treated minus control.
+        True effect, treated minus control, in units of the outcome.
 
     Raises
     ------
     DesignError
-        If the effect leads out of (0, 1) for a risk.
+        If the effect leads out of (0, 1) for a risk, or below zero for a rate.
 
     Examples
     --------
@@ -73,10 +76,7 @@ class ParallelProcess:
 
     def _arrays(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], FloatArray]:
         arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.design.n_per_arm, self.design.n_treated])
-        level = np.asarray(self.design.outcome.levels(self.effect))[arm]
-        if self.design.outcome.binary:
-            return arm, (rng.random(arm.size) < level).astype(float)
-        return arm, level + np.sqrt(self.design.outcome.variance(0.0)) * rng.normal(size=arm.size)
+        return arm, self.design.outcome.draw(self.effect, arm, rng)
 
     def frame(self, rng: np.random.Generator) -> Frame:
         """Return one simulated trial as columns "outcome" and "arm" ("control" or "treated")."""

@@ -1,0 +1,110 @@
+"""Hides the power of exact tests of counts: every table is enumerated and those that are rejected are summed.
+
+A two-sided p-value is the probability of all tables no likelier than the observed one, with the relative slack of 1e-7
+that absorbs rounding of tables that are equally likely.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.numerics.exact_odds import margins
+
+FloatArray = NDArray[np.float64]
+SLACK = 1e-7
+
+
+def p_values(probability: FloatArray, alternative: str) -> FloatArray:
+    """Return the p-value of every outcome of an ordered list with these probabilities under the null.
+
+    Parameters
+    ----------
+    probability : ndarray, shape (outcomes,)
+        Ordered from the least to the greatest.
+    alternative : str
+        "two_sided" (no likelier), "greater" or "less".
+    """
+    if alternative == "greater":
+        return np.asarray(np.cumsum(probability[::-1])[::-1], dtype=np.float64)
+    if alternative == "less":
+        return np.asarray(np.cumsum(probability), dtype=np.float64)
+    order = np.argsort(probability, kind="stable")
+    sums = np.cumsum(probability[order])
+    last = np.searchsorted(probability[order], probability * (1.0 + SLACK), side="right") - 1
+    return np.asarray(sums[last], dtype=np.float64)
+
+
+def binomial_probabilities(n: int, p: float) -> FloatArray:
+    """Return the probabilities of 0 to n successes."""
+    from scipy.special import gammaln, xlog1py, xlogy
+
+    x = np.arange(n + 1.0)
+    log_choose = gammaln(n + 1.0) - gammaln(x + 1.0) - gammaln(n - x + 1.0)
+    return np.asarray(np.exp(log_choose + xlogy(x, p) + xlog1py(n - x, -p)), dtype=np.float64)
+
+
+def _rejected(probability: FloatArray, alpha: float, alternative: str) -> NDArray[np.bool_]:
+    """Return which outcomes have a p-value of at most alpha; sums are exact to about 1e-13."""
+    return np.asarray(p_values(probability, alternative) <= alpha * (1.0 + 1e-12))
+
+
+def binomial_power(n: int, p0: float, p1: float, alpha: float, alternative: str = "two_sided") -> float:
+    """Return the power of the exact binomial test of p0 when the probability is p1.
+
+    Examples
+    --------
+    >>> round(binomial_power(5, 0.5, 0.5, 0.05), 4), binomial_power(6, 0.5, 0.5, 0.05)
+    (0.0, 0.03125)
+    """
+    rejected = _rejected(binomial_probabilities(n, p0), alpha, alternative)
+    return float(binomial_probabilities(n, p1)[rejected].sum())
+
+
+def fisher_power(
+    sizes: tuple[int, int], risks: tuple[float, float], alpha: float, alternative: str = "two_sided"
+) -> float:
+    """Return the power of Fisher's exact test of two risks.
+
+    Parameters
+    ----------
+    sizes, risks : (control, treated)
+        Respondents and true risks.
+    alpha : float
+        Size; the exact size is at most that.
+    alternative : str
+        "greater" for a higher risk among the treated.
+
+    Examples
+    --------
+    >>> round(fisher_power((30, 30), (0.2, 0.5), 0.05), 4)
+    0.5964
+    """
+    n0, n1 = sizes
+    control, treated = binomial_probabilities(n0, risks[0]), binomial_probabilities(n1, risks[1])
+    total = 0.0
+    for events in range(n0 + n1 + 1):
+        table = margins((events, 0), (n1, n0))
+        rejected = _rejected(table.probabilities(0.0), alpha, alternative)
+        if rejected.any():
+            x = table.counts[rejected].astype(int)
+            total += float(treated[x] @ control[events - x])
+    return total
+
+
+def mcnemar_power(
+    n_pairs: int, only_treated: float, only_control: float, alpha: float, alternative: str = "two_sided"
+) -> float:
+    """Return the power of the exact McNemar test.
+
+    Given the number of discordant pairs, those in which only the treated has the outcome are binomial.
+
+    Examples
+    --------
+    >>> mcnemar_power(4, 0.9, 0.1, 0.05)
+    0.0
+    """
+    share = only_treated + only_control
+    discordant = binomial_probabilities(n_pairs, share)
+    inside = [binomial_power(m, 0.5, only_treated / share, alpha, alternative) for m in range(n_pairs + 1)]
+    return float(discordant @ np.asarray(inside))
