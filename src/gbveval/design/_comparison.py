@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gbveval.core.errors import DesignError
-from gbveval.design.planned_test import PowerTest
+from gbveval.design.planned_test import PowerTest, zero_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,7 @@ class Comparison:
 
     def only_against_zero(self) -> None:
         """Refuse a margin where the analysis tests no difference only."""
-        if self.null != 0.0:
-            raise DesignError(
-                f"The analysis {self.analysis!r} tests against no difference only; it has no margin of {self.null:g}."
-            )
+        zero_only(f"The analysis {self.analysis!r}", self.null)
 
 
 Planner = Callable[[Comparison], PowerTest]

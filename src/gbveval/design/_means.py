@@ -25,7 +25,10 @@ def plan_means(case: Comparison) -> PlannedTest:
     if case.r_squared > 0.0 or case.n_covariates:
         spread, spent = "sd sqrt(1 - R2)", "2 - covariates"
         source += "; Borm, Fransen and Lemmens (2007), Journal of Clinical Epidemiology 60"
-        limits.append("covariates explain the planned share of the variance, to the same degree in both arms")
+        limits.append(
+            "covariates explain the planned share of the variance in both arms; their chance imbalance adds about one "
+            "respondent in n for each, which is not counted"
+        )
     if case.analysis == "normal":
         df, reference = math.inf, "the normal distribution"
         limits.append("the standard deviation is known; estimating it costs power when arms are small")

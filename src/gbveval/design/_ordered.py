@@ -49,7 +49,8 @@ def plan_ordered(case: Comparison) -> PlannedTest:
         df=math.inf,
         shift=theta - 0.5,
         scale="win probability minus one half",
-        formula="win probability minus one half over sqrt(var F0(Y1)/n1 + var F1(Y0)/n0), against the normal distribution",
+        formula="win probability minus one half over sqrt(var F0(Y1)/n1 + var F1(Y0)/n0), against the normal "
+        "distribution",
         source="Brunner and Munzel (2000), Biometrical Journal 42",
         assumptions=(
             "treated answers follow from those of control by a common odds ratio; the test itself does not assume it",

@@ -133,7 +133,7 @@ class ClusterDesign(PlainDesign):
         """Return the process that draws trials of this design with this true effect."""
         return ClusterProcess(self, effect)
 
-    def planned_test(self, effect: float, *, size: tuple[str, float] | None = None) -> PlannedTest:
+    def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PlannedTest:
         """Return the planned test of an effect (treated minus control).
 
         Parameters
@@ -142,6 +142,8 @@ class ClusterDesign(PlainDesign):
             Difference in means, or in risks for a binary outcome.
         size : (str, float), optional
             ("clusters_per_arm" or "cluster_size", any real number) instead of the design's own.
+        null : float
+            Effect under the null hypothesis: a margin.
         """
         k, m = float(self.clusters_per_arm), float(self.cluster_size)
         if size is not None:
@@ -159,6 +161,7 @@ class ClusterDesign(PlainDesign):
             effect=effect,
             std_error=math.sqrt(variance),
             df=2.0 * (k - 1.0),
+            null=null,
             formula=f"effect over its standard error (squared: the sum over arms of {formula}), against the "
             "noncentral t with 2(k - 1) df",
             source=source,

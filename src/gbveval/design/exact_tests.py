@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gbveval.design.planned_test import Rows
+from gbveval.design.planned_test import Rows, wrong_tail
 from gbveval.numerics.exact_power import binomial_power, fisher_power, mcnemar_power
 
 RULE = "a two-sided p-value sums the tables that are no likelier than the observed one"
@@ -31,6 +31,10 @@ class FisherTest:
     def unit(self) -> float:
         """Standard error of the risk difference."""
         return math.sqrt(self.p0 * (1.0 - self.p0) / self.n0 + self.p1 * (1.0 - self.p1) / self.n1)
+
+    def never(self, alternative: str) -> str:
+        """Return why no study, however large, finds this effect; nothing if one can."""
+        return wrong_tail(self.effect, self.null, alternative)
 
     def power(self, alpha: float, alternative: str = "two_sided") -> float:
         """Return the probability that the test rejects, summed over all tables."""
@@ -61,6 +65,10 @@ class BinomialTest:
         """Standard error of the proportion."""
         return math.sqrt(self.p1 * (1.0 - self.p1) / self.n)
 
+    def never(self, alternative: str) -> str:
+        """Return why no study, however large, finds this effect; nothing if one can."""
+        return wrong_tail(self.effect, self.null, alternative)
+
     def power(self, alpha: float, alternative: str = "two_sided") -> float:
         """Return the probability that the test rejects, summed over all counts."""
         return binomial_power(self.n, self.p0, self.p1, alpha, alternative)
@@ -89,11 +97,15 @@ class ExactMcNemar:
         """Standard error of the difference."""
         return math.sqrt((self.only_treated + self.only_control - self.effect**2) / self.n)
 
+    def never(self, alternative: str) -> str:
+        """Return why no study, however large, finds this effect; nothing if one can."""
+        return wrong_tail(self.effect, self.null, alternative)
+
     def power(self, alpha: float, alternative: str = "two_sided") -> float:
         """Return the probability that the test rejects, summed over discordant pairs."""
         return mcnemar_power(self.n, self.only_treated, self.only_control, alpha, alternative)
 
     def detail(self, alpha: float, alternative: str = "two_sided") -> Rows:
-        """Return the size of the test, and the least discordant pairs that can reach it."""
+        """Return the size of the test where the discordant pairs are balanced."""
         half = (self.only_treated + self.only_control) / 2.0
         return (("exact size", f"{mcnemar_power(self.n, half, half, alpha, alternative):.4f}"),)

@@ -30,7 +30,7 @@ class Ordinal:
     Examples
     --------
     >>> [round(share, 3) for share in Ordinal((0.5, 0.3, 0.2)).levels(0.7)[1]]
-    [0.332, 0.334, 0.335]
+    [0.332, 0.333, 0.335]
     """
 
     shares: tuple[float, ...]

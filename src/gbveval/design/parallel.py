@@ -83,6 +83,8 @@ class ParallelDesign(PlainDesign):
         whole("n_covariates", self.n_covariates, least=0)
         if (self.r_squared or self.n_covariates) and not isinstance(self.outcome, Continuous):
             raise DesignError("Covariates are planned for with a continuous outcome only; leave r_squared out.")
+        if self.n_per_arm + self.n_treated - 2 - self.n_covariates < 1:
+            raise DesignError(f"{self.n_covariates} covariates leave no degree of freedom; raise n_per_arm.")
         if self.n_treated < 2:
             raise DesignError(
                 f"A ratio of {self.ratio:g} leaves {self.n_treated} treated respondents; at least 2 are needed. "
@@ -114,9 +116,7 @@ class ParallelDesign(PlainDesign):
         """Return the process that draws trials of this design with this true effect."""
         return ParallelProcess(self, effect)
 
-    def planned_test(
-        self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0
-    ) -> PowerTest:
+    def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PowerTest:
         """Return the planned test of an effect (treated minus control).
 
         Parameters

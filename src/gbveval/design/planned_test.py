@@ -42,6 +42,9 @@ class PowerTest(Protocol):
     def assumptions(self) -> tuple[str, ...]:
         """What must hold, and how far the formula is known to be off."""
 
+    def never(self, alternative: str) -> str:
+        """Return why no study, however large, finds this effect; nothing if one can."""
+
     def power(self, alpha: float, alternative: str) -> float:
         """Return the probability that the test rejects."""
 
@@ -49,21 +52,24 @@ class PowerTest(Protocol):
         """Return what the test computes with: standard errors, the critical value."""
 
 
-def wrong_tail(test: PowerTest, alternative: str) -> str:
-    """Return why a test can never find this effect, or nothing if it can."""
-    if alternative == "equivalence":
-        return ""
-    if test.effect == test.null:
-        what = "An effect of zero" if test.null == 0.0 else f"An effect of {test.effect:g}, the margin itself,"
+def wrong_tail(effect: float, null: float, alternative: str) -> str:
+    """Return why a test of a null can never find an effect, or nothing if it can."""
+    if effect == null:
+        what = "An effect of zero" if null == 0.0 else f"An effect of {effect:g}, the margin itself,"
         return f"{what} is found by no study, however large: give the smallest effect that would matter."
-    if (alternative == "greater" and test.effect < test.null) or (alternative == "less" and test.effect > test.null):
-        where = "below" if test.effect < test.null else "above"
+    if (alternative == "greater" and effect < null) or (alternative == "less" and effect > null):
         return (
-            f"A test against {alternative!r} looks in the other direction: an effect of {test.effect:g} is {where} the "
-            f"null of {test.null:g}, so power falls below alpha as the study grows. Check the sign of the effect "
-            "(treated minus control)."
+            f"A test against {alternative!r} looks in the other direction: an effect of {effect:g} is "
+            f"{'below' if effect < null else 'above'} the null of {null:g}, so power falls below alpha as the study "
+            "grows. Check the sign of the effect (treated minus control)."
         )
     return ""
+
+
+def zero_only(what: str, null: float) -> None:
+    """Refuse a margin where a test is against no difference only."""
+    if null != 0.0:
+        raise DesignError(f"{what} tests against no difference only; it has no margin of {null:g}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,10 @@ class PlannedTest:
     def unit(self) -> float:
         """Standard error of the estimate."""
         return self.std_error
+
+    def never(self, alternative: str) -> str:
+        """Return why no study, however large, finds this effect; nothing if one can."""
+        return wrong_tail(self.effect, self.null, alternative)
 
     def power(self, alpha: float, alternative: str = "two_sided") -> float:
         """Return the probability that the test rejects; a two-sided one counts both tails."""
@@ -205,4 +215,6 @@ class PlainDesign:
 
     def process(self, effect: float) -> Any:
         """Refuse: studies of this design are not drawn yet."""
-        raise DesignError(f"{type(self).__name__} has power by formula only; its studies are not drawn by simulate_power.")
+        raise DesignError(
+            f"{type(self).__name__} has power by formula only; its studies are not drawn by simulate_power."
+        )

@@ -54,8 +54,8 @@ def binomial_power(n: int, p0: float, p1: float, alpha: float, alternative: str 
 
     Examples
     --------
-    >>> round(binomial_power(5, 0.5, 0.5, 0.05), 4), binomial_power(6, 0.5, 0.5, 0.05)
-    (0.0, 0.03125)
+    >>> [round(binomial_power(n, 0.5, 0.5, 0.05), 6) for n in (5, 6)]
+    [0.0, 0.03125]
     """
     rejected = _rejected(binomial_probabilities(n, p0), alpha, alternative)
     return float(binomial_probabilities(n, p1)[rejected].sum())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gbveval.core.errors import DesignError
 from gbveval.core.table import Table
-from gbveval.design.planned_test import PlannedDesign, wrong_tail
+from gbveval.design.planned_test import PlannedDesign
 from gbveval.planning.solver import OutOfReach, check_share, solve_counted, solve_increasing
 
 # Nobody recruits more than this, and a search has to end somewhere.
@@ -18,6 +18,8 @@ LARGEST_OTHER = 1e9
 LARGEST_COUNTED = 2000
 # How near to a certain outcome (a risk of 0 or 1) an effect may be sought.
 MARGIN = 1e-9
+# An effect, in standard errors, that every outcome can have.
+SMALL = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ def mde(
     sign = _direction(direction, alternative)
     direction = "increase" if sign > 0.0 else "decrease"
     start = design.planned_test(0.0)
+    if reason := design.planned_test(start.null + sign * start.unit * SMALL).never(alternative):
+        raise DesignError(reason)
     largest = (design.outcome.largest_effect(direction) - sign * start.null) * (1.0 - MARGIN)
     try:
         found = solve_increasing(
@@ -156,6 +160,11 @@ def mde(
             start=min(start.unit, largest),
         )
     except OutOfReach as far:
+        if far.best == 0.0:
+            raise DesignError(
+                f"No result of this exact test is significant at {size:g} with so few respondents or pairs, whatever the "
+                f"effect. {design.limit_hint('')} Or plan for more of them."
+            ) from None
         raise DesignError(
             f"No {direction} can be detected with power {target:g}: the largest possible one, {largest:.3g}, has power "
             f"{far.best:.3f}. Plan for more respondents or clusters."
@@ -213,7 +222,7 @@ def required_size(
     """
     target, size = _targets(power, alpha)
     alternative = against(design, alternative)
-    if reason := wrong_tail(design.planned_test(effect), alternative):
+    if reason := design.planned_test(effect).never(alternative):
         raise DesignError(reason)
     least_sizes = design.least_sizes
     name = next(iter(least_sizes)) if solve_for is None else solve_for
