@@ -162,8 +162,8 @@ def mde(
     except OutOfReach as far:
         if far.best == 0.0:
             raise DesignError(
-                f"No result of this exact test is significant at {size:g} with so few respondents or pairs, whatever the "
-                f"effect. {design.limit_hint('')} Or plan for more of them."
+                f"With so few respondents or pairs no result of this exact test is significant at {size:g}, whatever "
+                f"the effect. {design.limit_hint('')} Plan for more of them."
             ) from None
         raise DesignError(
             f"No {direction} can be detected with power {target:g}: the largest possible one, {largest:.3g}, has power "
