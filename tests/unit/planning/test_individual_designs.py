@@ -180,7 +180,7 @@ def test_rate_ratios_equal_statsmodels_and_reject_about_as_often(dispersion: flo
         if dispersion:
             expected = power_negbin_ratio_2indep(0.6, 0.9, 150, dispersion=dispersion, **asked)
         else:
-            expected = power_poisson_ratio_2indep(0.6, 0.9, 150, value=1, **asked)
+            expected = power_poisson_ratio_2indep(0.6, 0.9, 150, value=1, alternative="two-sided", **asked)
         assert power(plan, effect=-0.3) == pytest.approx(float(expected), abs=1e-9)
     rng = np.random.default_rng(16)
     arm = np.repeat([0, 1], DRAWS // 4 * 150)
