@@ -62,4 +62,5 @@ class Ordinal:
     def truths(self, effect: float) -> dict[str, float]:
         """Return the true value of each contrast on its link scale."""
         control, treated = (np.asarray(shares) for shares in self.levels(effect))
-        return {"win_probability": float(treated @ (np.cumsum(control) - control / 2.0))}
+        wins = float(treated @ (np.cumsum(control) - control / 2.0))
+        return {"win_probability": math.log(wins / (1.0 - wins))}

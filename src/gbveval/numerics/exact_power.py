@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.numerics.exact_odds import margins
-
 FloatArray = NDArray[np.float64]
 SLACK = 1e-7
+NEGLIGIBLE = 1e-18
 
 
 def p_values(probability: FloatArray, alternative: str) -> FloatArray:
@@ -80,15 +79,20 @@ def fisher_power(
     >>> round(fisher_power((30, 30), (0.2, 0.5), 0.05), 4)
     0.5964
     """
+    from scipy.special import gammaln
+
     n0, n1 = sizes
     control, treated = binomial_probabilities(n0, risks[0]), binomial_probabilities(n1, risks[1])
+    log_factorial = gammaln(np.arange(n0 + n1 + 1.0) + 1.0)
     total = 0.0
-    for events in range(n0 + n1 + 1):
-        table = margins((events, 0), (n1, n0))
-        rejected = _rejected(table.probabilities(0.0), alpha, alternative)
-        if rejected.any():
-            x = table.counts[rejected].astype(int)
-            total += float(treated[x] @ control[events - x])
+    # Numbers of events so rare that all of them together are below the rounding error of the sum are left out.
+    for events in np.flatnonzero(np.convolve(control, treated) > NEGLIGIBLE):
+        x = np.arange(max(0, events - n0), min(n1, events) + 1)
+        log_weight = -log_factorial[x] - log_factorial[n1 - x] - log_factorial[events - x]
+        log_weight -= log_factorial[n0 - events + x]
+        weight = np.exp(log_weight - log_weight.max())
+        rejected = x[_rejected(weight / weight.sum(), alpha, alternative)]
+        total += float(treated[rejected] @ control[events - rejected])
     return total
 
 
