@@ -421,6 +421,36 @@ def unequal_clusters(_: Path, case: Case) -> dict[str, Any]:
     }
 
 
+def efficiency(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    icc = gbv.ICC(given["icc"], scale="observed")
+    people, clusters_ = sum(given["sizes"]), len(given["sizes"])
+    mean_size = people / clusters_
+    exact = gbv.design_effect(icc, cluster_sizes=given["sizes"], analysis="gls")
+    equal = gbv.design_effect(icc, mean_size=mean_size)
+    eldridge = gbv.design_effect(icc, cluster_sizes=given["sizes"])
+    # The design effect is 1 + ((1 + cv^2) m - 1) icc.
+    cv = (((eldridge - 1.0) / given["icc"] + 1.0) / mean_size - 1.0) ** 0.5
+    return {
+        "RE_exact": equal / exact,
+        "RE_taylor": equal / gbv.design_effect(icc, mean_size=mean_size, cv=cv, analysis="gls"),
+        "cv_population_sd": cv,
+        "variance_inflation_exact": exact / equal,
+        "deff_eldridge": eldridge,
+        "var_arm_mean_gls": exact / people,
+    }
+
+
+def trap(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    if not isinstance(given.get("nsubjects"), list):
+        raise Unsupported("several arms of clusters with one overall test are not planned for")
+    icc = gbv.ICC(given["icc"], scale="observed")
+    equal = gbv.design_effect(icc, mean_size=sum(given["nsubjects"]) / len(given["nsubjects"]))
+    exact = gbv.design_effect(icc, cluster_sizes=given["nsubjects"], analysis="gls")
+    return {"deff_equal": equal, "relative_efficiency": equal / exact, "correct_inflation": exact}
+
+
 def icc_scales(_: Path, case: Case) -> dict[str, Any]:
     given = case["inputs"]
     latent = gbv.ICC(case["results"]["icc_latent"], scale="latent_logistic")
@@ -521,6 +551,8 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "crt-webpower": cluster_webpower,
     "crt-means-cpa": unequal_clusters,
     "icc-scales": icc_scales,
+    "relative-efficiency": efficiency,
+    "trap": trap,
     "precision-prop": precision_of_risk,
     "precision-mean": precision_of_mean,
     "precision-ci-width": widths,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from gbveval.core.errors import DesignError
 from gbveval.design._require import real
@@ -155,8 +155,8 @@ class NonInferiorityDesign:
         return self.plan.limit_hint(name)
 
     def process(self, effect: float) -> Any:
-        """Return the process that draws studies of the plan with this true effect."""
-        return self.plan.process(effect)
+        """Refuse: what is counted in simulated studies is the rejection of no effect, not of a margin."""
+        return _no_process()
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None) -> PowerTest:
         """Return the planned test of a true effect (treated minus control) against the margin."""
@@ -232,8 +232,8 @@ class EquivalenceDesign:
         return self.plan.limit_hint(name)
 
     def process(self, effect: float) -> Any:
-        """Return the process that draws studies of the plan with this true effect."""
-        return self.plan.process(effect)
+        """Refuse: what is counted in simulated studies is the rejection of no effect, not of a margin."""
+        return _no_process()
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None) -> EquivalenceTest:
         """Return the two planned tests of a true effect (treated minus control)."""
@@ -244,6 +244,13 @@ class EquivalenceDesign:
         if not isinstance(lower, PlannedTest) or not isinstance(upper, PlannedTest):
             raise DesignError("Equivalence is planned for tests of an estimate over its standard error.")
         return EquivalenceTest(lower, upper)
+
+
+def _no_process() -> NoReturn:
+    raise DesignError(
+        "simulate_power counts how often no effect is rejected, not a margin: it would answer another question. Ask "
+        "power, or simulate the plan inside and compare its intervals with the margin."
+    )
 
 
 def _needs_plan(plan: object) -> None:

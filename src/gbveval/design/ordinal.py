@@ -60,7 +60,16 @@ class Ordinal:
         return np.asarray((rng.random(arm.size)[:, None] > steps[arm]).sum(axis=1), dtype=np.float64)
 
     def truths(self, effect: float) -> dict[str, float]:
-        """Return the true value of each contrast on its link scale."""
+        """Return the true value of each contrast on its link scale; a win is a higher category."""
         control, treated = (np.asarray(shares) for shares in self.levels(effect))
-        wins = float(treated @ (np.cumsum(control) - control / 2.0))
-        return {"win_probability": math.log(wins / (1.0 - wins))}
+        higher = float(treated @ (np.cumsum(control) - control))
+        lower = float(control @ (np.cumsum(treated) - treated))
+        wins = (1.0 + higher - lower) / 2.0
+        odds = math.log(wins / (1.0 - wins))
+        return {
+            "odds_ratio": float(effect),
+            "win_probability": odds,
+            "win_difference": higher - lower,
+            "win_odds": odds,
+            "win_ratio": math.log(higher / lower),
+        }

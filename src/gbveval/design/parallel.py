@@ -43,7 +43,8 @@ class ParallelDesign(PlainDesign):
     analysis : str, optional
         The analysis that is planned; by default the first of these.
 
-        - A continuous outcome: "t" (common variance) or "normal" (known variance, as in published tables).
+        - A continuous outcome: "t" (common variance; also if the words for risks are given) or "normal" (known
+          variance, as in published tables).
         - A binary one: "unpooled" (the difference in proportions over its own standard error, as `DifferenceInMeans`
           has it), "pooled" (the variance under the null; with unequal arms its power can dip below the size for small
           effects), "corrected" (the same with Yates' correction), "arcsine" or "fisher" (exact, over all tables).
@@ -114,6 +115,11 @@ class ParallelDesign(PlainDesign):
 
     def process(self, effect: float) -> ParallelProcess:
         """Return the process that draws trials of this design with this true effect."""
+        if self.r_squared or self.n_covariates:
+            raise DesignError(
+                "Trials are drawn without covariates, so a simulation would not be of this plan: set r_squared and "
+                "n_covariates to 0 to simulate."
+            )
         return ParallelProcess(self, effect)
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PowerTest:

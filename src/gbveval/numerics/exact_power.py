@@ -86,7 +86,8 @@ def fisher_power(
     log_factorial = gammaln(np.arange(n0 + n1 + 1.0) + 1.0)
     total = 0.0
     # Numbers of events so rare that all of them together are below the rounding error of the sum are left out.
-    for events in np.flatnonzero(np.convolve(control, treated) > NEGLIGIBLE):
+    for number in np.flatnonzero(np.convolve(control, treated) > NEGLIGIBLE):
+        events = int(number)
         x = np.arange(max(0, events - n0), min(n1, events) + 1)
         log_weight = -log_factorial[x] - log_factorial[n1 - x] - log_factorial[events - x]
         log_weight -= log_factorial[n0 - events + x]

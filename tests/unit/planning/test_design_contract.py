@@ -24,7 +24,11 @@ from gbveval.design.paired import Discordant, PairedDesign
 from gbveval.design.parallel import ParallelDesign
 from gbveval.design.planned_test import PlannedDesign
 from gbveval.design.repeated import RepeatedMeasuresDesign
+from gbveval.estimators.randomised.negative_binomial import NegativeBinomial
+from gbveval.estimators.randomised.proportional_odds import ProportionalOdds
+from gbveval.estimators.randomised.win_probability import WinProbability
 from gbveval.planning.closed_form import explain_power, mde, power, power_curve, required_size
+from gbveval.planning.simulate import simulate_power
 
 MEANS = ParallelDesign(n_per_arm=60, outcome=Continuous(sd=2.0))
 CLUSTERS = ClusterDesign(12, 30, ICC(0.05, scale="observed"), Binary(0.4))
@@ -205,6 +209,9 @@ def test_equivalence_says_both_margins() -> None:
         (lambda: required_size(NonInferiorityDesign(MEANS, margin=1.0), effect=1.0), "the margin itself"),
         (lambda: mde(MultiArmDesign(9, 2, Continuous(), power_of="all", pattern=(1.0, 0.0))), "effect of zero"),
         (lambda: FactorialDesign(9, Continuous(), "main").process(0.1), "simulate_power"),
+        (lambda: NonInferiorityDesign(MEANS, margin=1.0).process(0.0), "not a margin"),
+        (lambda: EQUIVALENT.process(0.0), "not a margin"),
+        (lambda: ParallelDesign(30, Continuous(), r_squared=0.3).process(0.1), "drawn without covariates"),
     ],
 )
 def test_what_is_impossible_is_refused_by_name(make: Any, words: str) -> None:
@@ -227,3 +234,27 @@ def test_outcomes_are_drawn_as_planned(outcome: Any) -> None:
         # Five Monte Carlo standard errors of the mean; the variance to three per cent, five of its own.
         assert y.mean() == pytest.approx(mean, abs=5.0 * np.sqrt(variance / y.size))
         assert y.var() == pytest.approx(variance, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("plan", "effect", "name", "estimator"),
+    [
+        (
+            ParallelDesign(60, Ordinal((0.5, 0.3, 0.2)), analysis="win_probability"),
+            0.8,
+            "win_probability",
+            WinProbability(),
+        ),
+        (ParallelDesign(60, Ordinal((0.5, 0.3, 0.2))), -0.8, "proportional_odds", ProportionalOdds()),
+        (ParallelDesign(80, Count(1.5, dispersion=0.5)), -0.5, "negative_binomial", NegativeBinomial()),
+    ],
+)
+def test_the_estimator_that_is_run_finds_about_what_was_planned(
+    plan: Any, effect: float, name: str, estimator: Any
+) -> None:
+    found = simulate_power(plan, estimator, effect=effect, n_draws=150, seed=2)[name]
+    expected = power(plan, effect=effect)
+    # Five Monte Carlo standard errors, and 0.04 for normal approximations at these sizes.
+    assert found.power.value == pytest.approx(expected, abs=5.0 * np.sqrt(expected * (1.0 - expected) / 150) + 0.04)
+    # Maximum likelihood has a bias of order 1/n: 0.05 of a log odds ratio at 60 an arm.
+    assert abs(found.bias.value) < 5.0 * found.bias.mcse + 0.05
