@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 SLACK = 1e-7
+# Margins (numbers of events, of discordant pairs) rarer than this are left out: all of them together are below the
+# rounding error of the sum.
 NEGLIGIBLE = 1e-18
 
 
@@ -85,7 +87,6 @@ def fisher_power(
     control, treated = binomial_probabilities(n0, risks[0]), binomial_probabilities(n1, risks[1])
     log_factorial = gammaln(np.arange(n0 + n1 + 1.0) + 1.0)
     total = 0.0
-    # Numbers of events so rare that all of them together are below the rounding error of the sum are left out.
     for number in np.flatnonzero(np.convolve(control, treated) > NEGLIGIBLE):
         events = int(number)
         x = np.arange(max(0, events - n0), min(n1, events) + 1)
@@ -111,5 +112,6 @@ def mcnemar_power(
     """
     share = only_treated + only_control
     discordant = binomial_probabilities(n_pairs, share)
-    inside = [binomial_power(m, 0.5, only_treated / share, alpha, alternative) for m in range(n_pairs + 1)]
-    return float(discordant @ np.asarray(inside))
+    likely = np.flatnonzero(discordant > NEGLIGIBLE)
+    inside = [binomial_power(int(m), 0.5, only_treated / share, alpha, alternative) for m in likely]
+    return float(discordant[likely] @ np.asarray(inside))
