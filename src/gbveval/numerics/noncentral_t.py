@@ -7,6 +7,7 @@ its probability is averaged over y = log s^2, whose density is proportional to e
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,11 @@ def log_scale_weight(y: FloatArray, df: float) -> FloatArray:
     return np.asarray(np.exp(0.5 * df * (y - np.expm1(y))), dtype=np.float64)
 
 
+@lru_cache(maxsize=8)
+def _legendre(nodes: int) -> tuple[FloatArray, FloatArray]:
+    return np.polynomial.legendre.leggauss(nodes)
+
+
 def scale_nodes(df: float, high: float = math.inf, *, nodes: int = NODES) -> tuple[FloatArray, FloatArray]:
     """Return values of s and weights that average a smooth function of s over its distribution below log s^2 = high.
 
@@ -48,7 +54,7 @@ def scale_nodes(df: float, high: float = math.inf, *, nodes: int = NODES) -> tup
     top = min(top, high)
     if top <= low:
         return np.ones(1), np.zeros(1)
-    node, weight = np.polynomial.legendre.leggauss(nodes)
+    node, weight = _legendre(nodes)
     y = low + (node + 1.0) * (top - low) / 2.0
     # The density of log(chi-square / df) is (df/2)^(df/2) / Gamma(df/2) exp(df (y - e^y) / 2).
     log_constant = 0.5 * df * math.log(0.5 * df) - float(gammaln(0.5 * df)) - 0.5 * df
@@ -132,4 +138,4 @@ def equivalence_power(above_low: float, below_high: float, df: float, alpha: flo
     vanishes = 2.0 * math.log((above_low + below_high) / (2.0 * critical)) if critical > 0.0 else math.inf
     s, weight = scale_nodes(df, vanishes)
     inside = ndtr(above_low - critical * s) - ndtr(critical * s - below_high)
-    return float(weight @ np.maximum(inside, 0.0))
+    return min(1.0, float(weight @ np.maximum(inside, 0.0)))

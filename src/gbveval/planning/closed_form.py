@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gbveval.core.errors import DesignError
 from gbveval.core.table import Table
 from gbveval.design.planned_test import PlannedDesign
+from gbveval.planning._request import against, direction_sign, tails, targets
 from gbveval.planning.solver import OutOfReach, check_share, solve_counted, solve_increasing
 
 # Nobody recruits more than this, and a search has to end somewhere.
@@ -143,9 +144,9 @@ def mde(
     >>> round(mde(ParallelDesign(n_per_arm=100, outcome=Continuous())), 4)
     0.3981
     """
-    target, size = _targets(power, alpha)
+    target, size = targets(power, alpha)
     alternative = against(design, alternative)
-    sign = _direction(direction, alternative)
+    sign = direction_sign(direction, alternative)
     direction = "increase" if sign > 0.0 else "decrease"
     start = design.planned_test(0.0)
     if reason := design.planned_test(start.null + sign * start.unit * SMALL).never(alternative):
@@ -220,7 +221,7 @@ def required_size(
     >>> needed.rounded, round(needed.achieved_power, 3)
     (27, 0.804)
     """
-    target, size = _targets(power, alpha)
+    target, size = targets(power, alpha)
     alternative = against(design, alternative)
     if reason := design.planned_test(effect).never(alternative):
         raise DesignError(reason)
@@ -275,7 +276,7 @@ def power_curve(
     )
     if not rows:
         raise DesignError("Give at least one effect.")
-    return Table("Power by effect", ("effect", "power"), rows, (_tails(alpha, alternative),))
+    return Table("Power by effect", ("effect", "power"), rows, (tails(alpha, alternative),))
 
 
 def explain_power(
@@ -301,51 +302,8 @@ def explain_power(
         *test.detail(size, alternative)[:-1],
         ("formula", test.formula),
         test.detail(size, alternative)[-1],
-        ("tails", _tails(size, alternative)),
+        ("tails", tails(size, alternative)),
         ("source", test.source),
         *(("assumes", words) for words in test.assumptions),
     )
     return Table("How this power comes about", ("what", "words"), rows)
-
-
-def against(design: PlannedDesign, alternative: str | None) -> str:
-    """Return the alternative that is meant, or say which the design has."""
-    if alternative is None:
-        return design.alternatives[0]
-    if alternative not in design.alternatives:
-        raise DesignError(
-            f"The test of this {type(design).__name__} can be against {' or '.join(map(repr, design.alternatives))}, "
-            f"not {alternative!r}."
-        )
-    return alternative
-
-
-def _direction(direction: str | None, alternative: str) -> float:
-    """Return 1 for effects above the null and -1 for effects below."""
-    if alternative == "equivalence":
-        raise DesignError(
-            "Equivalence has no minimum detectable effect: its power is largest where arms do not differ. Ask power at "
-            "the difference that you expect, or required_size."
-        )
-    own = {"greater": "increase", "less": "decrease"}.get(alternative)
-    asked = direction if direction is not None else own or "increase"
-    if asked not in ("increase", "decrease"):
-        raise DesignError(f"direction must be 'increase' or 'decrease'; it is {direction!r}.")
-    if own is not None and asked != own:
-        raise DesignError(f"A test against {alternative!r} never finds a {asked}; leave direction out, or say {own!r}.")
-    return 1.0 if asked == "increase" else -1.0
-
-
-def _tails(alpha: float, alternative: str) -> str:
-    if alternative == "two_sided":
-        return f"Two-sided test of size {alpha:g}; rejections in both directions are counted."
-    if alternative == "equivalence":
-        return f"Two one-sided tests, each of size {alpha:g}; both must reject."
-    return f"One-sided test of size {alpha:g} against {alternative!r}."
-
-
-def _targets(power: float, alpha: float) -> tuple[float, float]:
-    target, size = check_share("power", power), check_share("alpha", alpha)
-    if target <= size:
-        raise DesignError(f"A power of {target:g} is no more than the test's size of {size:g}; ask for 0.8, say.")
-    return target, size

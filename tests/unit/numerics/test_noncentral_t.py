@@ -76,3 +76,14 @@ def test_nodes_average_over_the_scale(df: float) -> None:
     assert weight @ s**2 == pytest.approx(1.0, abs=1e-9)
     below = scale_nodes(df, float(np.log(chdtri(df, 0.5) / df)))[1].sum()
     assert below == pytest.approx(0.5, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(df=st.floats(0.5, 1e6), above=st.floats(0.0, 1e3), below=st.floats(0.0, 1e3), alpha=st.floats(1e-4, 0.4))
+def test_equivalence_is_a_probability_below_that_of_either_test(
+    df: float, above: float, below: float, alpha: float
+) -> None:
+    found = equivalence_power(above, below, df, alpha)
+    assert 0.0 <= found <= 1.0
+    # With half a degree of freedom and distances of hundreds the integral is good to about 1e-5.
+    assert found <= min(t_power(above, df, alpha, "greater"), t_power(below, df, alpha, "greater")) + 1e-5
