@@ -25,14 +25,22 @@ def clusters(given: Case, total: int, size_: int, icc: float) -> Plan:
 
 def cluster_means(_: Path, case: Case) -> dict[str, Any]:
     given = case["inputs"]
-    if given["p"] != 0.5 or given["g2"] or given["r21"] or given["r22"]:
-        raise Unsupported("clusters in unequal arms, and covariates of clusters, are not planned for")
-    plan = clusters(given, given["J"], given["n"], given["rho2"])
+    ratio = given["p"] / (1.0 - given["p"])
+    plan = gbv.ClusterDesign(
+        clusters_per_arm=round(given["J"] * (1.0 - given["p"])),
+        cluster_size=given["n"],
+        icc=gbv.ICC(given["rho2"], scale="observed"),
+        outcome=gbv.Continuous(),
+        ratio=ratio,
+        r_squared_clusters=given["r22"],
+        r_squared_people=given["r21"],
+        n_cluster_covariates=given["g2"],
+    )
     needed = size(plan, given["es"], given, given["target_power"])
     return {
         "mdes": gbv.mde(plan, power=given["power"], **side(given, 1.0)),
         "power": gbv.power(plan, effect=given["es"], **side(given, given["es"])),
-        "J_80": 2.0 * needed.exact,
+        "J_80": (1.0 + ratio) * needed.exact,
         "_off": {"mdes": (CENTRAL_QUANTILES / plan.planned_test(0.0).df, 0.0)},
     }
 

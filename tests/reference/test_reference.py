@@ -81,8 +81,6 @@ def complete(case: dict[str, Any]) -> bool:
     kind = reader.kind_of(case)
     if kind == "randomisation_test":
         return "ri2_two_tailed" not in case["results"] or case["task"]["options"].get("null", 0) == 0
-    if kind == "crt-means":
-        return case["inputs"]["p"] == 0.5 and not any(case["inputs"][name] for name in ("g2", "r21", "r22"))
     if kind in power_tasks.TASKS:
         return kind not in PARTLY and case["id"] != "trap-01"
     return kind in COMPLETE

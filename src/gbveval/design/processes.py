@@ -121,7 +121,7 @@ class ClusterProcess:
     at the arm's risk). Unequal sizes are gamma distributed, rounded, at least two, and independent of the outcomes: so
     participant and cluster averages are equal.
 
-    **Allocation and sizes.** Clusters are exchangeable before assignment, so the first half is control without loss.
+    **Allocation and sizes.** Clusters are exchangeable before assignment, so the first ones are control without loss.
     `draw` draws sizes anew each time. `draw_batch` draws them once, since a batch shares one allocation; draws of a
     batch are then only independent given those sizes. `draws_per_batch` says how many draws may share: many when sizes
     are fixed, one when they vary. A simulation that keeps to it has independent draws with the distribution of `draw`.
@@ -149,7 +149,7 @@ class ClusterProcess:
 
     def _clusters(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the arm and the size of each cluster."""
-        arm = np.repeat(np.array([0, 1], dtype=np.intp), self.design.clusters_per_arm)
+        arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.design.clusters_per_arm, self.design.treated_clusters])
         return arm, draw_sizes(arm.size, self.design.cluster_size, float(self.design.size_cv), rng)
 
     def _cluster_levels(self, arm: NDArray[np.intp], n_draws: int, rng: np.random.Generator) -> FloatArray:
@@ -184,7 +184,7 @@ class ClusterProcess:
     def frame(self, rng: np.random.Generator) -> Frame:
         """Return one simulated trial as columns "outcome", "arm" ("control" or "treated") and "cluster"."""
         cluster, arm, outcome = self._arrays(rng)
-        names = np.asarray(_cluster_names(2 * self.design.clusters_per_arm), dtype=object)
+        names = np.asarray(_cluster_names(self.design.clusters_per_arm + self.design.treated_clusters), dtype=object)
         return {"outcome": outcome, "arm": np.asarray(ARMS, dtype=object)[arm], "cluster": names[cluster]}
 
     def check(self, frame: Frame) -> Trial:
@@ -199,7 +199,7 @@ class ClusterProcess:
             outcomes=outcome[:, None],
             arms=ARMS,
             arm=arm,
-            cluster=Labels(cluster, _cluster_names(2 * self.design.clusters_per_arm)),
+            cluster=Labels(cluster, _cluster_names(self.design.clusters_per_arm + self.design.treated_clusters)),
         )
 
     def draw_batch(self, n_draws: int, rng: np.random.Generator) -> ClusterBatch:
