@@ -97,6 +97,8 @@ class ClusterDesign(PlainDesign):
 
     def __post_init__(self) -> None:
         whole("clusters_per_arm", self.clusters_per_arm, least=2)
+        real("ratio (treated over control)", self.ratio, low=0.0, high=math.inf)
+        whole("n_cluster_covariates", self.n_cluster_covariates, least=0)
         real("size_cv", self.size_cv, low=0.0, high=LARGEST_CV, closed=True)
         whole("cluster_size", self.cluster_size, least=self.least_sizes["cluster_size"])
         one_of("analysis", self.analysis, tuple(WORDS))
@@ -118,10 +120,8 @@ class ClusterDesign(PlainDesign):
             raise DesignError(f"A ratio of {self.ratio:g} leaves {self.treated_clusters} treated clusters; at least 2.")
 
     def _check_covariates(self) -> None:
-        real("ratio (treated over control)", self.ratio, low=0.0, high=math.inf)
         real("r_squared_clusters", self.r_squared_clusters, low=0.0, high=1.0, closed=True)
         real("r_squared_people", self.r_squared_people, low=0.0, high=1.0, closed=True)
-        whole("n_cluster_covariates", self.n_cluster_covariates, least=0)
         if self.has_covariates and self.outcome.binary:
             raise DesignError("Covariates are planned for with a continuous outcome only; leave the shares out.")
         if self.clusters_per_arm + self.treated_clusters - 2 - self.n_cluster_covariates < 1:
