@@ -114,7 +114,6 @@ class ClusterDesign(PlainDesign):
                 "A latent logistic ICC describes a binary outcome. A continuous outcome needs "
                 "ICC(..., scale='observed')."
             )
-
         self._check_covariates()
         if self.treated_clusters < 2:
             raise DesignError(f"A ratio of {self.ratio:g} leaves {self.treated_clusters} treated clusters; at least 2.")

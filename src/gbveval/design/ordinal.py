@@ -46,9 +46,11 @@ class Ordinal:
     def levels(self, effect: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return the shares of the categories in control and in the treated arm."""
         real("An effect", effect, low=-math.inf, high=math.inf)
+        from scipy.special import expit, logit
+
         above = 1.0 - np.cumsum(self.shares)[:-1]
-        odds = np.concatenate([[1.0], 1.0 / (1.0 + (1.0 - above) / above * math.exp(-effect)), [0.0]])
-        return self.shares, tuple(float(share) for share in -np.diff(odds))
+        reached = np.concatenate([[1.0], expit(logit(above) + effect), [0.0]])
+        return self.shares, tuple(float(share) for share in -np.diff(reached))
 
     def largest_effect(self, direction: str) -> float:
         """Return the size that effects in a direction stay below."""

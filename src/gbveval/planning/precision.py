@@ -203,7 +203,16 @@ def weighting_design_effect(weights: Sequence[float]) -> float:
     >>> weighting_design_effect([1.0, 1.0, 4.0])
     1.5
     """
-    values = np.asarray(list(weights), dtype=float)
-    if values.size == 0 or not np.all(np.isfinite(values)) or np.any(values < 0.0) or values.sum() == 0.0:
+    try:
+        values = np.asarray(weights, dtype=float)
+    except (TypeError, ValueError):
+        raise DesignError("weights must be a sequence of numbers.") from None
+    if (
+        values.ndim != 1
+        or values.size == 0
+        or not np.all(np.isfinite(values))
+        or np.any(values < 0.0)
+        or values.sum() == 0.0
+    ):
         raise DesignError("weights must be finite numbers, none below 0 and not all 0.")
     return float(values.size * np.sum(values**2) / values.sum() ** 2)
