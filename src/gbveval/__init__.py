@@ -21,13 +21,16 @@ _PLACES = {
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
     "Continuous": "gbveval.design.outcomes",
     "ConvergenceError": "gbveval.core.errors",
+    "Count": "gbveval.design.counts",
     "CountTable": "gbveval.core.counts",
     "DataError": "gbveval.core.errors",
     "DesignError": "gbveval.core.errors",
     "Diagnosis": "gbveval.planning.diagnosis",
     "DifferenceInMeans": "gbveval.estimators.randomised.difference_in_means",
+    "Discordant": "gbveval.design.paired",
     "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
+    "EquivalenceDesign": "gbveval.design.margins",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
     "EventStudy": "gbveval.estimators.did.event_study",
@@ -35,6 +38,7 @@ _PLACES = {
     "ExposureEffects": "gbveval.estimators.randomised.exposure_effects",
     "ExtendedTwfe": "gbveval.estimators.did.extended_twfe",
     "Factor": "gbveval.factors.factor",
+    "FactorialDesign": "gbveval.design.factorial",
     "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
@@ -63,11 +67,16 @@ _PLACES = {
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
+    "MultiArmDesign": "gbveval.design.multi_arm",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
+    "NonInferiorityDesign": "gbveval.design.margins",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
+    "OneSampleDesign": "gbveval.design.one_sample",
+    "Ordinal": "gbveval.design.ordinal",
     "OutcomeIndex": "gbveval.estimators.outcome_index",
+    "PairedDesign": "gbveval.design.paired",
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
     "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
@@ -81,6 +90,7 @@ _PLACES = {
     "RandomisedTiming": "gbveval.estimators.did.randomised_timing",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
+    "RepeatedMeasuresDesign": "gbveval.design.repeated",
     "RiskFactors": "gbveval.factors.risk_factors",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
@@ -124,6 +134,7 @@ _PLACES = {
     "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
+    "interval_width": "gbveval.planning.precision",
     "leave_one_cohort_out": "gbveval.estimators.did.placebos",
     "leave_one_site_out": "gbveval.multisite.site_checks",
     "love_plot": "gbveval.estimators.diagnostics.balance",
@@ -149,12 +160,14 @@ _PLACES = {
     "prior_sensitivity": "gbveval.multisite.site_checks",
     "release": "gbveval.disclosure.release",
     "reporting_shock": "gbveval.estimators.did.reporting_shock",
+    "required_sample": "gbveval.planning.precision",
     "required_size": "gbveval.planning.closed_form",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
     "twfe_robustness": "gbveval.estimators.did.twfe_weights",
     "twfe_weights": "gbveval.estimators.did.twfe_weights",
+    "weighting_design_effect": "gbveval.planning.precision",
     "write_report": "gbveval.reporting.report",
 }
 
@@ -181,12 +194,22 @@ if TYPE_CHECKING:
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
+    from gbveval.design.counts import Count as Count
+    from gbveval.design.factorial import FactorialDesign as FactorialDesign
     from gbveval.design.icc import ICC as ICC
     from gbveval.design.icc import design_effect as design_effect
     from gbveval.design.icc import icc_convert as icc_convert
+    from gbveval.design.margins import EquivalenceDesign as EquivalenceDesign
+    from gbveval.design.margins import NonInferiorityDesign as NonInferiorityDesign
+    from gbveval.design.multi_arm import MultiArmDesign as MultiArmDesign
+    from gbveval.design.one_sample import OneSampleDesign as OneSampleDesign
+    from gbveval.design.ordinal import Ordinal as Ordinal
     from gbveval.design.outcomes import Binary as Binary
     from gbveval.design.outcomes import Continuous as Continuous
+    from gbveval.design.paired import Discordant as Discordant
+    from gbveval.design.paired import PairedDesign as PairedDesign
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
+    from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
@@ -309,6 +332,9 @@ if TYPE_CHECKING:
     from gbveval.planning.closed_form import power_curve as power_curve
     from gbveval.planning.closed_form import required_size as required_size
     from gbveval.planning.diagnosis import Diagnosis as Diagnosis
+    from gbveval.planning.precision import interval_width as interval_width
+    from gbveval.planning.precision import required_sample as required_sample
+    from gbveval.planning.precision import weighting_design_effect as weighting_design_effect
     from gbveval.planning.simulate import simulate_power as simulate_power
     from gbveval.reporting.report import Section as Section
     from gbveval.reporting.report import write_report as write_report

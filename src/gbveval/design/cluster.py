@@ -13,7 +13,7 @@ from gbveval.design._require import one_of, real, whole
 from gbveval.design._sizes import LEAST, mean_inverse
 from gbveval.design.icc import ICC, icc_convert
 from gbveval.design.outcomes import Binary, Continuous, Outcome
-from gbveval.design.planned_test import PlannedTest
+from gbveval.design.planned_test import PlainDesign, PlannedTest
 from gbveval.design.processes import ClusterProcess
 
 # The second-order formula of van Breukelen et al. (2007) makes a variance negative at a CV of 2.
@@ -39,7 +39,7 @@ WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterDesign:
+class ClusterDesign(PlainDesign):
     """Two arms to which clusters (schools, villages, communities) are randomised.
 
     Parameters
@@ -58,6 +58,13 @@ class ClusterDesign:
         The analysis that is planned, whose variance is used: "participants_cr2" (average over participants, as
         `DifferenceInMeans` has it), "cluster_means" (every cluster counts the same) or "gls" (clusters weighted
         efficiently). They agree for equal sizes.
+    ratio : float
+        Treated over control clusters; `clusters_per_arm` is the number in control, the treated arm is rounded up.
+    r_squared_clusters, r_squared_people : float
+        Shares of the variance between clusters, and of that within them, which covariates of a continuous outcome
+        explain.
+    n_cluster_covariates : int
+        Covariates of clusters in the regression; each costs a degree of freedom.
 
     Raises
     ------
@@ -66,8 +73,8 @@ class ClusterDesign:
 
     Notes
     -----
-    The reference is t with 2(k - 1) degrees of freedom, also for risks: with 10 clusters an arm the normal would
-    overstate power by 0.05. Sizes are independent of outcomes.
+    The reference is t with k0 + k1 - 2 degrees of freedom (less covariates of clusters), also for risks: with 10
+    clusters an arm the normal would overstate power by 0.05. Sizes are independent of outcomes.
 
     Examples
     --------
@@ -83,9 +90,15 @@ class ClusterDesign:
     outcome: Outcome
     size_cv: float = 0.0
     analysis: str = "participants_cr2"
+    ratio: float = 1.0
+    r_squared_clusters: float = 0.0
+    r_squared_people: float = 0.0
+    n_cluster_covariates: int = 0
 
     def __post_init__(self) -> None:
         whole("clusters_per_arm", self.clusters_per_arm, least=2)
+        real("ratio (treated over control)", self.ratio, low=0.0, high=math.inf)
+        whole("n_cluster_covariates", self.n_cluster_covariates, least=0)
         real("size_cv", self.size_cv, low=0.0, high=LARGEST_CV, closed=True)
         whole("cluster_size", self.cluster_size, least=self.least_sizes["cluster_size"])
         one_of("analysis", self.analysis, tuple(WORDS))
@@ -101,11 +114,35 @@ class ClusterDesign:
                 "A latent logistic ICC describes a binary outcome. A continuous outcome needs "
                 "ICC(..., scale='observed')."
             )
+        self._check_covariates()
+        if self.treated_clusters < 2:
+            raise DesignError(f"A ratio of {self.ratio:g} leaves {self.treated_clusters} treated clusters; at least 2.")
+
+    def _check_covariates(self) -> None:
+        real("r_squared_clusters", self.r_squared_clusters, low=0.0, high=1.0, closed=True)
+        real("r_squared_people", self.r_squared_people, low=0.0, high=1.0, closed=True)
+        if self.has_covariates and self.outcome.binary:
+            raise DesignError("Covariates are planned for with a continuous outcome only; leave the shares out.")
+        if self.clusters_per_arm + self.treated_clusters - 2 - self.n_cluster_covariates < 1:
+            raise DesignError(
+                f"{self.n_cluster_covariates} covariates of clusters leave no degree of freedom; add clusters."
+            )
+
+    @property
+    def treated_clusters(self) -> int:
+        """Clusters in the treated arm."""
+        return math.ceil(self.clusters_per_arm * self.ratio * (1.0 - 1e-9))
+
+    @property
+    def has_covariates(self) -> bool:
+        """Whether covariates are planned for."""
+        return bool(self.r_squared_clusters or self.r_squared_people or self.n_cluster_covariates)
 
     @property
     def least_sizes(self) -> Mapping[str, int]:
         """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"clusters_per_arm": 2, "cluster_size": 1 if self.size_cv == 0.0 else LEAST})
+        few = max(2 + self.n_cluster_covariates, math.floor(1.0 / self.ratio) + 1)
+        return MappingProxyType({"clusters_per_arm": few, "cluster_size": 1 if self.size_cv == 0.0 else LEAST})
 
     def resized(self, name: str, value: int) -> ClusterDesign:
         """Return the design with another number of clusters or of respondents a cluster."""
@@ -131,9 +168,14 @@ class ClusterDesign:
 
     def process(self, effect: float) -> ClusterProcess:
         """Return the process that draws trials of this design with this true effect."""
+        if self.has_covariates:
+            raise DesignError(
+                "Trials are drawn without covariates, so a simulation would not be of this plan: leave the shares and "
+                "the number of covariates out to simulate."
+            )
         return ClusterProcess(self, effect)
 
-    def planned_test(self, effect: float, *, size: tuple[str, float] | None = None) -> PlannedTest:
+    def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PlannedTest:
         """Return the planned test of an effect (treated minus control).
 
         Parameters
@@ -142,41 +184,52 @@ class ClusterDesign:
             Difference in means, or in risks for a binary outcome.
         size : (str, float), optional
             ("clusters_per_arm" or "cluster_size", any real number) instead of the design's own.
+        null : float
+            Effect under the null hypothesis: a margin.
         """
-        k, m = float(self.clusters_per_arm), float(self.cluster_size)
+        arms, m = (float(self.clusters_per_arm), float(self.treated_clusters)), float(self.cluster_size)
         if size is not None:
             one_of("solve_for", size[0], tuple(self.least_sizes))
-            k, m = (k, float(size[1])) if size[0] == "cluster_size" else (float(size[1]), m)
+            if size[0] == "cluster_size":
+                m = float(size[1])
+            else:
+                arms = float(size[1]), float(size[1]) * self.ratio
         variance = sum(
             self.outcome.variance(level) * self._cluster_factor(self.icc_at(level), m) / k
-            for level in self.outcome.levels(effect)
+            for level, k in zip(self.outcome.levels(effect), arms, strict=True)
         )
         formula, source, limit = WORDS[self.analysis]
+        explained = "covariates explain the planned shares of the variance, to the same degree in both arms"
         spread = "cluster means are normal with the same variance in both arms"
         if self.outcome.binary:
             spread = "cluster proportions may be treated as normal, although events are counts; their ICC is as planned"
         return PlannedTest(
             effect=effect,
             std_error=math.sqrt(variance),
-            df=2.0 * (k - 1.0),
+            df=sum(arms) - 2.0 - self.n_cluster_covariates,
+            null=null,
             formula=f"effect over its standard error (squared: the sum over arms of {formula}), against the "
-            "noncentral t with 2(k - 1) df",
+            "noncentral t with "
+            + ("2(k - 1) df" if self.ratio == 1.0 and not self.has_covariates else "k0 + k1 - 2 - covariates df"),
             source=source,
             assumptions=(
                 spread,
                 "cluster sizes do not depend on outcomes",
                 *((limit,) if self.size_cv > 0.0 else ()),
+                *((explained,) if self.has_covariates else ()),
             ),
         )
 
     def _cluster_factor(self, icc: float, m: float) -> float:
         """Return k x variance of an arm's mean over the variance of one respondent."""
         cv2 = float(self.size_cv) ** 2
+        between = icc * (1.0 - float(self.r_squared_clusters))
+        personal = (1.0 - icc) * (1.0 - float(self.r_squared_people))
         if self.analysis == "cluster_means":
-            return icc + (1.0 - icc) * mean_inverse(m, float(self.size_cv))
-        within = (1.0 - icc) / m
+            return between + personal * mean_inverse(m, float(self.size_cv))
+        within = personal / m
         if self.analysis == "participants_cr2":
-            return icc * (1.0 + cv2) + within
-        total = icc + within
-        share = icc / total if total > 0.0 else 0.0
+            return between * (1.0 + cv2) + within
+        total = between + within
+        share = between / total if total > 0.0 else 0.0
         return total / (1.0 - cv2 * share * (1.0 - share))

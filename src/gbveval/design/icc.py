@@ -161,13 +161,18 @@ def _too_near_one(value: float) -> str:
 
 
 def design_effect(
-    icc: ICC, *, cluster_sizes: Sequence[float] | None = None, mean_size: float | None = None, cv: float = 0.0
+    icc: ICC,
+    *,
+    cluster_sizes: Sequence[float] | None = None,
+    mean_size: float | None = None,
+    cv: float = 0.0,
+    analysis: str = "participants_cr2",
 ) -> float:
-    """Return by how much clustering multiplies the variance of a mean over participants.
+    """Return by how much clustering multiplies the variance of a mean.
 
-    It is 1 + (sum n^2 / sum n - 1) icc, which with mean size m and coefficient of variation cv is
-    1 + ((1 + cv^2) m - 1) icc. It holds for the average over participants (`DifferenceInMeans`); an efficiently
-    weighted analysis loses less to unequal sizes.
+    For the average over participants (`DifferenceInMeans`) it is 1 + (sum n^2 / sum n - 1) icc, which with mean size m
+    and coefficient of variation cv is 1 + ((1 + cv^2) m - 1) icc. Clusters weighted by the inverse of their variance
+    lose less to unequal sizes: sum n / sum (n / (1 + (n - 1) icc)), or to second order in the coefficient of variation.
 
     Parameters
     ----------
@@ -177,6 +182,8 @@ def design_effect(
         Respondents in each cluster. Give these, or `mean_size`.
     mean_size, cv : float
         Mean respondents a cluster and their coefficient of variation (population standard deviation over mean).
+    analysis : str
+        "participants_cr2" (average over participants) or "gls" (clusters weighted efficiently).
 
     Returns
     -------
@@ -189,7 +196,8 @@ def design_effect(
 
     References
     ----------
-    Kish (1965), Survey Sampling. Eldridge, Ashby and Kerry (2006), International Journal of Epidemiology 35.
+    Kish (1965), Survey Sampling. Eldridge, Ashby and Kerry (2006), International Journal of Epidemiology 35. van
+    Breukelen, Candel and Berger (2007), Statistics in Medicine 26.
 
     Examples
     --------
@@ -203,12 +211,21 @@ def design_effect(
         )
     if (cluster_sizes is None) == (mean_size is None):
         raise DesignError("Give either cluster_sizes or mean_size (with cv), not both and not neither.")
+    efficient = one_of("analysis", analysis, ("participants_cr2", "gls")) == "gls"
+    value = float(icc.value)
     if cluster_sizes is not None:
         sizes = np.asarray(cluster_sizes, dtype=float)
         if sizes.ndim != 1 or sizes.size == 0 or not np.all(np.isfinite(sizes)) or np.any(sizes <= 0):
             raise DesignError("cluster_sizes must be a sequence of numbers above zero, one a cluster.")
-        effective = float((sizes**2).sum() / sizes.sum())
-    else:
-        m = real("mean_size", mean_size, low=0.0, high=math.inf)
-        effective = (1.0 + real("cv", cv, low=0.0, high=math.inf, closed=True) ** 2) * m
-    return 1.0 + (effective - 1.0) * float(icc.value)
+        if efficient:
+            return float(sizes.sum() / np.sum(sizes / (1.0 + (sizes - 1.0) * value)))
+        return 1.0 + (float((sizes**2).sum() / sizes.sum()) - 1.0) * value
+    m = real("mean_size", mean_size, low=0.0, high=math.inf)
+    spread = real("cv", cv, low=0.0, high=math.inf, closed=True) ** 2
+    if not efficient:
+        return 1.0 + ((1.0 + spread) * m - 1.0) * value
+    equal = 1.0 + (m - 1.0) * value
+    share = m * value / equal
+    if spread * share * (1.0 - share) >= 1.0:
+        raise DesignError("With a cv that large the second-order formula has no answer: give cluster_sizes.")
+    return equal / (1.0 - spread * share * (1.0 - share))

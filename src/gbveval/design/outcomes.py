@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gbveval.core.errors import DesignError
 from gbveval.design._require import real
 
@@ -55,6 +58,11 @@ class Continuous:
     def largest_effect(self, direction: str) -> float:
         """Return the size that effects in a direction stay below."""
         return math.inf
+
+    def draw(self, effect: float, arm: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return independent outcomes of respondents, whose arm is 0 (control) or 1."""
+        level = np.asarray(self.levels(effect))[arm]
+        return np.asarray(level + float(self.sd) * rng.normal(size=arm.size), dtype=np.float64)
 
     def truths(self, effect: float) -> dict[str, float]:
         """Return the true value of each contrast on its link scale."""
@@ -111,6 +119,11 @@ class Binary:
     def largest_effect(self, direction: str) -> float:
         """Return the size that effects in a direction stay below."""
         return float(1.0 - self.risk if direction == "increase" else self.risk)
+
+    def draw(self, effect: float, arm: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return independent outcomes of respondents, whose arm is 0 (control) or 1."""
+        level = np.asarray(self.levels(effect))[arm]
+        return np.asarray(rng.random(arm.size) < level, dtype=np.float64)
 
     def truths(self, effect: float) -> dict[str, float]:
         """Return the true value of each contrast on its link scale; the odds ratio is the marginal one."""

@@ -8,33 +8,52 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gbveval.core.errors import DesignError
+from gbveval.design import _means, _ordered, _rates, _risks
+from gbveval.design._comparison import Comparison, Planner
 from gbveval.design._require import one_of, real, whole
-from gbveval.design.outcomes import Binary, Continuous, Outcome
-from gbveval.design.planned_test import PlannedTest
+from gbveval.design.counts import Count
+from gbveval.design.ordinal import Ordinal
+from gbveval.design.outcomes import Binary, Continuous
+from gbveval.design.planned_test import PlainDesign, PowerTest
 from gbveval.design.processes import ParallelProcess
 
-ANALYSES = ("unpooled", "pooled")
+# What can be planned for each kind of outcome: names of the analyses, the first of which is the usual one.
+PLANNERS: dict[type, tuple[tuple[str, ...], Planner]] = {
+    Continuous: (_means.ANALYSES, _means.plan_means),
+    Binary: (_risks.ANALYSES, _risks.plan_risks),
+    Count: (_rates.ANALYSES, _rates.plan_rates),
+    Ordinal: (_ordered.ANALYSES, _ordered.plan_ordered),
+}
 # 15 x (200 / 15) is a rounding error above 200 and must not become 201.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class ParallelDesign:
+class ParallelDesign(PlainDesign):
     """Two arms to which single respondents are randomised.
 
     Parameters
     ----------
     n_per_arm : int
         Respondents in the control arm, and in the treated arm too when `ratio` is 1.
-    outcome : Continuous or Binary
+    outcome : Continuous, Binary, Count or Ordinal
         What is measured.
     ratio : float
         Treated over control respondents; the treated arm is rounded up.
-    analysis : str
-        For a binary outcome: "unpooled" (the difference in proportions over its own standard error, as
-        `DifferenceInMeans` has it) or "pooled" (the z test with the variance pooled under the null; with unequal arms
-        its power can dip below the size for small effects). A continuous outcome has the t test with a common
-        variance, whatever this says.
+    analysis : str, optional
+        The analysis that is planned; by default the first of these.
+
+        - A continuous outcome: "t" (common variance; also if the words for risks are given) or "normal" (known
+          variance, as in published tables).
+        - A binary one: "unpooled" (the difference in proportions over its own standard error, as `DifferenceInMeans`
+          has it), "pooled" (the variance under the null; with unequal arms its power can dip below the size for small
+          effects), "corrected" (the same with Yates' correction), "arcsine" or "fisher" (exact, over all tables).
+        - A count: "wald" (the log rate ratio over its standard error) or "null_variance" (at the pooled rate).
+        - An ordered one: "proportional_odds" or "win_probability".
+    r_squared : float
+        Share of a continuous outcome's variance that covariates explain.
+    n_covariates : int
+        Covariates in that regression; each costs a degree of freedom.
 
     Raises
     ------
@@ -48,16 +67,25 @@ class ParallelDesign:
     """
 
     n_per_arm: int
-    outcome: Outcome
+    outcome: Continuous | Binary | Count | Ordinal
     ratio: float = 1.0
-    analysis: str = "unpooled"
+    analysis: str | None = None
+    r_squared: float = 0.0
+    n_covariates: int = 0
 
     def __post_init__(self) -> None:
         whole("n_per_arm", self.n_per_arm, least=2)
         real("ratio (treated over control)", self.ratio, low=0.0, high=math.inf)
-        one_of("analysis", self.analysis, ANALYSES)
-        if not isinstance(self.outcome, Continuous | Binary):
-            raise DesignError("outcome must be Continuous(...) or Binary(...).")
+        if type(self.outcome) not in PLANNERS:
+            raise DesignError("outcome must be Continuous(...), Binary(...), Count(...) or Ordinal(...).")
+        analyses = PLANNERS[type(self.outcome)][0]
+        object.__setattr__(self, "analysis", one_of("analysis", self.analysis or analyses[0], analyses))
+        real("r_squared", self.r_squared, low=0.0, high=1.0, closed=True)
+        whole("n_covariates", self.n_covariates, least=0)
+        if (self.r_squared or self.n_covariates) and not isinstance(self.outcome, Continuous):
+            raise DesignError("Covariates are planned for with a continuous outcome only; leave r_squared out.")
+        if self.n_per_arm + self.n_treated - 2 - self.n_covariates < 1:
+            raise DesignError(f"{self.n_covariates} covariates leave no degree of freedom; raise n_per_arm.")
         if self.n_treated < 2:
             raise DesignError(
                 f"A ratio of {self.ratio:g} leaves {self.n_treated} treated respondents; at least 2 are needed. "
@@ -73,66 +101,47 @@ class ParallelDesign:
     def least_sizes(self) -> Mapping[str, int]:
         """Sizes that can be solved for, with the least that each may be."""
         # Two treated respondents need two over ratio in control.
-        return MappingProxyType({"n_per_arm": max(2, math.floor(1.0 / self.ratio) + 1)})
+        return MappingProxyType({"n_per_arm": max(2 + self.n_covariates, math.floor(1.0 / self.ratio) + 1)})
 
     def resized(self, name: str, value: int) -> ParallelDesign:
         """Return the design with another number of respondents."""
         one_of("solve_for", name, tuple(self.least_sizes))
         return replace(self, n_per_arm=value)
 
-    def limit_hint(self, name: str) -> str:
-        """Return what to do when power stays too low."""
-        return "Plan for a larger effect or a lower power."
+    @property
+    def counted(self) -> bool:
+        """Whether power is summed over tables of counts."""
+        return self.analysis == "fisher"
 
     def process(self, effect: float) -> ParallelProcess:
         """Return the process that draws trials of this design with this true effect."""
+        if self.r_squared or self.n_covariates:
+            raise DesignError(
+                "Trials are drawn without covariates, so a simulation would not be of this plan: set r_squared and "
+                "n_covariates to 0 to simulate."
+            )
         return ParallelProcess(self, effect)
 
-    def planned_test(self, effect: float, *, size: tuple[str, float] | None = None) -> PlannedTest:
+    def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PowerTest:
         """Return the planned test of an effect (treated minus control).
 
         Parameters
         ----------
         effect : float
-            Difference in means, or in risks for a binary outcome.
+            Difference in means, risks or rates; the common log odds ratio of an ordered outcome.
         size : (str, float), optional
             ("n_per_arm", any real number) instead of the design's own; the treated arm is then not rounded.
+        null : float
+            Effect under the null hypothesis: a margin.
         """
         control, treated = float(self.n_per_arm), float(self.n_treated)
         if size is not None:
             one_of("solve_for", size[0], tuple(self.least_sizes))
             control, treated = float(size[1]), float(size[1]) * self.ratio
-        levels = self.outcome.levels(effect)
-        v0, v1 = (self.outcome.variance(level) for level in levels)
-        std_error = math.sqrt(v0 / control + v1 / treated)
-        if not self.outcome.binary:
-            return PlannedTest(
-                effect=effect,
-                std_error=std_error,
-                df=control + treated - 2.0,
-                formula="effect over sd sqrt(1/n0 + 1/n1), against the noncentral t with n0 + n1 - 2 df",
-                source="Cohen (1988), Statistical Power Analysis for the Behavioral Sciences",
-                assumptions=(
-                    "the outcome is normal with the same standard deviation in both arms",
-                    "DifferenceInMeans has Welch's df, a little below these when arms are small or unequal",
-                ),
+        plan = PLANNERS[type(self.outcome)][1]
+        analysis = str(self.analysis)
+        return plan(
+            Comparison(
+                self.outcome, effect, null, control, treated, analysis, float(self.r_squared), int(self.n_covariates)
             )
-        null_std_error = None
-        words = "its own (unpooled) standard error sqrt(p0 q0/n0 + p1 q1/n1)"
-        if self.analysis == "pooled":
-            share = 1.0 / (1.0 + self.ratio) if size is not None else control / (control + treated)
-            pooled = share * levels[0] + (1.0 - share) * levels[1]
-            null_std_error = math.sqrt(pooled * (1.0 - pooled) * (1.0 / control + 1.0 / treated))
-            words = "a standard error pooled under the null, while the estimate varies with the unpooled one"
-        return PlannedTest(
-            effect=effect,
-            std_error=std_error,
-            df=math.inf,
-            null_std_error=null_std_error,
-            formula=f"risk difference over {words}, against the normal distribution",
-            source="Fleiss (1981), Statistical Methods for Rates and Proportions",
-            assumptions=(
-                "arms are large enough for the normal approximation: ten events and non-events in each",
-                "no continuity correction",
-            ),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from gbveval.core.estimand import Estimand
 from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
 from gbveval.design._sizes import draw_sizes
-from gbveval.design.outcomes import Outcome
 
 if TYPE_CHECKING:
     from gbveval.design.cluster import ClusterDesign
@@ -28,7 +27,11 @@ ARMS = ("control", "treated")
 BLOCK = 256
 
 
-def _truth(outcome: Outcome, effect: float, estimand: Estimand, populations: tuple[str, ...]) -> float:
+class _KnowsTruth(Protocol):
+    def truths(self, effect: float) -> dict[str, float]: ...
+
+
+def _truth(outcome: _KnowsTruth, effect: float, estimand: Estimand, populations: tuple[str, ...]) -> float:
     """Return the truth of exactly this estimand, or say which are known."""
     known = outcome.truths(effect)
     asked_well = estimand.effect in ("ITT", "ATE") and estimand.scale == "marginal"
@@ -42,19 +45,19 @@ def _truth(outcome: Outcome, effect: float, estimand: Estimand, populations: tup
 
 @dataclass(frozen=True, slots=True)
 class ParallelProcess:
-    """Draws trials of a `ParallelDesign`: normal outcomes, or 0/1 outcomes, independent between respondents.
+    """Draws trials of a `ParallelDesign`: outcomes are independent between respondents.
 
     Parameters
     ----------
     design : ParallelDesign
         The plan.
     effect : float
-        True difference in means, or in risks, treated minus control.
+        True effect, treated minus control, in units of the outcome.
 
     Raises
     ------
     DesignError
-        If the effect leads out of (0, 1) for a risk.
+        If the effect leads out of (0, 1) for a risk, or below zero for a rate.
 
     Examples
     --------
@@ -73,10 +76,7 @@ class ParallelProcess:
 
     def _arrays(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], FloatArray]:
         arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.design.n_per_arm, self.design.n_treated])
-        level = np.asarray(self.design.outcome.levels(self.effect))[arm]
-        if self.design.outcome.binary:
-            return arm, (rng.random(arm.size) < level).astype(float)
-        return arm, level + np.sqrt(self.design.outcome.variance(0.0)) * rng.normal(size=arm.size)
+        return arm, self.design.outcome.draw(self.effect, arm, rng)
 
     def frame(self, rng: np.random.Generator) -> Frame:
         """Return one simulated trial as columns "outcome" and "arm" ("control" or "treated")."""
@@ -121,7 +121,7 @@ class ClusterProcess:
     at the arm's risk). Unequal sizes are gamma distributed, rounded, at least two, and independent of the outcomes: so
     participant and cluster averages are equal.
 
-    **Allocation and sizes.** Clusters are exchangeable before assignment, so the first half is control without loss.
+    **Allocation and sizes.** Clusters are exchangeable before assignment, so the first ones are control without loss.
     `draw` draws sizes anew each time. `draw_batch` draws them once, since a batch shares one allocation; draws of a
     batch are then only independent given those sizes. `draws_per_batch` says how many draws may share: many when sizes
     are fixed, one when they vary. A simulation that keeps to it has independent draws with the distribution of `draw`.
@@ -149,7 +149,7 @@ class ClusterProcess:
 
     def _clusters(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the arm and the size of each cluster."""
-        arm = np.repeat(np.array([0, 1], dtype=np.intp), self.design.clusters_per_arm)
+        arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.design.clusters_per_arm, self.design.treated_clusters])
         return arm, draw_sizes(arm.size, self.design.cluster_size, float(self.design.size_cv), rng)
 
     def _cluster_levels(self, arm: NDArray[np.intp], n_draws: int, rng: np.random.Generator) -> FloatArray:
@@ -184,7 +184,7 @@ class ClusterProcess:
     def frame(self, rng: np.random.Generator) -> Frame:
         """Return one simulated trial as columns "outcome", "arm" ("control" or "treated") and "cluster"."""
         cluster, arm, outcome = self._arrays(rng)
-        names = np.asarray(_cluster_names(2 * self.design.clusters_per_arm), dtype=object)
+        names = np.asarray(_cluster_names(self.design.clusters_per_arm + self.design.treated_clusters), dtype=object)
         return {"outcome": outcome, "arm": np.asarray(ARMS, dtype=object)[arm], "cluster": names[cluster]}
 
     def check(self, frame: Frame) -> Trial:
@@ -199,7 +199,7 @@ class ClusterProcess:
             outcomes=outcome[:, None],
             arms=ARMS,
             arm=arm,
-            cluster=Labels(cluster, _cluster_names(2 * self.design.clusters_per_arm)),
+            cluster=Labels(cluster, _cluster_names(self.design.clusters_per_arm + self.design.treated_clusters)),
         )
 
     def draw_batch(self, n_draws: int, rng: np.random.Generator) -> ClusterBatch:

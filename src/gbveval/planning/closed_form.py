@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 from gbveval.core.errors import DesignError
 from gbveval.core.table import Table
-from gbveval.design.planned_test import PlannedDesign, PlannedTest
-from gbveval.numerics.inference import normal_quantile, t_quantile
-from gbveval.planning._noncentral_t import t_power
-from gbveval.planning.solver import OutOfReach, check_share, solve_increasing
+from gbveval.design.planned_test import PlannedDesign
+from gbveval.planning._request import against, direction_sign, tails, targets
+from gbveval.planning.solver import OutOfReach, check_share, solve_counted, solve_increasing
 
 # Nobody recruits more than this, and a search has to end somewhere.
 LARGEST_SIZE = {"n_per_arm": 1e9, "clusters_per_arm": 1e7, "cluster_size": 1e5}
+LARGEST_OTHER = 1e9
+# Summing over tables takes a time that grows with the square of the size.
+LARGEST_COUNTED = 2000
 # How near to a certain outcome (a risk of 0 or 1) an effect may be sought.
 MARGIN = 1e-9
+# An effect, in standard errors, that every outcome can have.
+SMALL = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +53,27 @@ class RequiredSize:
     design: PlannedDesign
 
 
-def _power_of(test: PlannedTest, alpha: float) -> float:
-    """Return the power of a planned two-sided test, both tails counted."""
-    size = abs(test.effect)
-    if test.std_error == 0.0:
-        return alpha if size == 0.0 else 1.0
-    if test.null_std_error is None:
-        return t_power(size / test.std_error, test.df, alpha)
-    from scipy.special import ndtr
-
-    reach = -float(normal_quantile(alpha / 2.0)) * test.null_std_error
-    return float(ndtr((size - reach) / test.std_error) + ndtr((-size - reach) / test.std_error))
-
-
-def power(design: PlannedDesign, *, effect: float, alpha: float = 0.05) -> float:
-    """Return the power of the planned two-sided test, by formula.
+def power(design: PlannedDesign, *, effect: float, alpha: float = 0.05, alternative: str | None = None) -> float:
+    """Return the power of the planned test, by formula.
 
     Parameters
     ----------
-    design : ParallelDesign or ClusterDesign
-        The plan.
+    design : PlannedDesign
+        The plan: `ParallelDesign`, `ClusterDesign` or another.
     effect : float
-        True effect, treated minus control: a difference in means, or in risks. At zero the answer is the test's size.
+        True effect, treated minus control, in units of the outcome: a difference in means, risks or rates. At the null
+        the answer is the test's size.
     alpha : float
-        Size of the test, both tails together.
+        Size of the test, both tails together when it is two-sided.
+    alternative : str, optional
+        "two_sided", "greater" or "less" (treated against control); by default the design's own: two-sided, except for
+        non-inferiority and equivalence.
 
     Returns
     -------
     float
-        Rejections in both directions are counted, as a two-sided test makes them; many programmes count one tail.
+        Rejections in both directions are counted, as a two-sided test makes them. Many programmes count the tail of the
+        effect alone, which is the one-sided test of size alpha / 2.
 
     Raises
     ------
@@ -105,21 +101,31 @@ def power(design: PlannedDesign, *, effect: float, alpha: float = 0.05) -> float
     >>> round(power(plan, effect=-0.08), 3)
     0.673
     """
-    return _power_of(design.planned_test(effect), check_share("alpha", alpha))
+    return design.planned_test(effect).power(check_share("alpha", alpha), against(design, alternative))
 
 
-def mde(design: PlannedDesign, *, power: float = 0.8, alpha: float = 0.05, direction: str = "increase") -> float:
+def mde(
+    design: PlannedDesign,
+    *,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    direction: str | None = None,
+    alternative: str | None = None,
+) -> float:
     """Return the minimum detectable effect: the smallest true effect with the power asked for.
 
     Parameters
     ----------
-    design : ParallelDesign or ClusterDesign
-        The plan.
+    design : PlannedDesign
+        The plan: `ParallelDesign`, `ClusterDesign` or another.
     power, alpha : float
-        Power to be reached and size of the two-sided test.
-    direction : str
-        "increase" (a positive answer) or "decrease" (a negative one). For a risk they differ in size, because the
-        variance depends on the risk: a programme that shall prevent asks for "decrease".
+        Power to be reached and size of the test, both tails together when it is two-sided.
+    direction : str, optional
+        "increase" (upwards from the null) or "decrease". For a risk they differ in size, because the variance depends
+        on the risk: a programme that shall prevent asks for "decrease". By default the direction of a one-sided
+        alternative, else "increase".
+    alternative : str, optional
+        As in `power`.
 
     Returns
     -------
@@ -138,26 +144,33 @@ def mde(design: PlannedDesign, *, power: float = 0.8, alpha: float = 0.05, direc
     >>> round(mde(ParallelDesign(n_per_arm=100, outcome=Continuous())), 4)
     0.3981
     """
-    target, size = _targets(power, alpha)
-    if direction not in ("increase", "decrease"):
-        raise DesignError(f"direction must be 'increase' or 'decrease'; it is {direction!r}.")
-    sign = 1.0 if direction == "increase" else -1.0
-    largest = design.outcome.largest_effect(direction) * (1.0 - MARGIN)
-    unit = design.planned_test(0.0).std_error
+    target, size = targets(power, alpha)
+    alternative = against(design, alternative)
+    sign = direction_sign(direction, alternative)
+    direction = "increase" if sign > 0.0 else "decrease"
+    start = design.planned_test(0.0)
+    if reason := design.planned_test(start.null + sign * start.unit * SMALL).never(alternative):
+        raise DesignError(reason)
+    largest = (design.outcome.largest_effect(direction) - sign * start.null) * (1.0 - MARGIN)
     try:
         found = solve_increasing(
-            lambda x: _power_of(design.planned_test(sign * x), size),
+            lambda x: design.planned_test(start.null + sign * x).power(size, alternative),
             target,
             low=0.0,
-            high=min(largest, 1e6 * unit),
-            start=min(unit, largest),
+            high=min(largest, 1e6 * start.unit),
+            start=min(start.unit, largest),
         )
     except OutOfReach as far:
+        if far.best == 0.0:
+            raise DesignError(
+                f"With so few respondents or pairs no result of this exact test is significant at {size:g}, whatever "
+                f"the effect. {design.limit_hint('')} Plan for more of them."
+            ) from None
         raise DesignError(
             f"No {direction} can be detected with power {target:g}: the largest possible one, {largest:.3g}, has power "
             f"{far.best:.3f}. Plan for more respondents or clusters."
         ) from None
-    return sign * found
+    return start.null + sign * found
 
 
 def required_size(
@@ -167,29 +180,35 @@ def required_size(
     power: float = 0.8,
     alpha: float = 0.05,
     solve_for: str | None = None,
+    alternative: str | None = None,
 ) -> RequiredSize:
     """Return how large one size of the design must be for the power asked for.
 
     Parameters
     ----------
-    design : ParallelDesign or ClusterDesign
-        The plan; its own value of the size asked for does not matter.
+    design : PlannedDesign
+        The plan: `ParallelDesign`, `ClusterDesign` or another; its own value of the size asked for does not matter.
     effect : float
         True effect, treated minus control.
     power, alpha : float
-        Power to be reached and size of the two-sided test.
+        Power to be reached and size of the test, both tails together when it is two-sided.
     solve_for : str, optional
         "clusters_per_arm" or "cluster_size" (respondents a cluster) for clusters, "n_per_arm" for single respondents;
         by default the first that the design has.
+    alternative : str, optional
+        As in `power`.
 
     Returns
     -------
     RequiredSize
+        For an exact test, whose power goes up and down as the size grows, the least size from which power stays at the
+        target.
 
     Raises
     ------
     DesignError
-        If the effect is zero, or no size suffices: then the message says what sets the floor.
+        If the effect is at the null or in the tail in which the test does not look, or no size suffices: then the
+        message says what sets the floor.
 
     Examples
     --------
@@ -202,11 +221,10 @@ def required_size(
     >>> needed.rounded, round(needed.achieved_power, 3)
     (27, 0.804)
     """
-    target, size = _targets(power, alpha)
-    if effect == 0.0:
-        raise DesignError(
-            "An effect of zero is found by no study, however large: give the smallest effect that would matter."
-        )
+    target, size = targets(power, alpha)
+    alternative = against(design, alternative)
+    if reason := design.planned_test(effect).never(alternative):
+        raise DesignError(reason)
     least_sizes = design.least_sizes
     name = next(iter(least_sizes)) if solve_for is None else solve_for
     if name not in least_sizes:
@@ -214,7 +232,7 @@ def required_size(
     least = least_sizes[name]
 
     def power_at(x: float) -> float:
-        return _power_of(design.planned_test(effect, size=(name, x)), size)
+        return design.planned_test(effect, size=(name, x)).power(size, alternative)
 
     ceiling = power_at(math.inf) if name == "cluster_size" else 1.0
     if ceiling <= target:
@@ -222,21 +240,26 @@ def required_size(
             f"{name} alone cannot bring power to {target:g}: however large it is, power stays below {ceiling:.3f}. "
             f"{design.limit_hint(name)}"
         )
+    largest = LARGEST_COUNTED if design.counted else LARGEST_SIZE.get(name, LARGEST_OTHER)
     try:
-        exact = solve_increasing(power_at, target, low=float(least), high=LARGEST_SIZE[name])
+        if design.counted:
+            exact = float(solve_counted(power_at, target, low=least, high=LARGEST_COUNTED))
+        else:
+            exact = solve_increasing(power_at, target, low=float(least), high=largest)
     except OutOfReach as far:
         raise DesignError(
-            f"{name} would have to exceed {LARGEST_SIZE[name]:,.0f}, where power is {far.best:.3f}. "
-            f"{design.limit_hint(name)}"
+            f"{name} would have to exceed {largest:,.0f}, where power is {far.best:.3f}. {design.limit_hint(name)}"
         ) from None
     # A root found as 64.0000000001 is 64.
     rounded = max(least, math.ceil(exact - 1e-9 * exact))
     chosen = design.resized(name, rounded)
-    achieved = _power_of(chosen.planned_test(effect), size)
+    achieved = chosen.planned_test(effect).power(size, alternative)
     return RequiredSize(name, exact, rounded, achieved, target, float(effect), size, chosen)
 
 
-def power_curve(design: PlannedDesign, effects: Sequence[float], *, alpha: float = 0.05) -> Table:
+def power_curve(
+    design: PlannedDesign, effects: Sequence[float], *, alpha: float = 0.05, alternative: str | None = None
+) -> Table:
     """Return power by formula at several effects, as a table with columns effect and power.
 
     Examples
@@ -247,13 +270,18 @@ def power_curve(design: PlannedDesign, effects: Sequence[float], *, alpha: float
     >>> [round(value, 3) for value in curve.column("power")]
     [0.05, 0.801]
     """
-    rows = tuple((float(effect), power(design, effect=float(effect), alpha=alpha)) for effect in effects)
+    alternative = against(design, alternative)
+    rows = tuple(
+        (float(effect), power(design, effect=float(effect), alpha=alpha, alternative=alternative)) for effect in effects
+    )
     if not rows:
         raise DesignError("Give at least one effect.")
-    return Table("Power by effect", ("effect", "power"), rows, (_tails(alpha),))
+    return Table("Power by effect", ("effect", "power"), rows, (tails(alpha, alternative),))
 
 
-def explain_power(design: PlannedDesign, *, effect: float, alpha: float = 0.05) -> Table:
+def explain_power(
+    design: PlannedDesign, *, effect: float, alpha: float = 0.05, alternative: str | None = None
+) -> Table:
     """Return in words how power comes about: formula, source, critical value, assumptions.
 
     Examples
@@ -264,32 +292,18 @@ def explain_power(design: PlannedDesign, *, effect: float, alpha: float = 0.05) 
     >>> dict(told.rows)["power"]
     '0.8015'
     """
-    size = check_share("alpha", alpha)
+    size, alternative = check_share("alpha", alpha), against(design, alternative)
     test = design.planned_test(effect)
-    critical = -float(t_quantile(size / 2.0, test.df))
-    reference = "normal" if math.isinf(test.df) else f"t with {test.df:g} degrees of freedom"
-    errors = [("standard error of the estimate", f"{test.std_error:.4g}")]
-    if test.null_std_error is not None:
-        errors.append(("standard error that the test divides by", f"{test.null_std_error:.4g}"))
+    margin = (("null hypothesis", f"{test.null:g}"),) if test.null else ()
     rows = (
-        ("power", f"{_power_of(test, size):.4f}"),
+        ("power", f"{test.power(size, alternative):.4f}"),
         ("effect (treated minus control)", f"{effect:g}"),
-        *errors,
+        *margin,
+        *test.detail(size, alternative)[:-1],
         ("formula", test.formula),
-        ("critical value", f"{critical:.4f}, {reference}"),
-        ("tails", _tails(size)),
+        test.detail(size, alternative)[-1],
+        ("tails", tails(size, alternative)),
         ("source", test.source),
         *(("assumes", words) for words in test.assumptions),
     )
     return Table("How this power comes about", ("what", "words"), rows)
-
-
-def _tails(alpha: float) -> str:
-    return f"Two-sided test of size {alpha:g}; rejections in both directions are counted."
-
-
-def _targets(power: float, alpha: float) -> tuple[float, float]:
-    target, size = check_share("power", power), check_share("alpha", alpha)
-    if target <= size:
-        raise DesignError(f"A power of {target:g} is no more than the test's size of {size:g}; ask for 0.8, say.")
-    return target, size

@@ -63,6 +63,36 @@ def solve_increasing(
     return answer
 
 
+def solve_counted(power_at: Callable[[int], float], target: float, *, low: int, high: int) -> int:
+    """Return the least whole size from which power stays at or above the target.
+
+    Power summed over tables of counts goes up and down by little steps as the size grows, so the first size that
+    reaches the target may be followed by one that does not. The answer is followed by none within the next tenth of
+    its value plus twenty.
+
+    Raises
+    ------
+    OutOfReach
+        If power at `high` is below the target.
+    """
+    lower, upper = low - 1, low
+    while (best := power_at(upper)) < target:
+        if upper >= high:
+            raise OutOfReach(best)
+        lower, upper = upper, min(high, 2 * upper)
+    while upper - lower > 1:
+        middle = (lower + upper) // 2
+        lower, upper = (lower, middle) if power_at(middle) >= target else (middle, upper)
+    at = upper
+    while at <= upper + upper // 10 + 20:
+        if power_at(at) < target:
+            upper = at + 1
+        at += 1
+    if upper > high:
+        raise OutOfReach(best)
+    return upper
+
+
 def check_share(name: str, value: float) -> float:
     """Return a probability such as alpha or power, or say that it must lie strictly between 0 and 1."""
     if not isinstance(value, (int, float, np.floating)) or isinstance(value, bool) or not 0.0 < value < 1.0:

@@ -35,6 +35,10 @@ def cluster(**changes: Any) -> ClusterDesign:
         ({"icc": ICC(0.05, scale="latent_logistic")}, "binary outcome"),
         ({"analysis": "mixed"}, "analysis must be one of"),
         ({"outcome": 0.35}, "Continuous"),
+        ({"ratio": 0.0}, "ratio"),
+        ({"ratio": 0.1}, "treated clusters"),
+        ({"outcome": Binary(0.3), "r_squared_people": 0.1}, "continuous outcome only"),
+        ({"clusters_per_arm": 2, "n_cluster_covariates": 2}, "no degree of freedom"),
     ],
 )
 def test_impossible_cluster_designs_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -104,3 +108,14 @@ def test_sizes_have_the_planned_mean_and_variation() -> None:
     assert sizes.mean() == pytest.approx(50.0, abs=5.0 * sizes.std() / np.sqrt(sizes.size))
     assert sizes.std() / sizes.mean() == pytest.approx(0.4, abs=0.005)
     assert mean_inverse(50.0, 0.0) == 0.02
+
+
+def test_unequal_arms_are_drawn_as_planned() -> None:
+    plan = cluster(ratio=1.55)
+    process, rng = plan.process(0.2), np.random.default_rng(1)
+    frame = process.frame(rng)
+    arms = dict(zip(frame["cluster"], frame["arm"], strict=True))
+    assert sorted(arms.values()) == ["control"] * 10 + ["treated"] * 16
+    assert process.draw_batch(3, rng).treated.sum() == plan.treated_clusters == 16
+    with pytest.raises(DesignError, match="drawn without covariates"):
+        cluster(r_squared_clusters=0.5).process(0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -133,3 +134,22 @@ def test_a_design_effect_needs_an_observed_icc_and_one_kind_of_size() -> None:
         design_effect(ICC(0.03, scale="observed"))
     with pytest.raises(DesignError, match="above zero"):
         design_effect(ICC(0.03, scale="observed"), cluster_sizes=[10, 0])
+
+
+def test_efficient_weights_have_the_variance_of_generalised_least_squares() -> None:
+    sizes, icc = [3, 8, 20], 0.15
+    covariance = np.zeros((31, 31))
+    edges = np.cumsum([0, *sizes])
+    for low, high in itertools.pairwise(edges):
+        covariance[low:high, low:high] = icc
+    np.fill_diagonal(covariance, 1.0)
+    variance = 1.0 / np.linalg.inv(covariance).sum()
+    observed = ICC(icc, scale="observed")
+    found = design_effect(observed, cluster_sizes=sizes, analysis="gls")
+    assert found == pytest.approx(31.0 * variance, rel=1e-12)
+    # No linear unbiased estimate does better, and unequal sizes cost something whatever the weights.
+    assert design_effect(observed, mean_size=31 / 3) < found < design_effect(observed, cluster_sizes=sizes)
+    equal = design_effect(observed, mean_size=10, analysis="gls")
+    assert equal == pytest.approx(design_effect(observed, mean_size=10))
+    with pytest.raises(DesignError, match="give cluster_sizes"):
+        design_effect(observed, mean_size=6, cv=2.5, analysis="gls")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 
 import gbveval as gbv
@@ -18,6 +19,7 @@ def test_the_code_of_the_page_runs() -> None:
         pytest.skip("the facade does not offer the names of planning")
     cells = re.findall(r"```\{code-cell\} ipython3\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(cells) > 8
+    matplotlib.use("Agg")
     names: dict[str, Any] = {}
     for cell in cells:
         exec(compile(cell, str(PAGE), "exec"), names)
@@ -26,3 +28,7 @@ def test_the_code_of_the_page_runs() -> None:
     assert names["many"].path == "batch"
     assert names["found"].path == "data"
     assert names["latent"].value > 3.0 * names["observed"].value
+    after, change, ancova = names["needs"].values()
+    assert abs(after - change) <= 1
+    # The degrees of freedom move the saving a little off a quarter.
+    assert abs(ancova / after - 0.75) < 0.01

@@ -1,0 +1,46 @@
+"""Hides how a difference of two means is tested: the t test, the normal one, and covariates.
+
+With covariates that explain a share R^2 of the variance and g of them, the residual variance is sd^2 (1 - R^2) and g
+degrees of freedom are spent (Borm, Fransen and Lemmens 2007, Journal of Clinical Epidemiology 60, for the variance).
+"""
+
+from __future__ import annotations
+
+import math
+
+from gbveval.design._comparison import Comparison
+from gbveval.design.planned_test import PlannedTest
+
+ANALYSES = ("t", "normal", "unpooled", "pooled")
+
+
+def plan_means(case: Comparison) -> PlannedTest:
+    """Return the test of a difference in means."""
+    case.outcome.levels(case.effect)
+    variance = case.outcome.variance(0.0) * (1.0 - case.r_squared)
+    std_error = math.sqrt(variance * (1.0 / case.n0 + 1.0 / case.n1))
+    limits = ["the outcome is normal with the same standard deviation in both arms"]
+    spread, spent = "sd", "2"
+    source = "Cohen (1988), Statistical Power Analysis for the Behavioral Sciences"
+    if case.r_squared > 0.0 or case.n_covariates:
+        spread, spent = "sd sqrt(1 - R2)", "2 - covariates"
+        source += "; Borm, Fransen and Lemmens (2007), Journal of Clinical Epidemiology 60"
+        limits.append(
+            "covariates explain the planned share of the variance in both arms; their chance imbalance adds about one "
+            "respondent in n for each, which is not counted"
+        )
+    if case.analysis == "normal":
+        df, reference = math.inf, "the normal distribution"
+        limits.append("the standard deviation is known; estimating it costs power when arms are small")
+    else:
+        df, reference = case.n0 + case.n1 - 2.0 - case.n_covariates, f"the noncentral t with n0 + n1 - {spent} df"
+        limits.append("DifferenceInMeans has Welch's df, a little below these when arms are small or unequal")
+    return PlannedTest(
+        effect=case.effect,
+        std_error=std_error,
+        df=df,
+        null=case.null,
+        formula=f"effect over {spread} sqrt(1/n0 + 1/n1), against {reference}",
+        source=source,
+        assumptions=tuple(limits),
+    )
