@@ -18,7 +18,7 @@ def versions() -> tuple[tuple[str, str], ...]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = [("python", platform.python_version())]
-    for name in ("gbveval", "numpy", "scipy", "pandas", "statsmodels", "linearmodels", "pymc", "arviz", "nutpie"):
+    for name in ("gbveval", "numpy", "scipy", "pandas", "statsmodels", "pymc", "arviz", "nutpie"):
         try:
             found.append((name, version(name)))
         except PackageNotFoundError:
