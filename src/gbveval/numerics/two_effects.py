@@ -29,6 +29,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 # What is left of a column, as a share of its size, that the factorisation cannot tell from rounding.
 LEFT = 1e-9
+# Standard deviations up to this share of the largest number are its rounding.
+ROUNDINGS = 64.0 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +116,13 @@ class TwoEffects:
         result = np.array(columns, dtype=np.float64, order="F")
         for j in range(result.shape[1]):
             column = result[:, j]
+            # A large level is no variation: what is left is held against what varies, and against rounding.
+            rounding = ROUNDINGS * float(np.abs(column).max(initial=0.0))
+            column -= self._mean(column)
             before = float(np.sqrt(np.mean(column**2)))
             for _ in range(2):
                 column -= self._explained(column)
-            if float(np.sqrt(np.mean(column**2))) <= LEFT * before:
+            if float(np.sqrt(np.mean(column**2))) <= max(LEFT * before, rounding):
                 column[:] = 0.0
         return result
 

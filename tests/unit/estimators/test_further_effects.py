@@ -275,3 +275,17 @@ def test_names_of_levels_are_shown_nowhere() -> None:
     with pytest.raises(GbvevalError) as caught:
         gbv.TwoWayFixedEffects().estimate(gbv.Panel(flat.assign(g=4.0), **ROLES, effects=[("school", "t")]))
     assert "Secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("level", [1e6, 1e9])
+def test_a_large_level_changes_nothing(level: float) -> None:
+    data = made()
+    data["stamp"] = np.random.default_rng(8).normal(size=len(data))
+    raised = data.assign(y=data["y"] + level, stamp=data["stamp"] + level)
+    found, expected = (
+        gbv.TwoWayFixedEffects().estimate(gbv.Panel(each, **ROLES, covariates=["stamp"], effects=[("region", "t")]))
+        for each in (raised, data)
+    )
+    # A number near 1e9 is known to 1e-7.
+    np.testing.assert_allclose(found.values, expected.values, atol=2e-6)
+    np.testing.assert_allclose(found.std_errors, expected.std_errors, atol=2e-6)
