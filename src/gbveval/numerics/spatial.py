@@ -27,7 +27,7 @@ pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,8 @@ class Neighbourhood:
         "bartlett" or "uniform".
     """
 
-    latitude: FloatArray
-    longitude: FloatArray
+    latitude: FloatArray = field(repr=False)
+    longitude: FloatArray = field(repr=False)
     cutoff_km: float
     kernel: str
 

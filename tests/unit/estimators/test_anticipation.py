@@ -137,8 +137,8 @@ def test_the_result_says_so_and_gives_other_people() -> None:
         gbv.ExtendedTwfe(anticipation=2.0),
     ):
         found = estimator.estimate(panel(frame()))
-        assert any("more than 2 periods before it begins" in words for words in found.method.assumptions)
-        assert "but the last 2" in found.method.comparison
+        assert any("more than 2 units of time before it begins" in words for words in found.method.assumptions)
+        assert "but those of the last 2 units of time" in found.method.comparison
         without = replace(estimator, anticipation=0.0).estimate(panel(frame()))
         tables = [{cell.table for row in result.terms for cell in row.support} for result in (found, without)]
         assert tables[0] & tables[1] == {"cohorts"}
@@ -147,7 +147,7 @@ def test_the_result_says_so_and_gives_other_people() -> None:
 @pytest.mark.parametrize("estimator", [gbv.Imputation, gbv.TwoStage, gbv.ExtendedTwfe])
 def test_what_is_refused(estimator: Any) -> None:
     for wrong in (-1.0, np.inf, np.nan):
-        with pytest.raises(DesignError, match="anticipation is a number of periods"):
+        with pytest.raises(DesignError, match="anticipation is a length of time"):
             estimator(anticipation=wrong)
     with pytest.raises(IdentificationError):
         estimator(anticipation=20.0).estimate(panel(frame()))

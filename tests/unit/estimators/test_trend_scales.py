@@ -239,7 +239,7 @@ def test_gaps_are_a_choice_and_counted() -> None:
         ({"scales": []}, {}, "scales are some of"),
         ({"scales": ["rate"]}, {}, "needs the panel's exposure"),
         ({"control": "nobody"}, {}, "control must be one of"),
-        ({"anticipation": -1}, {}, "number of periods"),
+        ({"anticipation": -1}, {}, "length of time"),
         ({"level": 1.5}, {}, "level"),
         ({}, {"covariates": ["n"]}, "takes no covariates"),
         ({}, {"cluster": ["c", "t"]}, "clusters in one way"),

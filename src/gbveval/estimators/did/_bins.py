@@ -59,7 +59,7 @@ def make_bins(untreated: FloatArray, y: FloatArray, bins: int | Sequence[float])
     labels = _labels(edges, whole)
     place = np.zeros(edges.size + 1, dtype=np.intp)
     place[there] = np.arange(there.size)
-    words = "bin (" + ", ".join(f"{edge:g}" for edge in edges) + ")"
+    words = "bin (" + ", ".join(_plain(edge) for edge in edges) + ")"
     return Bins(place[code], tuple(labels[i] for i in there), words)
 
 
@@ -80,9 +80,14 @@ def _round_step(width: float) -> float:
     return float(next(m for m in (1.0, 2.0, 5.0, 10.0) if m * power >= width * (1.0 - 1e-9)) * power)
 
 
+def _plain(edge: float) -> str:
+    """Return an edge with all digits that tell it from its neighbours, and none of rounding."""
+    return np.format_float_positional(float(f"{edge:.12g}"), trim="-")
+
+
 def _labels(edges: FloatArray, whole: bool) -> list[str]:
     inner = []
     for a, b in pairwise(edges):
-        last = f"to {b - 1:g}" if whole else f"to below {b:g}"
-        inner.append(f"{a:g}" if whole and b - a == 1.0 else f"{a:g} {last}")
-    return [f"below {edges[0]:g}", *inner, f"{edges[-1]:g} or more"]
+        last = f"to {_plain(b - 1)}" if whole else f"to below {_plain(b)}"
+        inner.append(_plain(a) if whole and b - a == 1.0 else f"{_plain(a)} {last}")
+    return [f"below {_plain(edges[0])}", *inner, f"{_plain(edges[-1])} or more"]

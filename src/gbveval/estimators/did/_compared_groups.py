@@ -14,6 +14,7 @@ from gbveval.estimators.did._rollout import (
     Rows,
     observed_rows,
     refuse_effects,
+    refuse_idle_anticipation,
     refuse_switching,
     require_clusters,
     require_treated_clusters,
@@ -194,7 +195,8 @@ def _check(name: str, panel: Panel, control: str, anticipation: float, unbalance
         if value not in known:
             raise DesignError(f"{option} must be one of {', '.join(known)}, not {value!r}.")
     if not 0 <= anticipation < np.inf:
-        raise DesignError("anticipation is a number of periods, zero or more.")
+        raise DesignError("anticipation is a length of time, zero or more.")
+    refuse_idle_anticipation(panel, anticipation)
     if panel.covariate_names:
         raise DesignError(
             f"{name} takes no covariates. Leave them out, or put ExtendedTwfe of several families into compare."

@@ -181,9 +181,10 @@ class GroupTimeAverages:
 
     def _pretest(self, estimates: Estimates) -> Estimates:
         if self.errors.jackknife:
-            return _hotelling(pretest(estimates, np.flatnonzero(~self.fit.post).tolist()))
+            ahead = self.fit.time + self.fit.anticipation < self.fit.group
+            return _hotelling(pretest(estimates, np.flatnonzero(ahead).tolist()))
         # Rows without a standard error take no part in the test.
-        found = pretrend_test(self.fit, covariance=np.nan_to_num(estimates.covariance))
+        found = pretrend_test(self.fit, covariance=np.nan_to_num(estimates.covariance), include_anticipation=False)
         row = Term(
             term="all effects before treatment are zero",
             estimand=Estimand("pretest", "none", "treated"),

@@ -7,7 +7,7 @@ clusters. Here the sums of neighbours are added: to the rows of a result, and to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -148,8 +148,8 @@ class SpatialAverages:
     near : Neighbourhood
     """
 
-    inner: Aggregator
-    plain: Estimates
+    inner: Aggregator = field(repr=False)
+    plain: Estimates = field(repr=False)
     near: Neighbourhood
 
     def aggregate(self, estimates: Estimates, by: str, options: Mapping[str, Any]) -> Estimates:

@@ -27,7 +27,7 @@ from gbveval.estimators.did._group_time_rows import (
     cohort_sizes,
     group_time_terms,
 )
-from gbveval.estimators.did._rollout import refuse_switching, rollout_estimates
+from gbveval.estimators.did._rollout import no_earlier, refuse_idle_anticipation, refuse_switching, rollout_estimates
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_adjusted import (
     AdjustedFit,
@@ -78,7 +78,7 @@ class CallawaySantAnna:
         "varying": effects before treatment compare with the period just before; "universal": all with the last
         untreated period of the cohort.
     anticipation : float
-        Periods before treatment in which it may already act.
+        Time before treatment in which it may already act: years, quarters, ... where periods are dates.
     unbalanced : str
         What to do with units without an outcome in every period: "error"; "drop", which counts them; or
         "as_cross_sections", which keeps every row and compares means of different units, with errors by unit.
@@ -108,8 +108,8 @@ class CallawaySantAnna:
 
     `aggregate("simple" | "event_time" | "cohort" | "calendar")` averages the cells with cohort shares, whose
     estimation is part of the standard error; the row "overall" comes first. `aggregate("pretest")` is the Wald test
-    that all effects before treatment are zero. `with_band()` then gives a uniform band. "Post-treatment" is period
-    >= cohort, also with anticipation.
+    that all effects before treatment are zero, but those in which it may be anticipated. `with_band()` then gives a
+    uniform band. "Post-treatment" is period >= cohort, also with anticipation.
 
     References
     ----------
@@ -146,7 +146,7 @@ class CallawaySantAnna:
             if getattr(self, option) not in known:
                 raise DesignError(f"{option} must be one of {', '.join(known)}, not {getattr(self, option)!r}.")
         if not 0 <= self.anticipation < np.inf:
-            raise DesignError("anticipation is a number of periods, zero or more.")
+            raise DesignError("anticipation is a length of time, zero or more.")
 
     def estimate(self, data: Panel, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return one row a cohort and period.
@@ -166,6 +166,7 @@ class CallawaySantAnna:
             If nobody is left to compare with, or no cohort can be seen before and after.
         """
         refuse_switching("CallawaySantAnna", data)
+        refuse_idle_anticipation(data, self.anticipation)
         keep_rows = data.unit is None or (self.unbalanced == "as_cross_sections" and not data.is_balanced)
         used = (
             cross_section_rows(data)
@@ -283,7 +284,6 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: GroupTimeArrays, fit
     level = "the unit" if not used.ways and data.unit is not None else data.cluster_name
     jackknife = estimator.std_error == "jackknife"
     base = "the period before" if estimator.base_period == "varying" else "the last untreated period"
-    ahead = f", with anticipation of {estimator.anticipation:g} periods" if estimator.anticipation else ""
     given = f" among those alike in {', '.join(data.covariate_names)}" if data.covariate_names else ""
     adjusted = f"; covariates by {WORDS[estimator.method]}" if data.covariate_names else ""
     return Method(
@@ -297,7 +297,7 @@ def _method(estimator: CallawaySantAnna, data: Panel, used: GroupTimeArrays, fit
         assumptions=(
             f"untreated outcomes of treated and {estimator.control.replace('_', ' ')} units would have changed in "
             f"parallel{given}",
-            f"treatment does not act before it begins{ahead}",
+            no_earlier(data, estimator.anticipation),
             f"before treatment, changes are from {base}",
             "one unit's treatment does not change another's outcome",
         ),

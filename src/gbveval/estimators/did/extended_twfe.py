@@ -23,6 +23,7 @@ from gbveval.estimators.did._rollout import (
     check_anticipation,
     no_earlier,
     observed_rows,
+    refuse_idle_anticipation,
     refuse_switching,
     require_clusters,
     require_treated_clusters,
@@ -84,8 +85,8 @@ class ExtendedTwfe:
     std_error : str
         "CR1S" (clustered, with fixest's factor), "CR0", "CR1", "CR2", "CR3".
     anticipation : float
-        Periods before treatment in which it may already act. They are cells of their own, with event times below zero,
-        and in no average of effects "after".
+        Time before treatment in which it may already act: years, quarters, ... where periods are dates. Cells in it
+        have event times below zero, and are in no average of effects "after".
 
     Notes
     -----
@@ -162,6 +163,7 @@ class ExtendedTwfe:
             If the search for the maximum fails.
         """
         refuse_switching("ExtendedTwfe", data)
+        refuse_idle_anticipation(data, self.anticipation)
         if data.second_cluster is not None:
             raise DesignError("ExtendedTwfe clusters in one way. Give the coarser of the two cluster columns.")
         if data.exposure is not None and self.family != "poisson":
@@ -317,12 +319,12 @@ def _method(estimator: ExtendedTwfe, data: Panel, design: EtwfeDesign) -> Method
         **inference_words(data, estimator.std_error),
         assumptions=(
             f"untreated means of the cohorts would have changed in parallel{scale}{given}",
-            no_earlier(estimator.anticipation),
+            no_earlier(data, estimator.anticipation),
             "one unit's treatment does not change another's outcome",
         ),
         source="Wooldridge 2021, 2023",
         comparison=(
-            all_before(estimator.anticipation)
+            all_before(data, estimator.anticipation)
             if estimator.control == "not_yet_treated"
             else "units that are never treated, last period before"
             + (f" less {estimator.anticipation:g}" if estimator.anticipation else "")

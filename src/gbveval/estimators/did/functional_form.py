@@ -16,7 +16,7 @@ from gbveval.core.table import Table
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._bins import Bins, make_bins
 from gbveval.estimators.did._compared_groups import ComparedGroups, compared_groups
-from gbveval.estimators.did._rollout import cohort_label, dose_checks
+from gbveval.estimators.did._rollout import cohort_label, cohorts_alone, dose_checks
 from gbveval.estimators.did.comparison import COLOURS, MARKERS
 from gbveval.numerics.inference import check_level, wald
 from gbveval.numerics.nonnegativity import NonnegativityTest, nonnegativity_test
@@ -78,7 +78,7 @@ def functional_form(
         Edges of bins, in ascending order: below the first, from each to below the next, from the last on. Or about how
         many bins to make; their edges are then round numbers, so that none is a respondent's outcome.
     anticipation : float
-        Periods before treatment in which it may already act.
+        Time before treatment in which it may already act: years, quarters, ... where periods are dates.
     unbalanced : str
         Units without an outcome in every period: "error", "drop" or "as_cross_sections".
     n_draws : int
@@ -270,8 +270,10 @@ def _notes(panel: Panel, used: ComparedGroups, level: float) -> tuple[str, ...]:
         f"Intervals at level {level:g}, pointwise; p-values adjusted for all bins, least favourable and so cautious; "
         f"influence functions clustered by {panel.cluster_name}, no small-sample factor.",
         *used.words(),
-        *(check.message for check in dose_checks(panel)),
+        *(check.public or check.message for check in (*cohorts_alone(panel), *dose_checks(panel))),
     ]
+    if panel.exposure is not None:
+        said.append("The outcome is taken as it is, and not by exposure: rates are no scale among those tested.")
     clusters = used.rows.clusters[0].present
     if clusters < 40:
         said.append(f"{clusters} independent units or clusters; influence-function standard errors need more.")

@@ -39,8 +39,9 @@ class Imputation:
     Parameters
     ----------
     anticipation : float
-        Periods before treatment in which it may already act. Rows in them are not used as untreated; their effects are
-        rows of their own with event times below zero, and in no average of effects "after".
+        Time before treatment in which it may already act: years, quarters, ... where periods are dates. Rows in it are
+        not used as untreated; their effects are rows of their own with event times below zero, and in no average of
+        effects "after".
 
     Notes
     -----
@@ -231,9 +232,9 @@ def _method(estimator: Imputation, data: Panel, found: Imputed) -> Method:
         inference_for="a superpopulation of units",
         assumptions=(
             f"untreated outcomes are a unit's effect plus a period's{given}",
-            no_earlier(estimator.anticipation),
+            no_earlier(data, estimator.anticipation),
             "one unit's treatment does not change another's outcome",
         ),
         source="Borusyak, Jaravel and Spiess 2024",
-        comparison=all_before(estimator.anticipation),
+        comparison=all_before(data, estimator.anticipation),
     )

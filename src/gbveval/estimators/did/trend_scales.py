@@ -14,7 +14,7 @@ from gbveval.core.table import Table
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._compared_groups import ComparedGroups, compared_groups
-from gbveval.estimators.did._rollout import COHORTS, cohort_label, dose_checks, rounding
+from gbveval.estimators.did._rollout import COHORTS, cohort_label, cohorts_alone, dose_checks, rounding
 from gbveval.numerics.group_moments import GroupMoments
 from gbveval.numerics.inference import check_level, wald, wald_joint
 from gbveval.numerics.trend_scales import SCALES, ScaleFit, fit_scale
@@ -80,7 +80,7 @@ def trend_scales(
     control : str
         "not_yet_treated" or "never_treated", as in `CallawaySantAnna`.
     anticipation : float
-        Periods before treatment in which it may already act.
+        Time before treatment in which it may already act: years, quarters, ... where periods are dates.
     unbalanced : str
         Units without an outcome in every period: "error"; "drop", which counts them; "as_cross_sections", which keeps
         every row.
@@ -330,7 +330,7 @@ def _notes(
     ]
     if len(found) > 1:
         said.append(f"`difference` is the effect in outcome units less that of {first!r}.")
-    said += [*used.words(), *(check.message for check in dose_checks(panel))]
+    said += [*used.words(), *(check.public or check.message for check in (*cohorts_alone(panel), *dose_checks(panel)))]
     clusters = used.rows.clusters[0].present
     if clusters < 40:
         said.append(f"{clusters} independent units or clusters; influence-function standard errors need more.")
