@@ -233,7 +233,8 @@ def sort_cohorts(cohort: ArrayLike, periods: FloatArray, control_group: str, ant
     code = np.searchsorted(level, used)
     if not np.isfinite(level).any():
         raise ValueError(
-            f"No cohort is first treated after the first period plus anticipation ({int(np.sum(~keep))} units dropped)."
+            f"No cohort is first treated after the first period plus anticipation: {int(np.sum(~keep))} units or rows "
+            "are treated, or anticipate it, from the start. Use a longer panel, or less anticipation."
         )
     return Cohorts(level, code, np.flatnonzero(keep), periods, int(np.sum(~keep)), last)
 

@@ -79,7 +79,9 @@ class ComparedGroups:
         if self.n_incomplete:
             said.append(f"{plural(self.n_incomplete, 'unit')} without an outcome in some period left out")
         if self.n_already:
-            said.append(f"{plural(self.n_already, 'row')} of cohorts treated from the first period on left out")
+            said.append(
+                f"{plural(self.n_already, 'row')} of cohorts treated, or anticipating it, from the start left out"
+            )
         if self.n_late:
             said.append(f"{plural(self.n_late, 'row')} of periods in which everybody is treated left out")
         if self.n_lone:

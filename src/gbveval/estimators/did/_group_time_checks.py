@@ -22,7 +22,7 @@ def group_time_checks(
     if used.n_left_out:
         found.append(Check("balance", "warn", f"{used.n_left_out:,} units or rows were left out for missing outcomes."))
     if fit.n_already_treated:
-        text = f"{fit.n_already_treated:,} units were treated from the first period on; they were left out."
+        text = f"{fit.n_already_treated:,} units treated, or anticipating it, from the first period on are left out."
         found.append(Check("already treated", "info", text))
     if np.isfinite(fit.last_cohort):
         text = (

@@ -25,7 +25,7 @@ FACTORS = {
     "CR1": "G / (G - 1)",
     "CR1S": "G / (G - 1) x (n - 1) / (n - K), K without effects nested in clusters",
     "CR2": "bias-reduced linearisation (CR2)",
-    "CR3": "cluster jackknife (CR3)",
+    "CR3": "cluster jackknife (CR3), without (G - 1) / G",
     "HC1": "n / (n - K)",
     "classical": "n - K degrees of freedom",
 }
