@@ -21,10 +21,25 @@ Influence of unit i, so that the variance is the sum of squares (e_it is the res
 
 Because the basis adds up to one, ATT_gt is the difference of mean changes, as without doses.
 
-Thirty units are eight for each coefficient of a cubic, and their residuals are smaller than errors. So rows at given
-doses have e_it / (1 - h_i) in place of e_it, with h_i = w_i b_i' (sum_g w b b')^-1 b_i: the influence of i on beta_gt
-is then by how much beta_gt changes without i, exactly (HC3 of MacKinnon and White 1985). In the two means over doses
-residuals and doses vary together, and the plain influence is kept.
+Thirty units are eight for each coefficient of a cubic, and their residuals are smaller than errors. So at given doses
+the influence on beta_gt is by how much beta_gt changes without an independent unit, exactly. With C_c = sum w_i b_i b_i'
+over the units of cluster c in cohort g,
+
+    beta_gt - beta_gt without c = (sum_g w b b' - C_c)^-1 sum_(i in c) w_i b_i e_it,
+
+since residuals are orthogonal to the basis and so those of the others sum to minus those of c. It is the jackknife of
+clusters (Bell and McCaffrey 2002, their HC3 analogue); for clusters of one unit it is e_it / (1 - h_i) in place of
+e_it, with h_i = w_i b_i' (sum_g w b b')^-1 b_i (HC3 of MacKinnon and White 1985). Where doses go by cluster h_i is next
+to nothing, and C_c is not. In the two means over doses residuals and doses vary together, and the plain influence is
+kept.
+
+Test of q rows at once. Their covariance is a sum over the groups j of independent units (each cohort, the untreated) of
+S_j, each from n_j units less the coefficients fitted to them, m_j. A Wishart matrix with the first two moments of the
+sum has
+
+    nu = (q + q^2) / sum_j (tr(S_j S^-1 S_j S^-1) + tr(S_j S^-1)^2) / (n_j - m_j)
+
+degrees of freedom (Krishnamoorthy and Yu 2004), and the Wald statistic is then Hotelling's T squared with nu.
 
 Callaway, Goodman-Bacon and Sant'Anna (2024) give identification, the two-period estimator and the aggregation; the
 influence functions are derived here.
@@ -33,20 +48,22 @@ influence functions are derived here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.numerics.dose_basis import DoseBasis
 from gbveval.numerics.group_time_cells import Cells, Cohorts
+from gbveval.numerics.groups import group_sums
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 # Eigenvalues of a cohort's cross-products below this share of the largest: its doses do not determine the curve.
 SINGULAR = 1e-10
-# A unit of this leverage has no residual: what it says of the curve nobody else can confirm.
-ALONE = 1.0 - 1e-8
+# Units (clusters) of this leverage have no residual in part of the curve: what they say there nobody can confirm.
+ALONE = 1.0 - 1e-6
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -72,6 +89,53 @@ class Comparison:
     last_before: bool
 
 
+class LeftOut(Protocol):
+    """How much the coefficients of a cohort change without each of its independent units."""
+
+    def change(self, scores: FloatArray) -> FloatArray:
+        """Return the part of each unit in the change, from its weighted residual times its basis; both (n, K)."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class UnitsLeftOut:
+    """Units are independent.
+
+    Attributes
+    ----------
+    inverse : ndarray, shape (K, K)
+        Of the weighted cross-products of the basis.
+    leverage : ndarray, shape (n,)
+        Share of a unit in its own fitted value.
+    """
+
+    inverse: FloatArray = field(repr=False)
+    leverage: FloatArray = field(repr=False)
+
+    def change(self, scores: FloatArray) -> FloatArray:
+        """Return the change of the coefficients without each unit."""
+        return np.asarray(scores / (1.0 - self.leverage)[:, None] @ self.inverse)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ClustersLeftOut:
+    """Clusters are independent.
+
+    Attributes
+    ----------
+    place : ndarray of int, shape (n,)
+        Position of each unit's cluster.
+    inverse : ndarray, shape (clusters, K, K)
+        Of the weighted cross-products of the basis over the other clusters.
+    """
+
+    place: IntArray = field(repr=False)
+    inverse: FloatArray = field(repr=False)
+
+    def change(self, scores: FloatArray) -> FloatArray:
+        """Return what each unit adds to the change of the coefficients without its cluster."""
+        return sum((column[:, None] * self.inverse[self.place, k] for k, column in enumerate(scores.T)), 0.0 * scores)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class DoseCohort:
     """One cohort: its doses, the rows of its curve, and its comparisons.
@@ -87,20 +151,20 @@ class DoseCohort:
         Rows of level and slope at the units' own doses.
     inverse : ndarray, shape (K, K)
         Of the weighted cross-products of the basis.
-    leverage : ndarray, shape (n,)
-        Share of a unit in its own fitted value, below one.
+    left_out : LeftOut
+        Changes of the coefficients without each independent unit.
     comparisons : tuple of Comparison
         By period.
     """
 
     group: float
-    unit: IntArray
-    dose: FloatArray
-    weight: FloatArray
-    level: FloatArray
-    slope: FloatArray
-    inverse: FloatArray
-    leverage: FloatArray
+    unit: IntArray = field(repr=False)
+    dose: FloatArray = field(repr=False)
+    weight: FloatArray = field(repr=False)
+    level: FloatArray = field(repr=False)
+    slope: FloatArray = field(repr=False)
+    inverse: FloatArray = field(repr=False)
+    left_out: LeftOut = field(repr=False)
     comparisons: tuple[Comparison, ...]
 
     @property
@@ -120,12 +184,15 @@ class DoseUnits:
         Doses of units that are never treated are not looked at.
     code : ndarray of int, shape (units,)
         Position of each unit's cohort.
+    cluster : ndarray of int, shape (units,), or None
+        Code of each unit's cluster; None where units are independent.
     """
 
-    paths: FloatArray
-    dose: FloatArray
-    weight: FloatArray
-    code: IntArray
+    paths: FloatArray = field(repr=False)
+    dose: FloatArray = field(repr=False)
+    weight: FloatArray = field(repr=False)
+    code: IntArray = field(repr=False)
+    cluster: IntArray | None = field(default=None, repr=False)
 
     def change(self, of: Comparison) -> FloatArray:
         """Return the change of every unit since the base period."""
@@ -164,8 +231,8 @@ class DoseAverage:
     influence : ndarray, shape (units, 2 + rows)
     """
 
-    value: FloatArray
-    influence: FloatArray
+    value: FloatArray = field(repr=False)
+    influence: FloatArray = field(repr=False)
 
 
 def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]) -> tuple[DoseCohort, ...]:
@@ -182,7 +249,8 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
     Raises
     ------
     ValueError
-        If the doses of a cohort do not determine the curve, or a unit alone does in some part; it counts the cohorts.
+        If the doses of a cohort do not determine the curve, or do not without some one unit (cluster); it counts the
+        cohorts.
     """
     cohorts, cells = plan
     found = []
@@ -197,18 +265,40 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
         cross = x.T @ (w[:, None] * x)
         roots = np.linalg.eigvalsh(cross)
         inverse = np.asarray(np.linalg.pinv(cross, rcond=SINGULAR, hermitian=True), dtype=np.float64)
-        leverage = w * np.einsum("ij,jk,ik->i", x, inverse, x)
-        if roots[0] <= SINGULAR * roots[-1] or leverage.max() >= ALONE:
+        determined = roots[0] > SINGULAR * roots[-1]
+        left_out = _left_out(x, w, inverse, None if units.cluster is None else units.cluster[unit])
+        if not determined or left_out is None:
             undetermined += 1
             continue
         own = tuple(_comparison(plan, int(k)) for k in np.flatnonzero(cells.cohort == position))
-        found.append(DoseCohort(float(group), unit, dose, w, level, basis.slope(dose), inverse, leverage, own))
+        found.append(DoseCohort(float(group), unit, dose, w, level, basis.slope(dose), inverse, left_out, own))
     if undetermined:
-        every = undetermined + len(found)
+        every, one = undetermined + len(found), "unit" if units.cluster is None else "cluster"
         raise ValueError(
-            f"The doses of {undetermined} of {every} cohorts do not determine the curve, or one unit alone does in part"
+            f"The doses of {undetermined} of {every} cohorts do not determine the curve, or one {one} alone does in "
+            "part"
         )
     return tuple(found)
+
+
+def _left_out(x: FloatArray, w: FloatArray, inverse: FloatArray, cluster: IntArray | None) -> LeftOut | None:
+    """Return the changes without each independent unit; None if without one the curve is not determined."""
+    if cluster is None:
+        leverage = w * np.einsum("ij,jk,ik->i", x, inverse, x)
+        return UnitsLeftOut(inverse, leverage) if leverage.max() < ALONE else None
+    place = np.unique(cluster, return_inverse=True)[1].astype(np.intp)
+    count, size = int(place.max()) + 1, x.shape[1]
+    own = np.empty((count, size, size))
+    for j in range(size):
+        for k in range(j + 1):
+            own[:, j, k] = own[:, k, j] = group_sums(place, w * x[:, j] * x[:, k], count)
+    # On the scale on which all clusters together are the identity, eigenvalues are those of the cluster's leverage.
+    values, axes = np.linalg.eigh(inverse)
+    root = axes * np.sqrt(np.maximum(values, 0.0))
+    share = root.T @ own @ root
+    if float(np.linalg.eigvalsh(share).max()) >= ALONE:
+        return None
+    return ClustersLeftOut(place, np.asarray(root @ np.linalg.inv(np.eye(size) - share) @ root.T))
 
 
 def _comparison(plan: tuple[Cohorts, Cells], k: int) -> Comparison:
@@ -285,10 +375,48 @@ def _cohort_average(units: DoseUnits, share: Share, rows: FloatArray) -> DoseAve
     wanted = np.vstack([w @ cohort.level / total, w @ cohort.slope / total, rows])
     value = wanted @ theta
     influence = np.outer(control, wanted[:, -1])
-    scores = ((w * (change - x @ beta))[:, None] * x) @ cohort.inverse
-    influence[cohort.unit, :2] += scores @ wanted[:2, :-1].T
-    influence[cohort.unit, 2:] += scores / (1.0 - cohort.leverage)[:, None] @ wanted[2:, :-1].T
+    scores = (w * (change - x @ beta))[:, None] * x
+    influence[cohort.unit, :2] += scores @ cohort.inverse @ wanted[:2, :-1].T
+    influence[cohort.unit, 2:] += cohort.left_out.change(scores) @ wanted[2:, :-1].T
     # Doses are drawn with the units, so the means over doses vary with them too.
     drawn = np.column_stack([cohort.level @ theta, cohort.slope @ theta]) - value[:2]
     influence[cohort.unit, :2] += w[:, None] * drawn / total
     return DoseAverage(value, influence)
+
+
+def wishart_df(influence: FloatArray, group: IntArray, fitted: IntArray) -> float:
+    """Return the degrees of freedom of a covariance to which several groups of independent units add.
+
+    Parameters
+    ----------
+    influence : ndarray, shape (independent units, q)
+        Whose cross-product is the covariance; not singular.
+    group : ndarray of int, shape (independent units,)
+    fitted : ndarray of int, shape (groups,)
+        Coefficients fitted to each group.
+
+    Returns
+    -------
+    float
+        Zero where some group that adds to the covariance has no more units than coefficients.
+
+    Examples
+    --------
+    One row and two groups alike: twice their degrees of freedom, as Satterthwaite has it.
+
+    >>> wishart_df(np.array([[1.0], [-1.0], [1.0], [-1.0]]), np.array([0, 0, 1, 1]), np.array([1, 1]))
+    2.0
+    """
+    q = influence.shape[1]
+    left = np.bincount(group, minlength=fitted.size) - fitted
+    inverse = np.linalg.inv(influence.T @ influence)
+    bottom = 0.0
+    for j, df in enumerate(left):
+        own = influence[group == j]
+        if not own.any():
+            continue
+        if df <= 0:
+            return 0.0
+        share = own.T @ own @ inverse
+        bottom += float(np.trace(share @ share) + np.trace(share) ** 2) / df
+    return float((q + q**2) / bottom)

@@ -156,7 +156,8 @@ class DoseResponse:
         # A unit's level cancels in changes; without it they carry no rounding of large numbers.
         paths = used.paths[row, : cohorts.periods.size] - used.paths[row, :1]
         dose = np.asarray(data.of_unit(data.dose), dtype=np.float64)[used_units(data)][row]
-        units = DoseUnits(paths, dose, weight[row], cohorts.code)
+        cluster = None if used.cluster is None else used.cluster[row]
+        units = DoseUnits(paths, dose, weight[row], cohorts.code, cluster)
         curve = self._curve(units, cohorts)
         try:
             found = dose_cohorts(units, curve.basis, (cohorts, list_cells(cohorts, control, "varying", 0.0)))
@@ -164,16 +165,16 @@ class DoseResponse:
             raise IdentificationError(
                 f"{error}. Use a lower degree or fewer knots, or leave those cohorts out and say so."
             ) from error
-        cluster = None if used.cluster is None else used.cluster[row]
         if unseen := sum(not each.after for each in found):
             raise IdentificationError(
                 f"{plural(unseen, 'cohort')} not observed from treatment on, while others are untreated. Leave them "
                 "out, and say so."
             )
-        return DoseFit(data, units, found, curve, cluster, COMPARISONS[self.control])
+        return DoseFit(data, units, found, curve, COMPARISONS[self.control])
 
     def _curve(self, units: DoseUnits, cohorts: Cohorts) -> DoseCurve:
-        treated = [units.dose[units.code == code] for code in np.flatnonzero(np.isfinite(cohorts.level))]
+        of_cohort = [units.code == code for code in np.flatnonzero(np.isfinite(cohorts.level))]
+        treated = [units.dose[own] for own in of_cohort]
         given = np.concatenate(treated)
         without = int((given <= 0).sum())
         if without:
@@ -187,7 +188,8 @@ class DoseResponse:
                 "CallawaySantAnna."
             )
         if self.curve == "saturated":
-            return saturated_curve(treated, self.doses)
+            clusters = None if units.cluster is None else [units.cluster[own] for own in of_cohort]
+            return saturated_curve(treated, clusters, self.doses)
         return spline_curve(treated, self.degree, self.knots, self.doses)
 
 
@@ -301,12 +303,12 @@ def _fewest(cohort: DoseCohort, fit: DoseFit) -> int:
 
 
 def _pretrends(fit: DoseFit) -> Check:
-    statistic, rank, p_value = fit.pretest()
-    if rank < fit.curve.basis.size:
+    test = fit.pretest()
+    if test.reason:
         return Check("pre-trends", "info", "no test that the curve before treatment is zero could be made.")
     text = (
-        f"Wald test that the curve before treatment is zero at every dose: chi-square {statistic:.2f} on {rank} df, "
-        f"p = {p_value:.3f}. Passing it does not show parallel trends, and says nothing of strong ones."
+        f"Hotelling's test that the curve before treatment is zero at every dose: F {test.f:.2f} on "
+        f"{fit.curve.basis.size} and {test.df2:.1f} df, p = {test.p_value:.3f}. Passing it does not show parallel trends, and says nothing of strong ones."
     )
     public = "a test of the curve before treatment was made; `aggregate('pretest')` gives it."
-    return Check("pre-trends", "warn" if p_value < 0.05 else "info", text, public)
+    return Check("pre-trends", "warn" if test.p_value < 0.05 else "info", text, public)
