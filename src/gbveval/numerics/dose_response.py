@@ -21,25 +21,8 @@ Influence of unit i, so that the variance is the sum of squares (e_it is the res
 
 Because the basis adds up to one, ATT_gt is the difference of mean changes, as without doses.
 
-Thirty units are eight for each coefficient of a cubic, and their residuals are smaller than errors. So at given doses
-the influence on beta_gt is by how much beta_gt changes without an independent unit, exactly. With C_c = sum w_i b_i b_i'
-over the units of cluster c in cohort g,
-
-    beta_gt - beta_gt without c = (sum_g w b b' - C_c)^-1 sum_(i in c) w_i b_i e_it,
-
-since residuals are orthogonal to the basis and so those of the others sum to minus those of c. It is the jackknife of
-clusters (Bell and McCaffrey 2002, their HC3 analogue); for clusters of one unit it is e_it / (1 - h_i) in place of
-e_it, with h_i = w_i b_i' (sum_g w b b')^-1 b_i (HC3 of MacKinnon and White 1985). Where doses go by cluster h_i is next
-to nothing, and C_c is not. In the two means over doses residuals and doses vary together, and the plain influence is
-kept.
-
-Test of q rows at once. Their covariance is a sum over the groups j of independent units (each cohort, the untreated) of
-S_j, each from n_j units less the coefficients fitted to them, m_j. A Wishart matrix with the first two moments of the
-sum has
-
-    nu = (q + q^2) / sum_j (tr(S_j S^-1 S_j S^-1) + tr(S_j S^-1)^2) / (n_j - m_j)
-
-degrees of freedom (Krishnamoorthy and Yu 2004), and the Wald statistic is then Hotelling's T squared with nu.
+At given doses the influence on beta_gt is the change without each independent unit (`dose_left_out`). In the two means
+over doses residuals and doses vary together, and the plain influence is kept.
 
 Callaway, Goodman-Bacon and Sant'Anna (2024) give identification, the two-period estimator and the aggregation; the
 influence functions are derived here.
@@ -49,21 +32,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.numerics.dose_basis import DoseBasis
+from gbveval.numerics.dose_left_out import LeftOut, left_out_of
 from gbveval.numerics.group_time_cells import Cells, Cohorts
-from gbveval.numerics.groups import group_sums
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 # Eigenvalues of a cohort's cross-products below this share of the largest: its doses do not determine the curve.
 SINGULAR = 1e-10
-# Units (clusters) of this leverage have no residual in part of the curve: what they say there nobody can confirm.
-ALONE = 1.0 - 1e-6
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -87,53 +67,6 @@ class Comparison:
     base: int
     controls: NDArray[np.bool_]
     last_before: bool
-
-
-class LeftOut(Protocol):
-    """How much the coefficients of a cohort change without each of its independent units."""
-
-    def change(self, scores: FloatArray) -> FloatArray:
-        """Return the part of each unit in the change, from its weighted residual times its basis; both (n, K)."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class UnitsLeftOut:
-    """Units are independent.
-
-    Attributes
-    ----------
-    inverse : ndarray, shape (K, K)
-        Of the weighted cross-products of the basis.
-    leverage : ndarray, shape (n,)
-        Share of a unit in its own fitted value.
-    """
-
-    inverse: FloatArray = field(repr=False)
-    leverage: FloatArray = field(repr=False)
-
-    def change(self, scores: FloatArray) -> FloatArray:
-        """Return the change of the coefficients without each unit."""
-        return np.asarray(scores / (1.0 - self.leverage)[:, None] @ self.inverse)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class ClustersLeftOut:
-    """Clusters are independent.
-
-    Attributes
-    ----------
-    place : ndarray of int, shape (n,)
-        Position of each unit's cluster.
-    inverse : ndarray, shape (clusters, K, K)
-        Of the weighted cross-products of the basis over the other clusters.
-    """
-
-    place: IntArray = field(repr=False)
-    inverse: FloatArray = field(repr=False)
-
-    def change(self, scores: FloatArray) -> FloatArray:
-        """Return what each unit adds to the change of the coefficients without its cluster."""
-        return sum((column[:, None] * self.inverse[self.place, k] for k, column in enumerate(scores.T)), 0.0 * scores)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -266,7 +199,7 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
         roots = np.linalg.eigvalsh(cross)
         inverse = np.asarray(np.linalg.pinv(cross, rcond=SINGULAR, hermitian=True), dtype=np.float64)
         determined = roots[0] > SINGULAR * roots[-1]
-        left_out = _left_out(x, w, inverse, None if units.cluster is None else units.cluster[unit])
+        left_out = left_out_of(x, w, inverse, None if units.cluster is None else units.cluster[unit])
         if not determined or left_out is None:
             undetermined += 1
             continue
@@ -279,26 +212,6 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
             "part"
         )
     return tuple(found)
-
-
-def _left_out(x: FloatArray, w: FloatArray, inverse: FloatArray, cluster: IntArray | None) -> LeftOut | None:
-    """Return the changes without each independent unit; None if without one the curve is not determined."""
-    if cluster is None:
-        leverage = w * np.einsum("ij,jk,ik->i", x, inverse, x)
-        return UnitsLeftOut(inverse, leverage) if leverage.max() < ALONE else None
-    place = np.unique(cluster, return_inverse=True)[1].astype(np.intp)
-    count, size = int(place.max()) + 1, x.shape[1]
-    own = np.empty((count, size, size))
-    for j in range(size):
-        for k in range(j + 1):
-            own[:, j, k] = own[:, k, j] = group_sums(place, w * x[:, j] * x[:, k], count)
-    # On the scale on which all clusters together are the identity, eigenvalues are those of the cluster's leverage.
-    values, axes = np.linalg.eigh(inverse)
-    root = axes * np.sqrt(np.maximum(values, 0.0))
-    share = root.T @ own @ root
-    if float(np.linalg.eigvalsh(share).max()) >= ALONE:
-        return None
-    return ClustersLeftOut(place, np.asarray(root @ np.linalg.inv(np.eye(size) - share) @ root.T))
 
 
 def _comparison(plan: tuple[Cohorts, Cells], k: int) -> Comparison:
@@ -382,41 +295,3 @@ def _cohort_average(units: DoseUnits, share: Share, rows: FloatArray) -> DoseAve
     drawn = np.column_stack([cohort.level @ theta, cohort.slope @ theta]) - value[:2]
     influence[cohort.unit, :2] += w[:, None] * drawn / total
     return DoseAverage(value, influence)
-
-
-def wishart_df(influence: FloatArray, group: IntArray, fitted: IntArray) -> float:
-    """Return the degrees of freedom of a covariance to which several groups of independent units add.
-
-    Parameters
-    ----------
-    influence : ndarray, shape (independent units, q)
-        Whose cross-product is the covariance; not singular.
-    group : ndarray of int, shape (independent units,)
-    fitted : ndarray of int, shape (groups,)
-        Coefficients fitted to each group.
-
-    Returns
-    -------
-    float
-        Zero where some group that adds to the covariance has no more units than coefficients.
-
-    Examples
-    --------
-    One row and two groups alike: twice their degrees of freedom, as Satterthwaite has it.
-
-    >>> wishart_df(np.array([[1.0], [-1.0], [1.0], [-1.0]]), np.array([0, 0, 1, 1]), np.array([1, 1]))
-    2.0
-    """
-    q = influence.shape[1]
-    left = np.bincount(group, minlength=fitted.size) - fitted
-    inverse = np.linalg.inv(influence.T @ influence)
-    bottom = 0.0
-    for j, df in enumerate(left):
-        own = influence[group == j]
-        if not own.any():
-            continue
-        if df <= 0:
-            return 0.0
-        share = own.T @ own @ inverse
-        bottom += float(np.trace(share @ share) + np.trace(share) ** 2) / df
-    return float((q + q**2) / bottom)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import IdentificationError
 from gbveval.data._frame import plural
-from gbveval.numerics.dose_basis import DoseBasis, SaturatedBasis, SplineBasis, quantile_knots, round_grid
+from gbveval.numerics.dose_basis import DoseBasis, SaturatedBasis, SplineBasis, dose_labels, quantile_knots, round_grid
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -32,7 +32,12 @@ class DoseCurve:
     """
 
     basis: DoseBasis
-    grid: FloatArray
+    grid: FloatArray = field(repr=False)
+
+    def labels(self) -> dict[float, str]:
+        """Return how doses are called: those shown, and all that have a level of their own."""
+        doses = self.basis.doses if isinstance(self.basis, SaturatedBasis) else self.grid
+        return dict(zip(doses.tolist(), dose_labels(doses), strict=True))
 
 
 def spline_curve(cohorts: Sequence[FloatArray], degree: int, knots: int, grid: tuple[float, ...]) -> DoseCurve:
@@ -81,10 +86,10 @@ def _asked(cohorts: Sequence[FloatArray], grid: tuple[float, ...]) -> FloatArray
     low, high = max(float(each.min()) for each in cohorts), min(float(each.max()) for each in cohorts)
     beyond = int(((doses < low) | (doses > high)).sum())
     if beyond:
-        usual = _default(cohorts)
+        usual = dose_labels(_default(cohorts))
         raise IdentificationError(
             f"{beyond} of {plural(doses.size, 'dose')} asked for lie beyond the doses that every cohort got; a curve "
-            f"is not drawn past its data. Doses from {usual[0]:g} to {usual[-1]:g} are well inside."
+            f"is not drawn past its data. Doses from {usual[0]} to {usual[-1]} are well inside."
         )
     return doses
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from gbveval.estimators.did._dose_curve import DoseCurve
 from gbveval.estimators.did._rollout import COHORTS, cohort_label, event_label, masked, point, rollout_estimates
 from gbveval.estimators.did._spatial import joint_covariance
 from gbveval.numerics.dose_basis import SaturatedBasis
-from gbveval.numerics.dose_response import DoseCohort, DoseUnits, Share, dose_average, wishart_df
+from gbveval.numerics.dose_left_out import wishart_df
+from gbveval.numerics.dose_response import DoseCohort, DoseUnits, Share, dose_average
 from gbveval.numerics.groups import group_sums
 from gbveval.numerics.inference import f_upper, wald_joint
 
@@ -43,8 +44,8 @@ class Reading:
     influence : ndarray, shape (independent units, rows)
     """
 
-    value: FloatArray
-    influence: FloatArray
+    value: FloatArray = field(repr=False)
+    influence: FloatArray = field(repr=False)
 
     def take(self, rows: Sequence[int]) -> Reading:
         """Return some rows."""
@@ -94,9 +95,9 @@ class DoseFit:
     """
 
     data: Panel
-    units: DoseUnits
-    cohorts: tuple[DoseCohort, ...]
-    curve: DoseCurve
+    units: DoseUnits = field(repr=False)
+    cohorts: tuple[DoseCohort, ...] = field(repr=False)
+    curve: DoseCurve = field(repr=False)
     whom: str
 
     @property
@@ -182,8 +183,8 @@ class DoseFit:
         f = statistic * df2 / (nu * size)
         return Pretest("", f, df2, f_upper(f, size, df2))
 
-    def _groups(self) -> tuple[IntArray, IntArray]:
-        """Return the group of every independent unit (a cluster's is its earliest cohort), and what is fitted to each.
+    def _groups(self) -> tuple[IntArray, FloatArray]:
+        """Return the group of every independent unit (a cluster's is its earliest cohort), and degrees of freedom.
 
         Codes of clusters of which no unit takes part are a group without influence.
         """
@@ -192,9 +193,10 @@ class DoseFit:
             earliest = np.full(int(self.units.cluster.max()) + 1, last + 1, dtype=np.intp)
             np.minimum.at(earliest, self.units.cluster, code)
             code = earliest
-        fitted = np.ones(last + 2, dtype=np.intp)
-        fitted[[int(self.units.code[each.unit[0]]) for each in self.cohorts]] = self.curve.basis.size
-        return code, fitted
+        df = np.bincount(code, minlength=last + 2) - 1.0
+        for each in self.cohorts:
+            df[self.units.code[each.unit[0]]] = each.left_out.df
+        return code, df
 
 
 def dose_estimates(estimator: Any, fit: DoseFit, method: Method, checks: Sequence[Check]) -> Estimates:
@@ -204,9 +206,10 @@ def dose_estimates(estimator: Any, fit: DoseFit, method: Method, checks: Sequenc
     found = fit.read(fit.after(), rows)
     steps = isinstance(basis, SaturatedBasis)
     specs = [("overall", OVERALL, None), ("overall slope", SLOPE, None)]
-    specs += [(f"dose {d:g}", LEVEL, d) for d in grid]
-    specs += [(f"slope {'up to' if steps else 'at'} dose {d:g}", SLOPE, d) for d in grid]
-    specs_before = [(f"{BEFORE}, dose {d:g}", LEVEL, d) for d in grid] if fit.before() else []
+    called = fit.curve.labels()
+    specs += [(f"dose {called[d]}", LEVEL, d) for d in grid]
+    specs += [(f"slope {'up to' if steps else 'at'} dose {called[d]}", SLOPE, d) for d in grid]
+    specs_before = [(f"{BEFORE}, dose {called[d]}", LEVEL, d) for d in grid] if fit.before() else []
     if specs_before:
         earlier = fit.read(fit.before(), basis.level(grid))
         found = found.beside(earlier.take(range(2, earlier.value.size)))
@@ -262,15 +265,15 @@ def _support(fit: DoseFit, shares: Sequence[Share], when: str) -> tuple[Cell, ..
 
 def _dose_support(fit: DoseFit, dose: float) -> tuple[Cell, ...]:
     """Return how many got the dose; for a curve, how many lie on its thinner side: there it hangs on them alone."""
-    doses = np.concatenate([each.dose for each in fit.cohorts])
+    doses, called = np.concatenate([each.dose for each in fit.cohorts]), fit.curve.labels()
     if isinstance(fit.curve.basis, SaturatedBasis):
         # A step rests on the dose below, too.
         levels = fit.curve.basis.doses
         place = int(np.searchsorted(levels, dose))
         near = levels[max(place - 1, 0) : place + 1]
-        return tuple(Cell(f"dose {d:g}", int((doses == d).sum()), None, "units by dose") for d in near)
+        return tuple(Cell(f"dose {called[d]}", int((doses == d).sum()), None, "units by dose") for d in near)
     side = min(int((doses <= dose).sum()), int((doses >= dose).sum()))
-    return (Cell(f"thinner side of dose {dose:g}", side, None, f"units beside dose {dose:g}"),)
+    return (Cell(f"thinner side of dose {called[dose]}", side, None, f"units beside dose {called[dose]}"),)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
