@@ -166,7 +166,7 @@ def wishart_df(influence: FloatArray, group: IntArray, df: FloatArray) -> float:
     2.0
     """
     q = influence.shape[1]
-    inverse = np.linalg.inv(influence.T @ influence)
+    inverse = np.linalg.pinv(influence.T @ influence, hermitian=True)
     bottom = 0.0
     for j, own_df in enumerate(df):
         own = influence[group == j]

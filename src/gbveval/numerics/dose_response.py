@@ -65,7 +65,7 @@ class Comparison:
     time: float
     at: int
     base: int
-    controls: NDArray[np.bool_]
+    controls: NDArray[np.bool_] = field(repr=False)
     last_before: bool
 
 

@@ -541,7 +541,7 @@ def test_no_repr_shows_anybody_s_numbers(estimator: gbv.DoseResponse) -> None:
     average = dose_average(fit.units, fit.after(), fit.curve.basis.level(fit.curve.grid))
     for each in (*held, fit.after(), average, fit.read(fit.after())):
         words = repr(each)
-        assert "array" not in words.replace("controls=array", "")
+        assert "array" not in words
         assert not any(f"{dose:.3f}" in words for dose in odd.loc[odd["dose"] > 0, "dose"].unique())
 
 

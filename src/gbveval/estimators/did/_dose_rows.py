@@ -193,7 +193,7 @@ class DoseFit:
             earliest = np.full(int(self.units.cluster.max()) + 1, last + 1, dtype=np.intp)
             np.minimum.at(earliest, self.units.cluster, code)
             code = earliest
-        df = np.bincount(code, minlength=last + 2) - 1.0
+        df = np.bincount(code, minlength=last + 2).astype(np.float64) - 1.0
         for each in self.cohorts:
             df[self.units.code[each.unit[0]]] = each.left_out.df
         return code, df
