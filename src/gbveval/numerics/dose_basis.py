@@ -7,7 +7,7 @@ change of the untreated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -53,7 +53,7 @@ class SplineBasis:
     ([[0.5, 0.5, -1.0]], [[-0.5, 0.5, 0.0]])
     """
 
-    knots: FloatArray
+    knots: FloatArray = field(repr=False)
     degree: int
 
     @property
@@ -101,7 +101,7 @@ class SaturatedBasis:
     [[0.5, 0.0, -0.5], [-0.25, 0.25, 0.0]]
     """
 
-    doses: FloatArray
+    doses: FloatArray = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -156,3 +156,29 @@ def round_grid(low: float, high: float, steps: int = 9) -> FloatArray:
     # Dividing by a whole number of steps to the unit gives 0.3 and not 0.30000000000000004.
     numbers = np.arange(first, last + 1.0)
     return np.asarray(numbers / round(1.0 / step) if step < 1.0 else numbers * step)
+
+
+def dose_labels(doses: FloatArray) -> tuple[str, ...]:
+    """Return doses in digits: six significant ones, all of whole numbers, and more where neighbours are close.
+
+    Decimals go to a hundredth of the smallest distance or finer, so that labels differ where doses do.
+
+    Parameters
+    ----------
+    doses : ndarray
+        Ascending, above zero, no two alike.
+
+    Examples
+    --------
+    >>> dose_labels(np.array([0.5, 2.0, 1_000_001.0, 1_000_002.0]))
+    ('0.5', '2', '1000001', '1000002')
+    >>> dose_labels(np.array([1.0, 1.00000001]))
+    ('1', '1.00000001')
+    """
+    gap = float(np.diff(doses).min()) if doses.size > 1 else np.inf
+    close = 0 if np.isinf(gap) else int(np.ceil(-np.log10(gap))) + 2
+    texts = []
+    for dose in doses:
+        usual = 5 - int(np.floor(np.log10(dose)))
+        texts.append(np.format_float_positional(dose, precision=max(usual, close, 0), trim="-"))
+    return tuple(texts)

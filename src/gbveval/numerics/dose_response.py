@@ -21,10 +21,8 @@ Influence of unit i, so that the variance is the sum of squares (e_it is the res
 
 Because the basis adds up to one, ATT_gt is the difference of mean changes, as without doses.
 
-Thirty units are eight for each coefficient of a cubic, and their residuals are smaller than errors. So rows at given
-doses have e_it / (1 - h_i) in place of e_it, with h_i = w_i b_i' (sum_g w b b')^-1 b_i: the influence of i on beta_gt
-is then by how much beta_gt changes without i, exactly (HC3 of MacKinnon and White 1985). In the two means over doses
-residuals and doses vary together, and the plain influence is kept.
+At given doses the influence on beta_gt is the change without each independent unit (`dose_left_out`). In the two means
+over doses residuals and doses vary together, and the plain influence is kept.
 
 Callaway, Goodman-Bacon and Sant'Anna (2024) give identification, the two-period estimator and the aggregation; the
 influence functions are derived here.
@@ -33,20 +31,19 @@ influence functions are derived here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.numerics.dose_basis import DoseBasis
+from gbveval.numerics.dose_left_out import LeftOut, left_out_of
 from gbveval.numerics.group_time_cells import Cells, Cohorts
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 # Eigenvalues of a cohort's cross-products below this share of the largest: its doses do not determine the curve.
 SINGULAR = 1e-10
-# A unit of this leverage has no residual: what it says of the curve nobody else can confirm.
-ALONE = 1.0 - 1e-8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,7 +65,7 @@ class Comparison:
     time: float
     at: int
     base: int
-    controls: NDArray[np.bool_]
+    controls: NDArray[np.bool_] = field(repr=False)
     last_before: bool
 
 
@@ -87,20 +84,20 @@ class DoseCohort:
         Rows of level and slope at the units' own doses.
     inverse : ndarray, shape (K, K)
         Of the weighted cross-products of the basis.
-    leverage : ndarray, shape (n,)
-        Share of a unit in its own fitted value, below one.
+    left_out : LeftOut
+        Changes of the coefficients without each independent unit.
     comparisons : tuple of Comparison
         By period.
     """
 
     group: float
-    unit: IntArray
-    dose: FloatArray
-    weight: FloatArray
-    level: FloatArray
-    slope: FloatArray
-    inverse: FloatArray
-    leverage: FloatArray
+    unit: IntArray = field(repr=False)
+    dose: FloatArray = field(repr=False)
+    weight: FloatArray = field(repr=False)
+    level: FloatArray = field(repr=False)
+    slope: FloatArray = field(repr=False)
+    inverse: FloatArray = field(repr=False)
+    left_out: LeftOut = field(repr=False)
     comparisons: tuple[Comparison, ...]
 
     @property
@@ -120,12 +117,15 @@ class DoseUnits:
         Doses of units that are never treated are not looked at.
     code : ndarray of int, shape (units,)
         Position of each unit's cohort.
+    cluster : ndarray of int, shape (units,), or None
+        Code of each unit's cluster; None where units are independent.
     """
 
-    paths: FloatArray
-    dose: FloatArray
-    weight: FloatArray
-    code: IntArray
+    paths: FloatArray = field(repr=False)
+    dose: FloatArray = field(repr=False)
+    weight: FloatArray = field(repr=False)
+    code: IntArray = field(repr=False)
+    cluster: IntArray | None = field(default=None, repr=False)
 
     def change(self, of: Comparison) -> FloatArray:
         """Return the change of every unit since the base period."""
@@ -164,8 +164,8 @@ class DoseAverage:
     influence : ndarray, shape (units, 2 + rows)
     """
 
-    value: FloatArray
-    influence: FloatArray
+    value: FloatArray = field(repr=False)
+    influence: FloatArray = field(repr=False)
 
 
 def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]) -> tuple[DoseCohort, ...]:
@@ -182,7 +182,8 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
     Raises
     ------
     ValueError
-        If the doses of a cohort do not determine the curve, or a unit alone does in some part; it counts the cohorts.
+        If the doses of a cohort do not determine the curve, or do not without some one unit (cluster); it counts the
+        cohorts.
     """
     cohorts, cells = plan
     found = []
@@ -197,16 +198,18 @@ def dose_cohorts(units: DoseUnits, basis: DoseBasis, plan: tuple[Cohorts, Cells]
         cross = x.T @ (w[:, None] * x)
         roots = np.linalg.eigvalsh(cross)
         inverse = np.asarray(np.linalg.pinv(cross, rcond=SINGULAR, hermitian=True), dtype=np.float64)
-        leverage = w * np.einsum("ij,jk,ik->i", x, inverse, x)
-        if roots[0] <= SINGULAR * roots[-1] or leverage.max() >= ALONE:
+        determined = roots[0] > SINGULAR * roots[-1]
+        left_out = left_out_of(x, w, inverse, None if units.cluster is None else units.cluster[unit])
+        if not determined or left_out is None:
             undetermined += 1
             continue
         own = tuple(_comparison(plan, int(k)) for k in np.flatnonzero(cells.cohort == position))
-        found.append(DoseCohort(float(group), unit, dose, w, level, basis.slope(dose), inverse, leverage, own))
+        found.append(DoseCohort(float(group), unit, dose, w, level, basis.slope(dose), inverse, left_out, own))
     if undetermined:
-        every = undetermined + len(found)
+        every, one = undetermined + len(found), "unit" if units.cluster is None else "cluster"
         raise ValueError(
-            f"The doses of {undetermined} of {every} cohorts do not determine the curve, or one unit alone does in part"
+            f"The doses of {undetermined} of {every} cohorts do not determine the curve, or one {one} alone does in "
+            "part"
         )
     return tuple(found)
 
@@ -285,9 +288,9 @@ def _cohort_average(units: DoseUnits, share: Share, rows: FloatArray) -> DoseAve
     wanted = np.vstack([w @ cohort.level / total, w @ cohort.slope / total, rows])
     value = wanted @ theta
     influence = np.outer(control, wanted[:, -1])
-    scores = ((w * (change - x @ beta))[:, None] * x) @ cohort.inverse
-    influence[cohort.unit, :2] += scores @ wanted[:2, :-1].T
-    influence[cohort.unit, 2:] += scores / (1.0 - cohort.leverage)[:, None] @ wanted[2:, :-1].T
+    scores = (w * (change - x @ beta))[:, None] * x
+    influence[cohort.unit, :2] += scores @ cohort.inverse @ wanted[:2, :-1].T
+    influence[cohort.unit, 2:] += cohort.left_out.change(scores) @ wanted[2:, :-1].T
     # Doses are drawn with the units, so the means over doses vary with them too.
     drawn = np.column_stack([cohort.level @ theta, cohort.slope @ theta]) - value[:2]
     influence[cohort.unit, :2] += w[:, None] * drawn / total

@@ -10,10 +10,12 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 import gbveval as gbv
 from gbveval.core.replicate import binomial_band, generators, mean_of, ratio_of
-from gbveval.numerics.dose_basis import SplineBasis, quantile_knots, round_grid
+from gbveval.numerics.dose_basis import SplineBasis, dose_labels, quantile_knots, round_grid
+from gbveval.numerics.dose_response import dose_average
 from gbveval.testing.rollout_processes import DoseFrames
 
 # Two exact computations of one number, in another order of sums.
@@ -367,7 +369,7 @@ def test_cohorts_must_share_a_range_of_doses() -> None:
 
 def test_options_and_roles_that_it_does_not_take() -> None:
     data = frame()
-    for wrong in ({"curve": "kernel"}, {"degree": 0}, {"knots": -1}, {"doses": (0.0,)}, {"doses": (1.0, 1.00000001)}):
+    for wrong in ({"curve": "kernel"}, {"degree": 0}, {"knots": -1}, {"doses": (0.0,)}, {"doses": (1.0, 1.0)}):
         with pytest.raises(gbv.DesignError):
             gbv.DoseResponse(**wrong)
     estimator = gbv.DoseResponse()
@@ -377,6 +379,8 @@ def test_options_and_roles_that_it_does_not_take() -> None:
         estimator.estimate(checked(data, unit=None))
     with pytest.raises(gbv.DesignError, match="no covariates"):
         estimator.estimate(checked(data.assign(x=np.arange(len(data)) % 7), covariates=["x"]))
+    with pytest.raises(gbv.DesignError, match=r"does not divide by exposure.*Make the outcome a rate"):
+        estimator.estimate(checked(data.assign(e=1.0), exposure="e"))
     with pytest.raises(gbv.DesignError, match="clusters in one way"):
         estimator.estimate(checked(data.assign(c=data["unit"].str[:4]), cluster=["c", "time"]))
     one = data["unit"] == "u0000"
@@ -388,6 +392,184 @@ def test_options_and_roles_that_it_does_not_take() -> None:
         found.aggregate("calendar")
     with pytest.raises(gbv.DesignError, match="no option"):
         found.aggregate("event_time", balance=1)
+
+
+def test_treatment_is_zero_or_one_or_the_dose() -> None:
+    data = frame()
+    under = data["time"] >= data["cohort"]
+    plain = gbv.DoseResponse().estimate(checked(data))
+    for column in (under.astype(float), data["dose"].where(under, 0.0)):
+        found = gbv.DoseResponse().estimate(checked(data.assign(t=column), treatment="t"))
+        np.testing.assert_array_equal(found.values, plain.values)
+    more = data["dose"].where(under, 0.0) + (under & (data["unit"] == "u0000"))
+    # Unit 0 is treated in two of the four periods.
+    with pytest.raises(gbv.DesignError, match=r"in 2 treated rows another than dose.*ChaisemartinDHaultfoeuille"):
+        gbv.DoseResponse().estimate(checked(data.assign(t=more), treatment="t"))
+
+
+def by_cluster(rng: np.random.Generator, treated: int, untreated: int, size: int) -> pd.DataFrame:
+    """Units in clusters with shocks of their own, each cluster with one dose; the effect is half the dose."""
+    clusters = treated + untreated
+    own = np.repeat(np.arange(clusters), size)
+    spread = 1.0 + 9.0 * (np.arange(treated) + rng.random(treated)) / max(treated, 1)
+    dose = np.append(spread, np.zeros(untreated))[own]
+    y = rng.normal(size=(own.size, 4)) + 0.7 * rng.normal(size=(clusters, 4))[own]
+    y += np.where((dose > 0)[:, None] & (np.arange(4) >= 2), 0.5 * dose[:, None], 0.0)
+    columns = {"unit": np.arange(own.size), "cluster": own, "dose": dose, "cohort": np.where(dose > 0, 3.0, np.inf)}
+    long = {name: np.repeat(values, 4) for name, values in columns.items()}
+    return pd.DataFrame(long | {"time": np.tile(np.arange(1.0, 5.0), own.size), "y": y.ravel()})
+
+
+@pytest.mark.parametrize("size", [1, 10])
+def test_curves_cover_and_the_pretest_keeps_its_size_with_few_clusters_that_share_a_dose(size: int) -> None:
+    covered, p = [], []
+    for rng in generators(77, 150):
+        roles = {"cluster": "cluster"} if size > 1 else {}
+        found = gbv.DoseResponse(doses=(2, 5, 8)).estimate(checked(by_cluster(rng, 24, 30, size), **roles))
+        low, high = found.with_terms([found.index(f"dose {d}") for d in (2, 5, 8)]).intervals()
+        truth = np.array([1.0, 2.5, 4.0])
+        covered.append((low <= truth) & (truth <= high))
+        p.append(found.aggregate("pretest")[0].p_value)
+    least, _ = binomial_band(0.95, 150, false_alarm=1e-4)
+    assert (np.mean(covered, axis=0) >= least).all()
+    # Cautious, as errors by leaving out are large: no more than its size, and still a test.
+    assert np.mean(np.array(p) < 0.05) <= binomial_band(0.05, 150, false_alarm=1e-4)[1]
+    assert np.mean(np.array(p) < 0.5) >= 0.2
+
+
+@pytest.mark.parametrize("estimator", OPTIONS, ids=str)
+def test_influence_of_a_treated_cluster_at_given_doses_is_by_leaving_it_out(estimator: gbv.DoseResponse) -> None:
+    """One cohort, so that shares do not move; clusters have units at several doses, and unequal weights."""
+    options = {"cohorts": (3.0, np.inf), "n_units": 96, "levels": (1.0, 2.0, 4.5)}
+    saturated = estimator.curve == "saturated"
+    data = frame(**(options if saturated else options | {"levels": ()}))
+    number = np.arange(len(data)) // 4
+    data = data.assign(
+        w=(0.5 + np.random.default_rng(1).random(96))[number], c=np.where(number % 2, 100, 0) + number // 12
+    )
+    doses = (1.0, 2.0, 4.5) if saturated else (2.0, 3.0, 4.0)
+    estimator = gbv.DoseResponse(degree=estimator.degree, curve=estimator.curve, doses=doses)
+    found = estimator.estimate(checked(data, weight="w", cluster="c"))
+    assert found.influence is not None
+    levels = [found.index(f"dose {dose:g}") for dose in doses]
+    treated = data[np.isfinite(data["cohort"])].groupby("c")["dose"].agg(["min", "max"])
+    ends = (treated["min"] > treated["min"].min()) & (treated["max"] < treated["max"].max())
+    # The ends of the splines are the smallest and largest doses, which stay.
+    for c in treated.index[ends | saturated]:
+        left_out = estimator.estimate(checked(data[data["c"] != c], weight="w", cluster="c"))
+        expected = found.values[levels] - left_out.values[[left_out.index(f"dose {dose:g}") for dose in doses]]
+        place = int(np.flatnonzero(np.unique(data["c"]) == c)[0])
+        np.testing.assert_allclose(found.influence[place, levels], expected, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("estimator", OPTIONS, ids=str)
+def test_clusters_of_one_unit_have_the_errors_of_units(estimator: gbv.DoseResponse) -> None:
+    data = data_for(estimator)
+    one, other = (estimator.estimate(checked(data, **roles)) for roles in ({}, {"cluster": "unit"}))
+    np.testing.assert_allclose(one.covariance, other.covariance, **CLOSE)
+    tests = [each.aggregate("pretest")[0] for each in (one, other)]
+    assert tests[0].p_value == pytest.approx(tests[1].p_value, rel=1e-8)
+    assert tests[0].df2 == pytest.approx(tests[1].df2, rel=1e-8)
+
+
+def test_the_pretest_of_a_mean_by_dose_is_hotelling_s_with_degrees_of_freedom_by_hand() -> None:
+    """Saturated, one cohort: the covariance is diagonal but for the untreated, each part with its own mean."""
+    data = frame(cohorts=(3.0, np.inf), levels=(1.0, 2.0), n_units=60)
+    test = gbv.DoseResponse(curve="saturated").estimate(checked(data)).aggregate("pretest")[0]
+    units = changes(data, 2, 1)
+    groups = [units.loc[units["dose"] == d, "change"] for d in (0.0, 1.0, 2.0)]
+    (of_never, *_), n = [g.var(ddof=0) / g.size for g in groups], [g.size for g in groups]
+    of_treated = np.diag([g.var(ddof=0) * g.size / (g.size - 1) ** 2 for g in groups[1:]])
+    shared = np.full((2, 2), of_never)
+    inverse = np.linalg.inv(of_treated + shared)
+    # Units at a dose have leverage one over their number: 6 / (2 (1 / n_1 + 1 / n_2)), below the number less two.
+    df = (n[0] - 1.0, min(6.0 / (2.0 * (1.0 / n[1] + 1.0 / n[2])), n[1] + n[2] - 2.0))
+    squares = [np.trace(s @ inverse) ** 2 + np.trace(s @ inverse @ s @ inverse) for s in (shared, of_treated)]
+    nu = 6.0 / sum(square / own for square, own in zip(squares, df, strict=True))
+    gap = np.array([g.mean() - groups[0].mean() for g in groups[1:]])
+    f = gap @ inverse @ gap * (nu - 1.0) / (2.0 * nu)
+    assert test.df == 2.0
+    assert test.df2 == pytest.approx(nu - 1.0, rel=1e-9)
+    assert test.statistic == pytest.approx(f, rel=1e-9)
+    assert test.p_value == pytest.approx(stats.f.sf(f, 2.0, nu - 1.0), rel=1e-9)
+
+
+def test_clusters_that_nobody_can_confirm_are_refused_and_few_are_said() -> None:
+    data = by_cluster(np.random.default_rng(4), 12, 12, 10)
+    few = data.assign(dose=np.where(data["dose"] > 0, 1.0 + (data["cluster"] % 3), 0.0))
+    saturated = gbv.DoseResponse(curve="saturated")
+    found = saturated.estimate(checked(few, cluster="cluster"))
+    assert "4 clusters in a part of the doses" in found.check("few at a dose").message
+    assert "24 independent units or clusters, 12 of them in the smallest cohort" in found.check("few clusters").message
+    assert "without each cluster" in found.method.small_sample
+    once = few.assign(dose=few["dose"].where(few["cluster"] != 0, 5.0))
+    assert np.isfinite(saturated.estimate(checked(once)).std_errors).all()
+    with pytest.raises(gbv.IdentificationError, match="Fewer than two clusters at a dose in 1 of 4 pairs"):
+        saturated.estimate(checked(once, cluster="cluster"))
+    # Straight line: all clusters at doses about one but the last, whose ten units differ a little.
+    far = np.where(data["cluster"] == 11, 9.0, 1.0)
+    line = data.assign(dose=np.where(data["dose"] > 0, far + np.where(far > 1.0, data["unit"] % 10, 0) / 10.0, 0.0))
+    assert np.isfinite(gbv.DoseResponse(degree=1, doses=(5.0,)).estimate(checked(line)).std_errors).all()
+    with pytest.raises(gbv.IdentificationError, match=r"1 of 1 cohorts .* one cluster alone does in part"):
+        gbv.DoseResponse(degree=1, doses=(5.0,)).estimate(checked(line, cluster="cluster"))
+    several = by_cluster(np.random.default_rng(5), 8, 12, 10)
+    assert "cohorts with few clusters" in (
+        gbv.DoseResponse(degree=1).estimate(checked(several, cluster="cluster")).check("small cohorts").message
+    )
+
+
+def test_too_few_clusters_for_a_test_of_all_coefficients_is_said() -> None:
+    """Three clusters with units at every dose, as many as coefficients: nothing is left for a covariance."""
+    data = frame(cohorts=(3.0, np.inf), levels=(1.0, 2.0, 4.5), n_units=96)
+    data = data.assign(
+        c=np.arange(len(data)) // 4 // 32 + np.where(data["dose"] > 0, 0, 10 + np.arange(len(data)) // 4)
+    )
+    test = gbv.DoseResponse(curve="saturated").estimate(checked(data, cluster="c")).aggregate("pretest")[0]
+    assert test.p_value is None
+    assert "too few units or clusters" in test.reason
+
+
+@pytest.mark.parametrize("estimator", OPTIONS, ids=str)
+def test_no_repr_shows_anybody_s_numbers(estimator: gbv.DoseResponse) -> None:
+    data = data_for(estimator, cluster_size=5)
+    odd = data.assign(dose=1.0117 * data["dose"])
+    if estimator.doses:
+        estimator = gbv.DoseResponse(degree=2, knots=2)
+    found = estimator.estimate(checked(odd, cluster="cluster"))
+    fit = found.aggregator.fit
+    held = (found.aggregator, fit, fit.units, fit.curve, fit.curve.basis, *fit.cohorts, fit.cohorts[0].left_out)
+    average = dose_average(fit.units, fit.after(), fit.curve.basis.level(fit.curve.grid))
+    for each in (*held, fit.after(), average, fit.read(fit.after())):
+        words = repr(each)
+        assert "array" not in words
+        assert not any(f"{dose:.3f}" in words for dose in odd.loc[odd["dose"] > 0, "dose"].unique())
+
+
+@given(st.lists(st.floats(1e-6, 1e9), min_size=1, max_size=12, unique=True))
+def test_labels_differ_where_doses_do_and_are_the_doses(doses: list[float]) -> None:
+    values = np.sort(np.array(doses))
+    labels = dose_labels(values)
+    assert len(set(labels)) == values.size
+    assert not any("e" in label for label in labels)
+    gap = np.diff(values).min() if values.size > 1 else np.inf
+    # Half a unit of the sixth digit, or a hundredth of the distance; and the last bit of a double.
+    slack = np.minimum(1e-5 * values, 0.01 * gap) + 4e-16 * values
+    assert (np.abs(np.array([float(label) for label in labels]) - values) <= slack).all()
+
+
+def test_doses_of_a_million_and_one_are_told_from_a_million_and_two() -> None:
+    data = frame(levels=(1.0, 2.0, 3.0))
+    large = data.assign(dose=np.where(data["dose"] > 0, 1e6 + data["dose"], 0.0))
+    found = gbv.DoseResponse(curve="saturated").estimate(checked(large))
+    assert [row.term for row in found.terms[2:5]] == ["dose 1000001", "dose 1000002", "dose 1000003"]
+    assert len({row.term for row in found.terms}) == len(found)
+    smooth = frame()
+    smooth = smooth.assign(dose=np.where(smooth["dose"] > 0, 1e6 + smooth["dose"], 0.0))
+    found = gbv.DoseResponse(degree=1).estimate(checked(smooth))
+    assert "dose 1000003.5" in [row.term for row in found.terms]
+    assert len({row.term for row in found.terms}) == len(found)
+    for result in (found, found.aggregate("level")):
+        assert all("e+" not in cell.label for row in result.terms for cell in row.support)
 
 
 def test_thin_parts_of_the_doses_are_warned_of() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import IdentificationError
 from gbveval.data._frame import plural
-from gbveval.numerics.dose_basis import DoseBasis, SaturatedBasis, SplineBasis, quantile_knots, round_grid
+from gbveval.numerics.dose_basis import DoseBasis, SaturatedBasis, SplineBasis, dose_labels, quantile_knots, round_grid
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 # Beyond these shares of a cohort's doses a curve hangs on a few units; a default grid does not go there.
 TAILS = (0.05, 0.95)
 # More doses than this are a continuum, and one level for each is noise.
@@ -31,7 +32,12 @@ class DoseCurve:
     """
 
     basis: DoseBasis
-    grid: FloatArray
+    grid: FloatArray = field(repr=False)
+
+    def labels(self) -> dict[float, str]:
+        """Return how doses are called: those shown, and all that have a level of their own."""
+        doses = self.basis.doses if isinstance(self.basis, SaturatedBasis) else self.grid
+        return dict(zip(doses.tolist(), dose_labels(doses), strict=True))
 
 
 def spline_curve(cohorts: Sequence[FloatArray], degree: int, knots: int, grid: tuple[float, ...]) -> DoseCurve:
@@ -80,21 +86,25 @@ def _asked(cohorts: Sequence[FloatArray], grid: tuple[float, ...]) -> FloatArray
     low, high = max(float(each.min()) for each in cohorts), min(float(each.max()) for each in cohorts)
     beyond = int(((doses < low) | (doses > high)).sum())
     if beyond:
-        usual = _default(cohorts)
+        usual = dose_labels(_default(cohorts))
         raise IdentificationError(
             f"{beyond} of {plural(doses.size, 'dose')} asked for lie beyond the doses that every cohort got; a curve "
-            f"is not drawn past its data. Doses from {usual[0]:g} to {usual[-1]:g} are well inside."
+            f"is not drawn past its data. Doses from {usual[0]} to {usual[-1]} are well inside."
         )
     return doses
 
 
-def saturated_curve(cohorts: Sequence[FloatArray], grid: tuple[float, ...]) -> DoseCurve:
-    """Return one level for each dose; raise where some cohort has fewer than two units at one.
+def saturated_curve(
+    cohorts: Sequence[FloatArray], clusters: Sequence[IntArray] | None, grid: tuple[float, ...]
+) -> DoseCurve:
+    """Return one level for each dose; raise where some cohort has fewer than two independent units at one.
 
     Parameters
     ----------
     cohorts : sequence of ndarray
         Doses of the units of every treated cohort.
+    clusters : sequence of ndarray of int, or None
+        Their clusters; None where units are independent.
     grid : tuple of float
         Doses to show, of those given; empty for all.
     """
@@ -105,11 +115,12 @@ def saturated_curve(cohorts: Sequence[FloatArray], grid: tuple[float, ...]) -> D
             "curve='spline', or group the doses beforehand."
         )
     basis = SaturatedBasis(doses)
-    counts = np.array([np.bincount(basis.interval(each), minlength=doses.size) for each in cohorts])
+    counts = independent_by_piece(basis, doses.size, cohorts, clusters)
     thin = int((counts < 2).sum())
     if thin:
         raise IdentificationError(
-            f"Fewer than two units at a dose in {thin} of {plural(counts.size, 'pair')} of cohort and dose; every "
+            f"Fewer than two {'units' if clusters is None else 'clusters'} at a dose in {thin} of "
+            f"{plural(counts.size, 'pair')} of cohort and dose; every "
             "cohort needs two at every dose, so that doses are compared over the same mix of cohorts. Group doses, use "
             "curve='spline', or leave a cohort or dose out and say so."
         )
@@ -121,3 +132,17 @@ def saturated_curve(cohorts: Sequence[FloatArray], grid: tuple[float, ...]) -> D
             "no level between doses. Ask for doses that were given, or use curve='spline'."
         )
     return DoseCurve(basis, asked)
+
+
+def independent_by_piece(
+    basis: DoseBasis, pieces: int, cohorts: Sequence[FloatArray], clusters: Sequence[IntArray] | None
+) -> IntArray:
+    """Return how many units (clusters, where there are some) each cohort has in each piece, shape (cohorts, pieces)."""
+    counts = []
+    for i, doses in enumerate(cohorts):
+        place = basis.interval(doses)
+        if clusters is not None:
+            # A cluster counts once in a piece, however many of its units are there.
+            place = np.unique(np.column_stack([place, clusters[i]]), axis=0)[:, 0]
+        counts.append(np.bincount(place, minlength=pieces))
+    return np.array(counts, dtype=np.intp)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from gbveval.estimators.did._dose_curve import DoseCurve
 from gbveval.estimators.did._rollout import COHORTS, cohort_label, event_label, masked, point, rollout_estimates
 from gbveval.estimators.did._spatial import joint_covariance
 from gbveval.numerics.dose_basis import SaturatedBasis
+from gbveval.numerics.dose_left_out import wishart_df
 from gbveval.numerics.dose_response import DoseCohort, DoseUnits, Share, dose_average
 from gbveval.numerics.groups import group_sums
-from gbveval.numerics.inference import wald_joint
+from gbveval.numerics.inference import f_upper, wald_joint
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -29,6 +30,7 @@ AVERAGES = ("level", "slope", "simple", "event_time", "event_time_slope", "prete
 OVERALL = Estimand("ATT", "mean_difference", "treated")
 LEVEL = Estimand("dose_ATT", "mean_difference", "treated")
 SLOPE = Estimand("ACRT", "mean_difference_per_unit", "treated")
+NOTHING_BEFORE = "no two periods before treatment that vary"
 AFTER, BEFORE = "after treatment", "before treatment"
 
 
@@ -42,8 +44,8 @@ class Reading:
     influence : ndarray, shape (independent units, rows)
     """
 
-    value: FloatArray
-    influence: FloatArray
+    value: FloatArray = field(repr=False)
+    influence: FloatArray = field(repr=False)
 
     def take(self, rows: Sequence[int]) -> Reading:
         """Return some rows."""
@@ -59,6 +61,24 @@ class Reading:
         return np.asarray(self.influence.T @ self.influence)
 
 
+@dataclass(frozen=True, slots=True)
+class Pretest:
+    """Test that the curve before treatment is zero at every dose.
+
+    Attributes
+    ----------
+    reason : str
+        Why there is none; empty where there is.
+    f, df2, p_value : float
+        Hotelling's T squared as an F statistic, its second degrees of freedom (the first are the coefficients), and p.
+    """
+
+    reason: str
+    f: float = np.nan
+    df2: float = np.nan
+    p_value: float = np.nan
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class DoseFit:
     """What rows and averages are made of; in memory only.
@@ -70,28 +90,29 @@ class DoseFit:
     cohorts : tuple of DoseCohort
         Those with a period from treatment on.
     curve : DoseCurve
-    cluster : ndarray of int or None
-        Of the units; None where they are independent.
     whom : str
         Whom the treated are compared with.
     """
 
     data: Panel
-    units: DoseUnits
-    cohorts: tuple[DoseCohort, ...]
-    curve: DoseCurve
-    cluster: IntArray | None
+    units: DoseUnits = field(repr=False)
+    cohorts: tuple[DoseCohort, ...] = field(repr=False)
+    curve: DoseCurve = field(repr=False)
     whom: str
 
     @property
     def n_clusters(self) -> int | None:
         """Clusters of the units that take part."""
-        return None if self.cluster is None else int(np.unique(self.cluster).size)
+        return None if self.units.cluster is None else int(np.unique(self.units.cluster).size)
 
     @property
     def sizes(self) -> dict[float, int]:
-        """Units of every cohort."""
-        return {each.group: int(each.unit.size) for each in self.cohorts}
+        """Independent units of every cohort: its clusters, where the panel has some."""
+        return {each.group: self.independent(each.unit) for each in self.cohorts}
+
+    def independent(self, unit: IntArray) -> int:
+        """Return how many clusters some units are of; how many units, where they are independent."""
+        return int(unit.size if self.units.cluster is None else np.unique(self.units.cluster[unit]).size)
 
     def after(self) -> tuple[Share, ...]:
         """Return what is averaged after treatment: every cohort with its periods, which count alike."""
@@ -123,9 +144,10 @@ class DoseFit:
         wanted = np.zeros((0, self.curve.basis.size + 1)) if rows is None else rows
         found = dose_average(self.units, shares, wanted)
         influence = found.influence
-        if self.cluster is not None:
-            count = int(self.cluster.max()) + 1
-            influence = np.column_stack([group_sums(self.cluster, column, count) for column in influence.T])
+        cluster = self.units.cluster
+        if cluster is not None:
+            count = int(cluster.max()) + 1
+            influence = np.column_stack([group_sums(cluster, column, count) for column in influence.T])
         return Reading(found.value, influence)
 
     def least(self, estimand: Estimand) -> float:
@@ -140,17 +162,41 @@ class DoseFit:
         """Return the fewest units that any of some comparisons is with."""
         return min(int(self.units.compared(one).sum()) for share in shares for one in share.comparisons)
 
-    def pretest(self) -> tuple[float, int, float]:
-        """Return statistic, rank and p-value of the test that the curve before treatment is zero at every dose."""
+    def pretest(self) -> Pretest:
+        """Return the test that the curve before treatment is zero at every dose."""
         shares, size = self.before(), self.curve.basis.size
         if not shares:
-            return np.nan, 0, np.nan
+            return Pretest(NOTHING_BEFORE)
         # Coefficients less the change of the untreated: all zero exactly where the curve is zero everywhere.
         found = self.read(shares, np.column_stack([np.eye(size), np.full(size, -1.0)])).take(range(2, size + 2))
         covariance = joint_covariance(self.data, found.covariance, found.influence)
         if float(np.sqrt(np.maximum(np.diag(covariance), 0.0)).min()) <= self.least(LEVEL):
-            return np.nan, 0, np.nan
-        return wald_joint(found.value, covariance)
+            return Pretest(NOTHING_BEFORE)
+        statistic, rank, _ = wald_joint(found.value, covariance)
+        if rank < size:
+            return Pretest("the covariance of the coefficients is singular")
+        nu = wishart_df(found.influence, *self._groups())
+        # Hotelling's T squared: the covariance of several coefficients comes from a few dozen units or clusters.
+        df2 = nu - size + 1.0
+        if df2 <= 0:
+            return Pretest("there are too few units or clusters for a test of so many coefficients")
+        f = statistic * df2 / (nu * size)
+        return Pretest("", f, df2, f_upper(f, size, df2))
+
+    def _groups(self) -> tuple[IntArray, FloatArray]:
+        """Return the group of every independent unit (a cluster's is its earliest cohort), and degrees of freedom.
+
+        Codes of clusters of which no unit takes part are a group without influence.
+        """
+        code, last = self.units.code, int(self.units.code.max())
+        if self.units.cluster is not None:
+            earliest = np.full(int(self.units.cluster.max()) + 1, last + 1, dtype=np.intp)
+            np.minimum.at(earliest, self.units.cluster, code)
+            code = earliest
+        df = np.bincount(code, minlength=last + 2).astype(np.float64) - 1.0
+        for each in self.cohorts:
+            df[self.units.code[each.unit[0]]] = each.left_out.df
+        return code, df
 
 
 def dose_estimates(estimator: Any, fit: DoseFit, method: Method, checks: Sequence[Check]) -> Estimates:
@@ -160,9 +206,10 @@ def dose_estimates(estimator: Any, fit: DoseFit, method: Method, checks: Sequenc
     found = fit.read(fit.after(), rows)
     steps = isinstance(basis, SaturatedBasis)
     specs = [("overall", OVERALL, None), ("overall slope", SLOPE, None)]
-    specs += [(f"dose {d:g}", LEVEL, d) for d in grid]
-    specs += [(f"slope {'up to' if steps else 'at'} dose {d:g}", SLOPE, d) for d in grid]
-    specs_before = [(f"{BEFORE}, dose {d:g}", LEVEL, d) for d in grid] if fit.before() else []
+    called = fit.curve.labels()
+    specs += [(f"dose {called[d]}", LEVEL, d) for d in grid]
+    specs += [(f"slope {'up to' if steps else 'at'} dose {called[d]}", SLOPE, d) for d in grid]
+    specs_before = [(f"{BEFORE}, dose {called[d]}", LEVEL, d) for d in grid] if fit.before() else []
     if specs_before:
         earlier = fit.read(fit.before(), basis.level(grid))
         found = found.beside(earlier.take(range(2, earlier.value.size)))
@@ -218,15 +265,15 @@ def _support(fit: DoseFit, shares: Sequence[Share], when: str) -> tuple[Cell, ..
 
 def _dose_support(fit: DoseFit, dose: float) -> tuple[Cell, ...]:
     """Return how many got the dose; for a curve, how many lie on its thinner side: there it hangs on them alone."""
-    doses = np.concatenate([each.dose for each in fit.cohorts])
+    doses, called = np.concatenate([each.dose for each in fit.cohorts]), fit.curve.labels()
     if isinstance(fit.curve.basis, SaturatedBasis):
         # A step rests on the dose below, too.
         levels = fit.curve.basis.doses
         place = int(np.searchsorted(levels, dose))
         near = levels[max(place - 1, 0) : place + 1]
-        return tuple(Cell(f"dose {d:g}", int((doses == d).sum()), None, "units by dose") for d in near)
+        return tuple(Cell(f"dose {called[d]}", int((doses == d).sum()), None, "units by dose") for d in near)
     side = min(int((doses <= dose).sum()), int((doses >= dose).sum()))
-    return (Cell(f"thinner side of dose {dose:g}", side, None, f"units beside dose {dose:g}"),)
+    return (Cell(f"thinner side of dose {called[dose]}", side, None, f"units beside dose {called[dose]}"),)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -294,10 +341,7 @@ class DoseAverages:
         )
 
     def _pretest(self, estimates: Estimates) -> Estimates:
-        statistic, rank, p_value = self.fit.pretest()
-        size = self.fit.curve.basis.size
-        defined = rank == size
-        why = "the covariance of the coefficients is singular" if rank else "no two periods before treatment that vary"
+        test = self.fit.pretest()
         first = estimates.terms[0]
         row = Term(
             term="effects before treatment are zero at every dose",
@@ -306,13 +350,14 @@ class DoseAverages:
             value=None,
             std_error=None,
             kind="test",
-            df=float(size),
-            statistic=statistic if defined else None,
-            p_value=p_value if defined else None,
+            df=float(self.fit.curve.basis.size),
+            statistic=None if test.reason else test.f,
+            df2=None if test.reason else test.df2,
+            p_value=None if test.reason else test.p_value,
             n_units=first.n_units,
             n_clusters=first.n_clusters,
             support=tuple(dict.fromkeys(cell for each in estimates.terms for cell in each.support)),
-            reason="" if defined else why,
+            reason=test.reason,
         )
         return replace(
             estimates, terms=(row,), covariance=np.full((1, 1), np.nan), influence=None, aggregator=None, band=None

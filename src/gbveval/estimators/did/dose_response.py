@@ -14,15 +14,17 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
-from gbveval.estimators.did._dose_curve import DoseCurve, saturated_curve, spline_curve
+from gbveval.estimators.did._dose_curve import DoseCurve, independent_by_piece, saturated_curve, spline_curve
 from gbveval.estimators.did._dose_rows import DoseFit, dose_estimates
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, unit_paths, used_units
 from gbveval.estimators.did._rollout import SMALL_COHORT, refuse_cross_sections, refuse_switching
 from gbveval.estimators.did.callaway_santanna import COMPARISONS, CONTROLS
-from gbveval.numerics.dose_response import DoseCohort, DoseUnits, dose_cohorts
+from gbveval.numerics.dose_response import DoseUnits, dose_cohorts
 from gbveval.numerics.group_time_cells import Cohorts, list_cells, sort_cohorts
 
 FloatArray = NDArray[np.float64]
+# With half as many treated clusters normal intervals of a quadratic at the 95 % level hold 92 % at one end.
+FEW_TREATED = 20
 CURVES = ("spline", "saturated")
 CHOICES = (("curve", CURVES), ("control", ("not_yet_treated", "never_treated")), ("unbalanced", ("error", "drop")))
 
@@ -64,17 +66,27 @@ class DoseResponse:
     With "saturated", slopes are the steps between neighbouring doses over their distance, the first from no treatment.
 
     **Variance** from influence functions, clustered: the untreated, the regression, the doses and the shares of cohorts
-    are all estimated. At given doses residuals count by their leverage (HC3), so that curves from thirty units a cohort
-    cover and the test before treatment has its size; overall rows have no small-sample factor. The form of the curve is
-    taken as given, knots included: how far the true curve is from a cubic is in no standard error.
+    are all estimated. At given doses the influence on the regression is its change without a unit, or without a cluster
+    where the panel declares some (HC3 and its analogue for clusters); overall rows have no small-sample factor. The
+    test before treatment is Hotelling's, with degrees of freedom by leverage. The form of the curve is taken as given,
+    knots included: how far the true curve is from a cubic is in no standard error.
+
+    Simulated (400 draws, normal errors, doses spread over 1 to 10): cubics from 24 treated and 30 untreated units hold
+    the truth at doses 2, 5 and 8 in 94 to 96 % at the 95 % level, and the test rejects in 3 % at the 5 % level; so do,
+    in 94 to 96 % and 2.5 %, as many clusters of ten units that share a dose. The test is a little cautious. Quadratics
+    from 12 treated and 12 untreated clusters hold it in 92 to 96 %, as intervals are normal: have 20 in each cohort.
+    Saturated levels hold it in 80 to 82 % with two clusters at each of three doses, in 89 to 93 % with five, and in 94
+    to 95 % with ten.
+
+    Every cohort needs two clusters at every dose ("saturated"), and a curve that is determined without any one cluster.
 
     `aggregate("level")` and `aggregate("slope")` are the overall value and one curve, for `with_band()` and `plot()`;
     "event_time" and "event_time_slope" average over doses by time since treatment; "simple" lets every treated period
     count by its units; "pretest" tests that the curve before treatment is zero at every dose.
 
     **Do not use when** the amount changes over time (`ChaisemartinDHaultfoeuille`), nobody is untreated, or a cohort
-    has few units: each cohort has a regression of its own. A dose that is shown was chosen by the analyst or is a round
-    number; with "saturated" it is one that was given, so group rare doses beforehand.
+    has few units (clusters): each cohort has a regression of its own. A dose that is shown was chosen by the analyst or
+    is a round number; with "saturated" it is one that was given, so group rare doses beforehand.
 
     References
     ----------
@@ -116,9 +128,8 @@ class DoseResponse:
                 "degree is 1 or more, so that there is a slope; knots is a number of knots, zero or more."
             )
         object.__setattr__(self, "doses", tuple(float(d) for d in self.doses))
-        shown = {f"{d:g}" for d in self.doses}
-        if len(shown) < len(self.doses) or not all(0 < d < np.inf for d in self.doses):
-            raise DesignError("doses are different finite numbers above zero, told apart by six digits.")
+        if len(set(self.doses)) < len(self.doses) or not all(0 < d < np.inf for d in self.doses):
+            raise DesignError("doses are different finite numbers above zero.")
 
     def estimate(self, data: Panel, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return the overall effect and slope, levels and slopes by dose, and the levels before treatment.
@@ -133,7 +144,8 @@ class DoseResponse:
         Raises
         ------
         DesignError
-            If the panel declares no `dose`, has covariates, is repeated cross-sections, or treatment ends.
+            If the panel declares no `dose`, has covariates or exposure, is repeated cross-sections, treatment ends, or
+            `treatment` holds amounts other than the dose.
         IdentificationError
             If nobody is untreated, one unit (cluster) is treated, or the doses cannot carry the curve.
         """
@@ -156,7 +168,8 @@ class DoseResponse:
         # A unit's level cancels in changes; without it they carry no rounding of large numbers.
         paths = used.paths[row, : cohorts.periods.size] - used.paths[row, :1]
         dose = np.asarray(data.of_unit(data.dose), dtype=np.float64)[used_units(data)][row]
-        units = DoseUnits(paths, dose, weight[row], cohorts.code)
+        cluster = None if used.cluster is None else used.cluster[row]
+        units = DoseUnits(paths, dose, weight[row], cohorts.code, cluster)
         curve = self._curve(units, cohorts)
         try:
             found = dose_cohorts(units, curve.basis, (cohorts, list_cells(cohorts, control, "varying", 0.0)))
@@ -164,16 +177,16 @@ class DoseResponse:
             raise IdentificationError(
                 f"{error}. Use a lower degree or fewer knots, or leave those cohorts out and say so."
             ) from error
-        cluster = None if used.cluster is None else used.cluster[row]
         if unseen := sum(not each.after for each in found):
             raise IdentificationError(
                 f"{plural(unseen, 'cohort')} not observed from treatment on, while others are untreated. Leave them "
                 "out, and say so."
             )
-        return DoseFit(data, units, found, curve, cluster, COMPARISONS[self.control])
+        return DoseFit(data, units, found, curve, COMPARISONS[self.control])
 
     def _curve(self, units: DoseUnits, cohorts: Cohorts) -> DoseCurve:
-        treated = [units.dose[units.code == code] for code in np.flatnonzero(np.isfinite(cohorts.level))]
+        of_cohort = [units.code == code for code in np.flatnonzero(np.isfinite(cohorts.level))]
+        treated = [units.dose[own] for own in of_cohort]
         given = np.concatenate(treated)
         without = int((given <= 0).sum())
         if without:
@@ -187,7 +200,8 @@ class DoseResponse:
                 "CallawaySantAnna."
             )
         if self.curve == "saturated":
-            return saturated_curve(treated, self.doses)
+            clusters = None if units.cluster is None else [units.cluster[own] for own in of_cohort]
+            return saturated_curve(treated, clusters, self.doses)
         return spline_curve(treated, self.degree, self.knots, self.doses)
 
 
@@ -204,6 +218,28 @@ def _refuse_roles(data: Panel) -> None:
     if data.covariate_names:
         raise DesignError(
             "DoseResponse takes no covariates. Leave the role out, or use CallawaySantAnna without doses."
+        )
+    if data.exposure is not None:
+        raise DesignError(
+            "DoseResponse compares changes of the outcome as it is, and does not divide by exposure. Make the outcome "
+            "a rate (counts over exposure), and leave the role out; weight says how much a unit counts."
+        )
+    _refuse_other_amounts(data)
+
+
+def _refuse_other_amounts(data: Panel) -> None:
+    """Raise where the treatment in force is an amount, and not the dose in every treated row."""
+    if data.treatment is None or data.dose is None:
+        return
+    known = ~np.isnan(data.treatment)
+    if np.isin(data.treatment[known], (0.0, 1.0)).all():
+        return
+    other = int((data.treated & known & ~np.isclose(data.treatment, data.dose, rtol=1e-9, atol=0.0)).sum())
+    if other:
+        raise DesignError(
+            f"treatment holds amounts, and in {plural(other, 'treated row')} another than dose, which is what a unit "
+            "gets in all its treated periods. Make treatment 0 or 1, or leave it out and give cohort; for amounts that "
+            "change over time use ChaisemartinDHaultfoeuille."
         )
 
 
@@ -236,7 +272,7 @@ def _method(estimator: DoseResponse, data: Panel, used: GroupTimeArrays, fit: Do
     return Method(
         sample=f"{sample}; {form}, each cohort its own, cohorts weighted alike at every dose",
         std_error=f"influence functions, clustered by {data.cluster_name}",
-        small_sample="at given doses, residuals of the regression over one minus their leverage (HC3); else none",
+        small_sample=_small_sample(fit),
         reference="normal",
         inference_for="a superpopulation of units",
         assumptions=(
@@ -250,6 +286,14 @@ def _method(estimator: DoseResponse, data: Panel, used: GroupTimeArrays, fit: Do
         ),
         source="Callaway, Goodman-Bacon and Sant'Anna 2024",
         comparison=f"{fit.whom}, last period before treatment",
+    )
+
+
+def _small_sample(fit: DoseFit) -> str:
+    one, name = ("unit", "HC3") if fit.n_clusters is None else ("cluster", "the analogue of HC3 for clusters")
+    return (
+        f"at given doses, changes of the regression without each {one} ({name}); else none. The test before treatment "
+        "is Hotelling's, with degrees of freedom by leverage"
     )
 
 
@@ -276,37 +320,46 @@ def _checks(data: Panel, used: GroupTimeArrays, fit: DoseFit) -> tuple[Check, ..
 
 def _size_checks(data: Panel, fit: DoseFit) -> list[Check]:
     found = []
+    what = "unit" if fit.n_clusters is None else "cluster"
     small = [f"{data.calendar.name(g)} ({n})" for g, n in fit.sizes.items() if n < SMALL_COHORT]
     if small:
-        text = f"cohorts with few units (size): {', '.join(small)}; their own standard errors are not to be relied on."
-        public = "some cohorts have few units; their own standard errors are not to be relied on."
+        text = (
+            f"cohorts with few {what}s (size): {', '.join(small)}; their own standard errors are not to be relied on."
+        )
+        public = f"some cohorts have few {what}s; their own standard errors are not to be relied on."
         found.append(Check("small cohorts", "warn", text, public))
-    fewest = min(_fewest(each, fit) for each in fit.cohorts)
+    fewest = _fewest(fit)
     if fewest < SMALL_COHORT:
-        text = f"some cohort has {plural(fewest, 'unit')} in a part of the doses; the curve there hangs on them."
-        public = "some cohort has few units in a part of the doses; the curve there hangs on them."
+        text = f"some cohort has {plural(fewest, what)} in a part of the doses; the curve there hangs on them."
+        public = f"some cohort has few {what}s in a part of the doses; the curve there hangs on them."
         found.append(Check("few at a dose", "warn", text, public))
-    independent = fit.n_clusters or fit.units.code.size
-    if independent < 40:
-        text = f"{independent} independent units or clusters; influence-function standard errors need more."
-        found.append(Check("few clusters", "warn", text))
+    independent, least = fit.n_clusters or fit.units.code.size, min(fit.sizes.values())
+    if independent < 40 or least < FEW_TREATED:
+        text = (
+            f"{independent} independent units or clusters, {least} of them in the smallest cohort; normal intervals "
+            f"need more (about 40, and {FEW_TREATED} in each cohort)."
+        )
+        public = "few independent units or clusters, overall or in some cohort; normal intervals need more."
+        found.append(Check("few clusters", "warn", text, public))
     return found
 
 
-def _fewest(cohort: DoseCohort, fit: DoseFit) -> int:
-    """Return the units in the piece of the curve that has the fewest of a cohort; a piece may have none."""
-    place = fit.curve.basis.interval(cohort.dose)
-    pieces = max(int(fit.curve.basis.interval(each.dose).max()) for each in fit.cohorts) + 1
-    return int(np.bincount(place, minlength=pieces).min())
+def _fewest(fit: DoseFit) -> int:
+    """Return the units (clusters) in the piece of the curve that has the fewest of a cohort; a piece may have none."""
+    basis, cluster = fit.curve.basis, fit.units.cluster
+    pieces = max(int(basis.interval(each.dose).max()) for each in fit.cohorts) + 1
+    clusters = None if cluster is None else [cluster[each.unit] for each in fit.cohorts]
+    return int(independent_by_piece(basis, pieces, [each.dose for each in fit.cohorts], clusters).min())
 
 
 def _pretrends(fit: DoseFit) -> Check:
-    statistic, rank, p_value = fit.pretest()
-    if rank < fit.curve.basis.size:
+    test = fit.pretest()
+    if test.reason:
         return Check("pre-trends", "info", "no test that the curve before treatment is zero could be made.")
     text = (
-        f"Wald test that the curve before treatment is zero at every dose: chi-square {statistic:.2f} on {rank} df, "
-        f"p = {p_value:.3f}. Passing it does not show parallel trends, and says nothing of strong ones."
+        f"Hotelling's test that the curve before treatment is zero at every dose: F {test.f:.2f} on "
+        f"{fit.curve.basis.size} and {test.df2:.1f} df, p = {test.p_value:.3f}. "
+        "Passing it does not show parallel trends, and says nothing of strong ones."
     )
     public = "a test of the curve before treatment was made; `aggregate('pretest')` gives it."
-    return Check("pre-trends", "warn" if p_value < 0.05 else "info", text, public)
+    return Check("pre-trends", "warn" if test.p_value < 0.05 else "info", text, public)
