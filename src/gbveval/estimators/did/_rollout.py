@@ -289,8 +289,10 @@ def check_anticipation(periods: float) -> None:
 
 def refuse_idle_anticipation(data: Panel, anticipation: float) -> None:
     """Raise where an anticipation above zero reaches no period before the treatment of any cohort."""
+    if not anticipation:
+        return
     first = np.unique(data.cohort[np.isfinite(data.cohort)])[:, None]
-    if not anticipation or not first.size or ((first - anticipation <= data.periods) & (data.periods < first)).any():
+    if not first.size or ((first - anticipation <= data.periods) & (data.periods < first)).any():
         return
     raise DesignError(
         f"anticipation={anticipation:g} reaches no period before treatment: it is a length of time "
