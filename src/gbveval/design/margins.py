@@ -56,8 +56,8 @@ class EquivalenceTest:
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """What the plan assumes."""
-        return self.lower.assumptions
+        """What the plan assumes, at either margin."""
+        return tuple(dict.fromkeys(self.lower.assumptions + self.upper.assumptions))
 
     def never(self, alternative: str) -> str:
         """Return why no study, however large, shows equivalence; nothing if one can."""

@@ -163,7 +163,7 @@ class PlannedTest:
         reach = self._critical(alpha, alternative) * divides + self.correction
         above = float(ndtr((far - reach) / self.std_error))
         below = float(ndtr((-far - reach) / self.std_error))
-        return {"two_sided": above + below, "greater": above, "less": below}[alternative]
+        return {"two_sided": min(1.0, above + below), "greater": above, "less": below}[alternative]
 
     def detail(self, alpha: float, alternative: str = "two_sided") -> Rows:
         """Return standard errors and the critical value in words."""

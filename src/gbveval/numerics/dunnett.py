@@ -71,10 +71,12 @@ def joint_power(
     """
     keep, grid = accepted(noncentrality, critical, df, correlation, alternative)
     if power_of == "each":
-        return float(np.sum(grid * (1.0 - keep[0])))
-    if power_of == "any":
-        return 1.0 - float(np.sum(grid * np.prod(keep, axis=0)))
-    return float(np.sum(grid * np.prod(1.0 - keep, axis=0)))
+        found = float(np.sum(grid * (1.0 - keep[0])))
+    elif power_of == "any":
+        found = 1.0 - float(np.sum(grid * np.prod(keep, axis=0)))
+    else:
+        found = float(np.sum(grid * np.prod(1.0 - keep, axis=0)))
+    return min(1.0, max(0.0, found))
 
 
 @lru_cache(maxsize=256)

@@ -95,7 +95,7 @@ def t_power(noncentrality: float, df: float, alpha: float, alternative: str = "t
     tail = alpha / 2.0 if two_sided else alpha
     if math.isinf(df):
         critical = -float(normal_quantile(tail))
-        return float(ndtr(nc - critical) + (ndtr(-nc - critical) if two_sided else 0.0))
+        return min(1.0, float(ndtr(nc - critical) + (ndtr(-nc - critical) if two_sided else 0.0)))
     critical = -float(t_quantile(tail, df))
     low, high = scale_limits(df)
     if nc - critical * math.exp((high if critical > 0.0 else low) / 2.0) > FAR:
@@ -106,7 +106,7 @@ def t_power(noncentrality: float, df: float, alpha: float, alternative: str = "t
     weight = log_scale_weight(y, df)
     s = critical * np.exp(y / 2.0)
     rejects = ndtr(nc - s) + (ndtr(-nc - s) if two_sided else 0.0)
-    return float((weight @ rejects) / weight.sum())
+    return min(1.0, float((weight @ rejects) / weight.sum()))
 
 
 def equivalence_power(above_low: float, below_high: float, df: float, alpha: float) -> float:
