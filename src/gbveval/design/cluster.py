@@ -64,7 +64,7 @@ class ClusterDesign(PlainDesign):
     analysis : str
         The analysis that is planned, whose variance is used: "participants_cr2" (average over participants, as
         `DifferenceInMeans` has it), "cluster_means" (every cluster counts the same) or "gls" (clusters weighted
-        efficiently). They agree for equal sizes.
+        efficiently). They agree for equal sizes and equal arms.
     ratio : float
         Treated over control clusters; `clusters_per_arm` is the number in control, the treated arm is rounded up.
     r_squared_clusters, r_squared_people : float

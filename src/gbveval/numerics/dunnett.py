@@ -21,7 +21,8 @@ FloatArray = NDArray[np.float64]
 # transitions of width sqrt((1 - rho) / rho), for which the step is enough up to a correlation of 0.97.
 COMMON = np.linspace(-9.0, 9.0, 361)
 DENSITY = np.exp(-0.5 * COMMON**2) / np.exp(-0.5 * COMMON**2).sum()
-# Few degrees of freedom spread the scale widely; these numbers keep the error of power below 1e-8.
+# Few degrees of freedom spread the scale widely; from 3 df these numbers keep the error of power below 1e-8 at sizes of
+# 0.001 and more and correlations up to 0.9. At a size of 1e-4 and 3 df it is 2e-5.
 NODES, MORE_NODES, FEW = 64, 500, 20.0
 
 

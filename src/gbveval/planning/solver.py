@@ -11,7 +11,7 @@ from gbveval.core.errors import ConvergenceError, DesignError
 
 # A bounded effect is scanned on a scale that is even in the logarithm of what is left to the bound, down to 1e-9 of it.
 LAST_SHARE, SCAN_POINTS = 1e-9, 300
-# Power is computed to about 1e-12; a difference of this size cannot be told from rounding.
+# Power is computed to about 1e-12 at usual sizes and df; a difference of this size cannot be told from rounding.
 ROUNDING = 1e-9
 GRID_POINTS = 9
 
