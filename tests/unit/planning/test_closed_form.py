@@ -169,7 +169,7 @@ def test_a_size_that_already_suffices_is_the_least_possible() -> None:
     assert (found.exact, found.rounded) == (1.0, 1)
 
 
-@pytest.mark.parametrize(("n", "dispersion"), [(50, 0.0), (55, 0.0), (100, 0.0), (60, 1.5)])
+@pytest.mark.parametrize(("n", "dispersion"), [(30, 0.0), (50, 0.0), (55, 0.0), (100, 0.0), (60, 1.5)])
 def test_the_detectable_decrease_of_a_count_is_found_though_power_falls_again(n: int, dispersion: float) -> None:
     plan = ParallelDesign(n, Count(0.5, dispersion=dispersion))
     steps = -np.linspace(1e-3, 0.4999, 4000)
