@@ -35,6 +35,8 @@ def cluster_means(_: Path, case: Case) -> dict[str, Any]:
         r_squared_clusters=given["r22"],
         r_squared_people=given["r21"],
         n_cluster_covariates=given["g2"],
+        # The reference pools the variance over arms, however unequal they are.
+        analysis="cluster_means",
     )
     needed = size(plan, given["es"], given, given["target_power"])
     return {

@@ -29,6 +29,13 @@ def plan_rates(case: Comparison) -> PlannedTest:
         pooled = (case.n0 * control + case.n1 * treated) / (case.n0 + case.n1)
         null_error = math.sqrt((1.0 / (t * pooled) + k) * (1.0 / case.n0 + 1.0 / case.n1))
         words = "its standard error at the pooled rate, while it varies with the one at the true rates"
+    margin: tuple[str, ...] = ()
+    if case.null:
+        ratio = under_null[1] / under_null[0]
+        margin = (
+            f"the margin of {case.null:g} is a difference in rates, and is tested as the rate ratio {ratio:.4g} that "
+            f"it makes with the planned rate of {control:g} in control; if that rate is another, so is the margin",
+        )
     return PlannedTest(
         effect=case.effect,
         std_error=std_error,
@@ -43,5 +50,6 @@ def plan_rates(case: Comparison) -> PlannedTest:
             "arms have enough events for the log of a mean count to be normal",
             "dispersion and exposure are as planned and the same in both arms; exposure does not vary between "
             "respondents",
+            *margin,
         ),
     )

@@ -33,5 +33,10 @@ def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
     raise DesignError(f"{name} must be one of {', '.join(map(repr, known))}; it is {value!r}.")
 
 
+def named_or_first(name: str, value: object, known: tuple[str, ...]) -> str:
+    """Return a word that is among those known, the first of them where none is given."""
+    return known[0] if value is None else one_of(name, value, known)
+
+
 def _after(hint: str) -> str:
     return f" {hint}" if hint else ""

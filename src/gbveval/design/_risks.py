@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-from gbveval.core.errors import DesignError
 from gbveval.design._comparison import Comparison
 from gbveval.design.exact_tests import FisherTest
 from gbveval.design.planned_test import PlannedTest, PowerTest
@@ -39,8 +38,6 @@ def plan_risks(case: Comparison) -> PowerTest:
             source="Fleiss (1981), Statistical Methods for Rates and Proportions",
             assumptions=(LARGE, "no continuity correction"),
         )
-    if abs(case.null) >= 1.0:
-        raise DesignError(f"A margin of {case.null:g} is no difference in risks: it must be below 1 in size.")
     under_null = restricted_risks(levels, (case.n0, case.n1), case.null)
     null_error = math.sqrt(sum(share * risk * (1.0 - risk) for share, risk in zip(each, under_null, strict=True)))
     corrected = case.analysis == "corrected"

@@ -9,6 +9,13 @@ from types import MappingProxyType
 from typing import Final
 
 from gbveval.core.errors import DesignError
+from gbveval.design._arms import (
+    imbalance_words,
+    least_control,
+    least_control_apart,
+    satterthwaite_df,
+    with_imbalance,
+)
 from gbveval.design._require import one_of, real, whole
 from gbveval.design._sizes import LEAST, mean_inverse
 from gbveval.design.icc import ICC, icc_convert
@@ -57,14 +64,15 @@ class ClusterDesign(PlainDesign):
     analysis : str
         The analysis that is planned, whose variance is used: "participants_cr2" (average over participants, as
         `DifferenceInMeans` has it), "cluster_means" (every cluster counts the same) or "gls" (clusters weighted
-        efficiently). They agree for equal sizes.
+        efficiently). They agree for equal sizes and equal arms.
     ratio : float
         Treated over control clusters; `clusters_per_arm` is the number in control, the treated arm is rounded up.
     r_squared_clusters, r_squared_people : float
         Shares of the variance between clusters, and of that within them, which covariates of a continuous outcome
         explain.
     n_cluster_covariates : int
-        Covariates of clusters in the regression; each costs a degree of freedom.
+        Covariates of clusters in the regression; each costs a degree of freedom. Their imbalance by chance is not
+        counted: `explain_power` gives power with it.
 
     Raises
     ------
@@ -73,8 +81,15 @@ class ClusterDesign(PlainDesign):
 
     Notes
     -----
-    The reference is t with k0 + k1 - 2 degrees of freedom (less covariates of clusters), also for risks: with 10
-    clusters an arm the normal would overstate power by 0.05. Sizes are independent of outcomes.
+    The reference is t, also for risks: with 10 clusters an arm the normal would overstate power by 0.05. The analyses
+    "cluster_means" and "gls" pool the variance over arms and have k0 + k1 - 2 degrees of freedom (less covariates of
+    clusters); "participants_cr2" does not, and has Satterthwaite's, which are the same with equal arms and few when one
+    arm is small: 6 and not 23 with 20 clusters against 5. Sizes are independent of outcomes.
+
+    References
+    ----------
+    Donner and Klar (2000), Design and Analysis of Cluster Randomization Trials. Bell and McCaffrey (2002), Survey
+    Methodology 28, for CR2 and its degrees of freedom.
 
     Examples
     --------
@@ -121,6 +136,11 @@ class ClusterDesign(PlainDesign):
     def _check_covariates(self) -> None:
         real("r_squared_clusters", self.r_squared_clusters, low=0.0, high=1.0, closed=True)
         real("r_squared_people", self.r_squared_people, low=0.0, high=1.0, closed=True)
+        if self.r_squared_clusters and not self.n_cluster_covariates:
+            raise DesignError(
+                "What covariates explain between clusters (r_squared_clusters) takes covariates, each of which costs a "
+                "degree of freedom: give n_cluster_covariates, at least 1."
+            )
         if self.has_covariates and self.outcome.binary:
             raise DesignError("Covariates are planned for with a continuous outcome only; leave the shares out.")
         if self.clusters_per_arm + self.treated_clusters - 2 - self.n_cluster_covariates < 1:
@@ -141,7 +161,8 @@ class ClusterDesign(PlainDesign):
     @property
     def least_sizes(self) -> Mapping[str, int]:
         """Sizes that can be solved for, with the least that each may be."""
-        few = max(2 + self.n_cluster_covariates, math.floor(1.0 / self.ratio) + 1)
+        least = least_control_apart if self.analysis == "participants_cr2" else least_control
+        few = least(float(self.ratio), int(self.n_cluster_covariates))
         return MappingProxyType({"clusters_per_arm": few, "cluster_size": 1 if self.size_cv == 0.0 else LEAST})
 
     def resized(self, name: str, value: int) -> ClusterDesign:
@@ -203,22 +224,38 @@ class ClusterDesign(PlainDesign):
         spread = "cluster means are normal with the same variance in both arms"
         if self.outcome.binary:
             spread = "cluster proportions may be treated as normal, although events are counts; their ICC is as planned"
+        g, total = int(self.n_cluster_covariates), sum(arms)
+        df, reference = self._reference(arms)
         return PlannedTest(
             effect=effect,
             std_error=math.sqrt(variance),
-            df=sum(arms) - 2.0 - self.n_cluster_covariates,
+            df=df,
             null=null,
             formula=f"effect over its standard error (squared: the sum over arms of {formula}), against the "
-            "noncentral t with "
-            + ("2(k - 1) df" if self.ratio == 1.0 and not self.has_covariates else "k0 + k1 - 2 - covariates df"),
+            f"noncentral t with {reference}",
             source=source,
             assumptions=(
                 spread,
                 "cluster sizes do not depend on outcomes",
                 *((limit,) if self.size_cv > 0.0 else ()),
                 *((explained,) if self.has_covariates else ()),
+                *((imbalance_words(total, g, "clusters"),) if g else ()),
             ),
+            others=(with_imbalance(total, g, df),) if g else (),
         )
+
+    def _reference(self, arms: tuple[float, float]) -> tuple[float, str]:
+        """Return the degrees of freedom of the planned analysis, and which these are."""
+        g = int(self.n_cluster_covariates)
+        if arms[0] != arms[1] and self.analysis == "participants_cr2":
+            return satterthwaite_df(*arms, g), (
+                "Satterthwaite's df for clusters of one size and variance, because this analysis does not pool the "
+                "variance over arms"
+            )
+        if arms[0] == arms[1] and not g:
+            return sum(arms) - 2.0, "2(k - 1) df"
+        pools = "" if arms[0] == arms[1] else ", because this analysis pools the variance over arms"
+        return sum(arms) - 2.0 - g, f"k0 + k1 - 2{' - covariates' if g else ''} df{pools}"
 
     def _cluster_factor(self, icc: float, m: float) -> float:
         """Return k x variance of an arm's mean over the variance of one respondent."""

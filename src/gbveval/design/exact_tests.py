@@ -9,6 +9,8 @@ from gbveval.design.planned_test import Rows, wrong_tail
 from gbveval.numerics.exact_power import binomial_power, fisher_power, mcnemar_power
 
 RULE = "a two-sided p-value sums the tables that are no likelier than the observed one"
+# No test is searched further than this for a size at which power dips.
+FURTHEST = 5000
 SIZE = "the exact size is at most alpha, and usually below it"
 
 
@@ -59,6 +61,11 @@ class BinomialTest:
     formula = "sum of the binomial probabilities of all counts that the exact test rejects"
     source = "Clopper and Pearson (1934), Biometrika 26"
     assumptions = (RULE, SIZE)
+
+    @property
+    def teeth(self) -> int:
+        """Sizes over which the critical count moves about three times, within which power dips if it still does."""
+        return min(FURTHEST, math.ceil(3.0 / min(self.p0, 1.0 - self.p0)))
 
     @property
     def unit(self) -> float:

@@ -11,6 +11,7 @@ from gbveval.core.errors import DesignError
 from gbveval.design._require import real
 from gbveval.design.cluster import ClusterDesign
 from gbveval.design.one_sample import OneSampleDesign
+from gbveval.design.outcomes import Binary
 from gbveval.design.paired import PairedDesign
 from gbveval.design.parallel import ParallelDesign
 from gbveval.design.planned_test import PlannedTest, PowerTest, Rows
@@ -29,8 +30,19 @@ class EquivalenceTest:
     upper: PlannedTest
 
     null = 0.0
-    source = "Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15; Phillips (1990), ibid. 18"
-    formula = "probability that both one-sided tests reject, exactly (Owen's Q, the estimate and its error jointly)"
+
+    @property
+    def source(self) -> str:
+        """Where the formula is from."""
+        jointly = "; Phillips (1990), ibid. 18" if math.isfinite(self.lower.df) else ""
+        return f"Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15{jointly}; {self.lower.source}"
+
+    @property
+    def formula(self) -> str:
+        """How power is computed, in words."""
+        if math.isfinite(self.lower.df):
+            return "probability that both one-sided t tests reject (Owen's Q: the estimate and its error jointly)"
+        return f"probability that both one-sided tests reject, each of them: {self.lower.formula}"
 
     @property
     def effect(self) -> float:
@@ -44,8 +56,8 @@ class EquivalenceTest:
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """What the plan assumes."""
-        return self.lower.assumptions
+        """What the plan assumes, at either margin."""
+        return tuple(dict.fromkeys(self.lower.assumptions + self.upper.assumptions))
 
     def never(self, alternative: str) -> str:
         """Return why no study, however large, shows equivalence; nothing if one can."""
@@ -76,7 +88,18 @@ class EquivalenceTest:
         return (
             ("margins", f"{self.lower.null:g} and {self.upper.null:g}"),
             ("standard error of the estimate", f"{self.lower.std_error:.4g}"),
+            *self._others(alpha),
             ("critical value", f"{-float(t_quantile(alpha, df)):.4f} in each direction, {reference}"),
+        )
+
+    def _others(self, alpha: float) -> Rows:
+        """Return the power of both tests where each is computed in another way."""
+        return tuple(
+            (
+                f"power {other.words}",
+                f"{EquivalenceTest(self.lower.otherwise(other), self.upper.otherwise(other)).power(alpha):.4f}",
+            )
+            for other in self.lower.others
         )
 
 
@@ -97,7 +120,8 @@ class NonInferiorityDesign:
     Raises
     ------
     DesignError
-        If the margin has the wrong sign, or the plan's analysis tests against no difference only.
+        If the margin has the wrong sign, risks cannot be apart by it, or the plan's analysis tests against no
+        difference only.
 
     Notes
     -----
@@ -124,7 +148,7 @@ class NonInferiorityDesign:
                 "The margin must lie on the bad side of no effect: above zero when higher is worse, below otherwise; "
                 f"it is {self.margin:g}."
             )
-        self.planned_test(0.0)
+        _check_margins(self.plan, self.margin)
 
     @property
     def outcome(self) -> Any:
@@ -177,12 +201,14 @@ class EquivalenceDesign:
     Raises
     ------
     DesignError
-        If the margins are not on either side of zero, or the plan's analysis tests against no difference only.
+        If the margins are not on either side of zero, risks cannot be apart by them, or the plan's analysis tests
+        against no difference only.
 
     Notes
     -----
-    Each of the two one-sided tests has size alpha. Power is exact: the estimate and its standard error are taken
-    jointly, and both margins count also where the true difference is not zero.
+    Each of the two one-sided tests has size alpha. Both margins count also where the true difference is not zero. For
+    tests with a t reference the estimate and its standard error are taken jointly; for risks and counts of single
+    respondents the estimate is taken as normal with the standard errors of the plan.
 
     Examples
     --------
@@ -201,7 +227,7 @@ class EquivalenceDesign:
         _needs_plan(self.plan)
         real("margin_low", self.margin_low, low=-math.inf, high=0.0)
         real("margin_high", self.margin_high, low=0.0, high=math.inf)
-        self.planned_test(0.0)
+        _check_margins(self.plan, self.margin_low, self.margin_high)
 
     @property
     def outcome(self) -> Any:
@@ -251,6 +277,18 @@ def _no_process() -> NoReturn:
         "simulate_power counts how often no effect is rejected, not a margin: it would answer another question. Ask "
         "power, or simulate the plan inside and compare its intervals with the margin."
     )
+
+
+def _check_margins(plan: Plan, *margins: float) -> None:
+    """Refuse a margin that no effect can reach, or that the plan's analysis does not test."""
+    for margin in margins:
+        if isinstance(plan.outcome, Binary) and not 0.0 < plan.outcome.risk + margin < 1.0:
+            raise DesignError(
+                f"A risk of {plan.outcome.risk:g} in control and a margin of {margin:g} give a risk of "
+                f"{plan.outcome.risk + margin:g} at the margin, which is not between 0 and 1. A margin is a "
+                "difference in risks, 3 % given as 0.03; give one nearer to 0."
+            )
+        plan.planned_test(0.0, null=float(margin))
 
 
 def _needs_plan(plan: object) -> None:

@@ -176,7 +176,8 @@ class MultiArmDesign(PlainDesign):
 
     def critical_value(self, alpha: float = 0.05, alternative: str = "two_sided") -> float:
         """Return the critical value of each comparison, on the scale of t (or of z)."""
-        return self.planned_test(0.0).critical(alpha, one_of("alternative", alternative, self.alternatives))
+        size = real("alpha", alpha, low=0.0, high=1.0)
+        return self.planned_test(0.0).critical(size, one_of("alternative", alternative, self.alternatives))
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> ManyToOneTest:
         """Return the planned comparisons when the arms have this effect, times their multiples."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import one_of, whole
+from gbveval.design._require import named_or_first, one_of, whole
 from gbveval.design.exact_tests import BinomialTest
 from gbveval.design.outcomes import Binary, Continuous, Outcome
 from gbveval.design.planned_test import PlainDesign, PlannedTest, PowerTest, zero_only
@@ -54,7 +54,7 @@ class OneSampleDesign(PlainDesign):
         if type(self.outcome) not in ANALYSES:
             raise DesignError("outcome must be Continuous(...) or Binary(...).")
         analyses = ANALYSES[type(self.outcome)]
-        object.__setattr__(self, "analysis", one_of("analysis", self.analysis or analyses[0], analyses))
+        object.__setattr__(self, "analysis", named_or_first("analysis", self.analysis, analyses))
         whole("n", self.n, least=self.least_sizes["n"])
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import one_of, real, whole
+from gbveval.design._require import named_or_first, one_of, real, whole
 from gbveval.design.exact_tests import ExactMcNemar
 from gbveval.design.one_sample import mean_of_one
 from gbveval.design.outcomes import Continuous
@@ -97,7 +97,7 @@ class PairedDesign(PlainDesign):
         if type(self.outcome) not in ANALYSES:
             raise DesignError("outcome must be Continuous(...) or Discordant(...).")
         analyses = ANALYSES[type(self.outcome)]
-        object.__setattr__(self, "analysis", one_of("analysis", self.analysis or analyses[0], analyses))
+        object.__setattr__(self, "analysis", named_or_first("analysis", self.analysis, analyses))
         if isinstance(self.outcome, Discordant):
             if self.correlation is not None:
                 raise DesignError("Discordant pairs already say how alike pairs are: leave correlation out.")

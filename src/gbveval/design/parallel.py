@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from gbveval.core.errors import DesignError
 from gbveval.design import _means, _ordered, _rates, _risks
+from gbveval.design._arms import least_control, least_control_apart
 from gbveval.design._comparison import Comparison, Planner
-from gbveval.design._require import one_of, real, whole
+from gbveval.design._require import named_or_first, one_of, real, whole
 from gbveval.design.counts import Count
 from gbveval.design.ordinal import Ordinal
 from gbveval.design.outcomes import Binary, Continuous
@@ -43,8 +44,9 @@ class ParallelDesign(PlainDesign):
     analysis : str, optional
         The analysis that is planned; by default the first of these.
 
-        - A continuous outcome: "t" (common variance; also if the words for risks are given) or "normal" (known
-          variance, as in published tables).
+        - A continuous outcome: "t" (variance pooled over arms; also if the words for risks are given), "welch" (a
+          variance in each arm, as `DifferenceInMeans` has it: the same with equal arms, fewer degrees of freedom
+          with unequal ones) or "normal" (known variance, as in published tables).
         - A binary one: "unpooled" (the difference in proportions over its own standard error, as `DifferenceInMeans`
           has it), "pooled" (the variance under the null; with unequal arms its power can dip below the size for small
           effects), "corrected" (the same with Yates' correction), "arcsine" or "fisher" (exact, over all tables).
@@ -53,7 +55,8 @@ class ParallelDesign(PlainDesign):
     r_squared : float
         Share of a continuous outcome's variance that covariates explain.
     n_covariates : int
-        Covariates in that regression; each costs a degree of freedom.
+        Covariates in that regression; each costs a degree of freedom. Their imbalance by chance is not counted:
+        `explain_power` gives power with it.
 
     Raises
     ------
@@ -79,7 +82,7 @@ class ParallelDesign(PlainDesign):
         if type(self.outcome) not in PLANNERS:
             raise DesignError("outcome must be Continuous(...), Binary(...), Count(...) or Ordinal(...).")
         analyses = PLANNERS[type(self.outcome)][0]
-        object.__setattr__(self, "analysis", one_of("analysis", self.analysis or analyses[0], analyses))
+        object.__setattr__(self, "analysis", named_or_first("analysis", self.analysis, analyses))
         real("r_squared", self.r_squared, low=0.0, high=1.0, closed=True)
         whole("n_covariates", self.n_covariates, least=0)
         if (self.r_squared or self.n_covariates) and not isinstance(self.outcome, Continuous):
@@ -100,8 +103,8 @@ class ParallelDesign(PlainDesign):
     @property
     def least_sizes(self) -> Mapping[str, int]:
         """Sizes that can be solved for, with the least that each may be."""
-        # Two treated respondents need two over ratio in control.
-        return MappingProxyType({"n_per_arm": max(2 + self.n_covariates, math.floor(1.0 / self.ratio) + 1)})
+        least = least_control_apart if self.analysis == "welch" else least_control
+        return MappingProxyType({"n_per_arm": least(float(self.ratio), int(self.n_covariates))})
 
     def resized(self, name: str, value: int) -> ParallelDesign:
         """Return the design with another number of respondents."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from gbveval.core.errors import DesignError
@@ -73,6 +73,25 @@ def zero_only(what: str, null: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Otherwise:
+    """Another way to compute a planned test, whose power is told beside it where the two differ.
+
+    Parameters
+    ----------
+    words : str
+        What is computed otherwise.
+    df : float
+        Degrees of freedom then.
+    factor : float
+        What the variance is multiplied by then.
+    """
+
+    words: str
+    df: float
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedTest:
     """The test of one planned comparison by an estimate over a standard error.
 
@@ -98,6 +117,8 @@ class PlannedTest:
         Name of that scale.
     correction : float
         Continuity correction: what the test takes off the absolute estimate.
+    others : tuple of Otherwise
+        Ways to compute power that are as good or better, which `detail` gives beside it.
     """
 
     effect: float
@@ -111,6 +132,7 @@ class PlannedTest:
     shift: float | None = None
     scale: str = ""
     correction: float = 0.0
+    others: tuple[Otherwise, ...] = ()
 
     @property
     def distance(self) -> float:
@@ -141,7 +163,7 @@ class PlannedTest:
         reach = self._critical(alpha, alternative) * divides + self.correction
         above = float(ndtr((far - reach) / self.std_error))
         below = float(ndtr((-far - reach) / self.std_error))
-        return {"two_sided": above + below, "greater": above, "less": below}[alternative]
+        return {"two_sided": min(1.0, above + below), "greater": above, "less": below}[alternative]
 
     def detail(self, alpha: float, alternative: str = "two_sided") -> Rows:
         """Return standard errors and the critical value in words."""
@@ -153,8 +175,15 @@ class PlannedTest:
             rows.append(("standard error that the test divides by", f"{self.null_std_error:.4g}"))
         if self.correction:
             rows.append(("continuity correction", f"{self.correction:.4g}"))
+        rows += [
+            (f"power {other.words}", f"{self.otherwise(other).power(alpha, alternative):.4f}") for other in self.others
+        ]
         rows.append(("critical value", f"{self._critical(alpha, alternative):.4f}, {reference}"))
         return tuple(rows)
+
+    def otherwise(self, other: Otherwise) -> PlannedTest:
+        """Return the test computed in another way."""
+        return replace(self, std_error=self.std_error * math.sqrt(other.factor), df=other.df, others=())
 
     def _critical(self, alpha: float, alternative: str) -> float:
         tail = alpha / 2.0 if alternative == "two_sided" else alpha

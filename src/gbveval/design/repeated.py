@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gbveval.core.errors import DesignError
+from gbveval.design._arms import imbalance_words, least_control, with_imbalance
 from gbveval.design._require import one_of, real, whole
 from gbveval.design.outcomes import Continuous
 from gbveval.design.planned_test import PlainDesign, PlannedTest
@@ -52,7 +53,9 @@ class RepeatedMeasuresDesign(PlainDesign):
     The variance of the estimate is sd^2 (1/n0 + 1/n1) times a factor; with rho the correlation that is
     (1 + (r - 1) rho)/r after, plus (1 + (m - 1) rho)/m - 2 rho for change, minus m rho^2 / (1 + (m - 1) rho) for
     ANCOVA.
-    ANCOVA is never worse than either. Not for measurements whose correlation fades with the time between them: two
+    That of ANCOVA is never larger than either, but ANCOVA spends a degree of freedom, and the means before differ by
+    chance, which is not counted (`explain_power` gives power with it): without correlation it is a little worse than
+    means after alone. Not for measurements whose correlation fades with the time between them: two
     waves far apart then tell more, and the change less, than this says.
 
     References
@@ -96,7 +99,7 @@ class RepeatedMeasuresDesign(PlainDesign):
     @property
     def least_sizes(self) -> Mapping[str, int]:
         """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"n_per_arm": max(2, math.floor(1.0 / self.ratio) + 1)})
+        return MappingProxyType({"n_per_arm": least_control(float(self.ratio), int(self.analysis == "ancova"))})
 
     def resized(self, name: str, value: int) -> RepeatedMeasuresDesign:
         """Return the design with another number of respondents."""
@@ -117,10 +120,12 @@ class RepeatedMeasuresDesign(PlainDesign):
         elif self.analysis == "ancova":
             factor -= m * rho**2 / (1.0 + (m - 1.0) * rho)
         df = control + treated - (3.0 if self.analysis == "ancova" else 2.0)
+        df = math.inf if self.reference == "normal" else df
+        adjusted = self.analysis == "ancova"
         return PlannedTest(
             effect=effect,
             std_error=float(self.outcome.sd) * math.sqrt(factor * (1.0 / control + 1.0 / treated)),
-            df=math.inf if self.reference == "normal" else df,
+            df=df,
             null=null,
             formula=f"effect over sd sqrt((1/n0 + 1/n1) ({WORDS[self.analysis]})), m before and r after, against "
             + ("the normal distribution" if self.reference == "normal" else "the noncentral t"),
@@ -129,5 +134,7 @@ class RepeatedMeasuresDesign(PlainDesign):
             assumptions=(
                 "any two measurements of a respondent have the same correlation and variance, in both arms",
                 "nobody is lost between measurements",
+                *((imbalance_words(control + treated, 1),) if adjusted else ()),
             ),
+            others=(with_imbalance(control + treated, 1, df),) if adjusted else (),
         )

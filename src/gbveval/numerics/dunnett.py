@@ -21,7 +21,8 @@ FloatArray = NDArray[np.float64]
 # transitions of width sqrt((1 - rho) / rho), for which the step is enough up to a correlation of 0.97.
 COMMON = np.linspace(-9.0, 9.0, 361)
 DENSITY = np.exp(-0.5 * COMMON**2) / np.exp(-0.5 * COMMON**2).sum()
-# Few degrees of freedom spread the scale widely; these numbers keep the error of power below 1e-8.
+# Few degrees of freedom spread the scale widely; from 3 df these numbers keep the error of power below 1e-8 at sizes of
+# 0.001 and more and correlations up to 0.9. At a size of 1e-4 and 3 df it is 2e-5.
 NODES, MORE_NODES, FEW = 64, 500, 20.0
 
 
@@ -71,10 +72,12 @@ def joint_power(
     """
     keep, grid = accepted(noncentrality, critical, df, correlation, alternative)
     if power_of == "each":
-        return float(np.sum(grid * (1.0 - keep[0])))
-    if power_of == "any":
-        return 1.0 - float(np.sum(grid * np.prod(keep, axis=0)))
-    return float(np.sum(grid * np.prod(1.0 - keep, axis=0)))
+        found = float(np.sum(grid * (1.0 - keep[0])))
+    elif power_of == "any":
+        found = 1.0 - float(np.sum(grid * np.prod(keep, axis=0)))
+    else:
+        found = float(np.sum(grid * np.prod(1.0 - keep, axis=0)))
+    return min(1.0, max(0.0, found))
 
 
 @lru_cache(maxsize=256)

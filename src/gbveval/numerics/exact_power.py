@@ -59,7 +59,7 @@ def binomial_power(n: int, p0: float, p1: float, alpha: float, alternative: str 
     [0.0, 0.03125]
     """
     rejected = _rejected(binomial_probabilities(n, p0), alpha, alternative)
-    return float(binomial_probabilities(n, p1)[rejected].sum())
+    return min(1.0, float(binomial_probabilities(n, p1)[rejected].sum()))
 
 
 def fisher_power(
@@ -95,7 +95,7 @@ def fisher_power(
         weight = np.exp(log_weight - log_weight.max())
         rejected = x[_rejected(weight / weight.sum(), alpha, alternative)]
         total += float(treated[rejected] @ control[events - rejected])
-    return total
+    return min(1.0, total)
 
 
 def mcnemar_power(
@@ -114,4 +114,4 @@ def mcnemar_power(
     discordant = binomial_probabilities(n_pairs, share)
     likely = np.flatnonzero(discordant > NEGLIGIBLE)
     inside = [binomial_power(int(m), 0.5, only_treated / share, alpha, alternative) for m in likely]
-    return float(discordant[likely] @ np.asarray(inside))
+    return min(1.0, float(discordant[likely] @ np.asarray(inside)))

@@ -8,7 +8,12 @@ from gbveval.planning.solver import check_share
 
 
 def against(design: PlannedDesign, alternative: str | None) -> str:
-    """Return the alternative that is meant, or say which the design has."""
+    """Return the alternative that is meant, or say which the design has, or that it is none."""
+    if not isinstance(design, PlannedDesign):
+        raise DesignError(
+            f"What was given is not a design, it is a {type(design).__name__}: give ParallelDesign(...), "
+            "ClusterDesign(...) or another."
+        )
     if alternative is None:
         return design.alternatives[0]
     if alternative not in design.alternatives:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from gbveval.core.errors import DesignError
+from gbveval.core.errors import ConvergenceError, DesignError
 from gbveval.core.table import Table
+from gbveval.design._require import real
+from gbveval.design.exact_tests import BinomialTest
 from gbveval.design.planned_test import PlannedDesign
 from gbveval.planning._request import against, direction_sign, tails, targets
-from gbveval.planning.solver import OutOfReach, check_share, solve_counted, solve_increasing
+from gbveval.planning.solver import ROUNDING, OutOfReach, check_share, solve_counted, solve_first, solve_increasing
 
 # Nobody recruits more than this, and a search has to end somewhere.
 LARGEST_SIZE = {"n_per_arm": 1e9, "clusters_per_arm": 1e7, "cluster_size": 1e5}
@@ -34,7 +36,7 @@ class RequiredSize:
     exact : float
         The size at which power equals the target, a real number; the least possible size if that already suffices.
     rounded : int
-        The size to plan with: `exact` rounded up.
+        The size to plan with: `exact` rounded up; with unequal arms less where rounding up the treated arm pays for it.
     achieved_power : float
         Power at the rounded size.
     target_power, effect, alpha : float
@@ -101,7 +103,8 @@ def power(design: PlannedDesign, *, effect: float, alpha: float = 0.05, alternat
     >>> round(power(plan, effect=-0.08), 3)
     0.673
     """
-    return design.planned_test(effect).power(check_share("alpha", alpha), against(design, alternative))
+    size, alternative = check_share("alpha", alpha), against(design, alternative)
+    return design.planned_test(effect).power(size, alternative)
 
 
 def mde(
@@ -135,7 +138,9 @@ def mde(
     Raises
     ------
     DesignError
-        If even the largest possible effect has less power.
+        If no possible effect has the power. For a count power falls again as the treated rate goes to zero, where
+        too few events are left: the answer is the smaller of the two effects with the power, and the error names the
+        one with the largest power.
 
     Examples
     --------
@@ -151,24 +156,34 @@ def mde(
     start = design.planned_test(0.0)
     if reason := design.planned_test(start.null + sign * start.unit * SMALL).never(alternative):
         raise DesignError(reason)
-    largest = (design.outcome.largest_effect(direction) - sign * start.null) * (1.0 - MARGIN)
+    bound = design.outcome.largest_effect(direction) - sign * start.null
+    largest = bound * (1.0 - MARGIN)
+
+    def power_at(x: float) -> float:
+        return design.planned_test(start.null + sign * x).power(size, alternative)
+
     try:
-        found = solve_increasing(
-            lambda x: design.planned_test(start.null + sign * x).power(size, alternative),
-            target,
-            low=0.0,
-            high=min(largest, 1e6 * start.unit),
-            start=min(start.unit, largest),
-        )
+        try:
+            found = solve_increasing(
+                power_at, target, low=0.0, high=min(largest, 1e6 * start.unit), start=min(start.unit, largest)
+            )
+        except (OutOfReach, ConvergenceError):
+            if design.counted or math.isinf(bound):
+                raise
+            found = solve_first(power_at, target, bound=bound)
     except OutOfReach as far:
         if far.best == 0.0:
             raise DesignError(
                 f"With so few respondents or pairs no result of this exact test is significant at {size:g}, whatever "
                 f"the effect. {design.limit_hint('')} Plan for more of them."
             ) from None
+        most = f"the largest possible one, {largest:.3g}, has power {far.best:.3f}"
+        if math.isfinite(far.at):
+            most = (
+                f"power is largest, {far.best:.3f}, at an effect of {start.null + sign * far.at:.3g} and falls beyond"
+            )
         raise DesignError(
-            f"No {direction} can be detected with power {target:g}: the largest possible one, {largest:.3g}, has power "
-            f"{far.best:.3f}. Plan for more respondents or clusters."
+            f"No {direction} can be detected with power {target:g}: {most}. Plan for more respondents or clusters."
         ) from None
     return start.null + sign * found
 
@@ -202,7 +217,8 @@ def required_size(
     -------
     RequiredSize
         For an exact test, whose power goes up and down as the size grows, the least size from which power stays at the
-        target.
+        target within the next tenth of it and twenty more; for one risk within the next 3 / min(risk, 1 - risk), up to
+        5000.
 
     Raises
     ------
@@ -243,18 +259,39 @@ def required_size(
     largest = LARGEST_COUNTED if design.counted else LARGEST_SIZE.get(name, LARGEST_OTHER)
     try:
         if design.counted:
-            exact = float(solve_counted(power_at, target, low=least, high=LARGEST_COUNTED))
+            test = design.planned_test(effect)
+            look = test.teeth if isinstance(test, BinomialTest) else 0
+            exact = float(solve_counted(power_at, target, low=least, high=LARGEST_COUNTED, look=look))
         else:
             exact = solve_increasing(power_at, target, low=float(least), high=largest)
     except OutOfReach as far:
         raise DesignError(
             f"{name} would have to exceed {largest:,.0f}, where power is {far.best:.3f}. {design.limit_hint(name)}"
         ) from None
+
+    def achieved(n: int) -> float:
+        return design.resized(name, n).planned_test(effect).power(size, alternative)
+
     # A root found as 64.0000000001 is 64.
-    rounded = max(least, math.ceil(exact - 1e-9 * exact))
-    chosen = design.resized(name, rounded)
-    achieved = chosen.planned_test(effect).power(size, alternative)
-    return RequiredSize(name, exact, rounded, achieved, target, float(effect), size, chosen)
+    rounded = max(int(least), math.ceil(exact - 1e-9 * exact))
+    if not design.counted:
+        rounded = _settled(achieved, rounded, target, least=int(least))
+    return RequiredSize(
+        name, exact, rounded, achieved(rounded), target, float(effect), size, design.resized(name, rounded)
+    )
+
+
+def _settled(achieved: Callable[[int], float], rounded: int, target: float, *, least: int) -> int:
+    """Return a size that reaches the target and is not followed by a smaller one that does.
+
+    The treated arm is rounded up, which the real number before did not know: the next sizes below may do, and where
+    arms have variances of their own a whole size may just fall short.
+    """
+    while achieved(rounded) < target - ROUNDING:
+        rounded += 1
+    while rounded > least and achieved(rounded - 1) >= target:
+        rounded -= 1
+    return rounded
 
 
 def power_curve(
@@ -271,9 +308,10 @@ def power_curve(
     [0.05, 0.801]
     """
     alternative = against(design, alternative)
-    rows = tuple(
-        (float(effect), power(design, effect=float(effect), alpha=alpha, alternative=alternative)) for effect in effects
-    )
+    if isinstance(effects, str) or not isinstance(effects, Iterable):
+        raise DesignError(f"effects must be a list of numbers; it is a {type(effects).__name__}.")
+    asked = [real("An effect", effect, low=-math.inf, high=math.inf) for effect in effects]
+    rows = tuple((effect, power(design, effect=effect, alpha=alpha, alternative=alternative)) for effect in asked)
     if not rows:
         raise DesignError("Give at least one effect.")
     return Table("Power by effect", ("effect", "power"), rows, (tails(alpha, alternative),))
@@ -295,13 +333,14 @@ def explain_power(
     size, alternative = check_share("alpha", alpha), against(design, alternative)
     test = design.planned_test(effect)
     margin = (("null hypothesis", f"{test.null:g}"),) if test.null else ()
+    *before, critical = test.detail(size, alternative)
     rows = (
         ("power", f"{test.power(size, alternative):.4f}"),
         ("effect (treated minus control)", f"{effect:g}"),
         *margin,
-        *test.detail(size, alternative)[:-1],
+        *before,
         ("formula", test.formula),
-        test.detail(size, alternative)[-1],
+        critical,
         ("tails", tails(size, alternative)),
         ("source", test.source),
         *(("assumes", words) for words in test.assumptions),

@@ -80,7 +80,8 @@ def required_sample(
     Raises
     ------
     DesignError
-        If not exactly one precision is asked for, or something is impossible.
+        If not exactly one precision is asked for, something is impossible, or more people would have to be invited
+        than there are.
 
     Notes
     -----
@@ -120,9 +121,16 @@ def required_sample(
     share = 0.0 if population is None else float(design_effect) * simple / population
     exact = float(design_effect) * simple / (1.0 + share)
     rounded = max(1, math.ceil(exact - 1e-9 * exact))
+    invited = exact / float(response)
+    if population is not None and invited > population:
+        raise DesignError(
+            f"The precision takes {rounded:,} answers, for which {math.ceil(invited):,} people would have to be "
+            f"invited at a response of {float(response):g}; the population has {population:,}. Ask for a "
+            "wider interval or raise the response."
+        )
     unsampled = 0.0 if population is None else rounded / population
     reached = z * math.sqrt(float(design_effect) * variance * max(0.0, 1.0 - unsampled) / rounded)
-    return RequiredSample(simple, exact, rounded, exact / float(response), reached, confidence)
+    return RequiredSample(simple, exact, rounded, invited, reached, confidence)
 
 
 @dataclass(frozen=True, slots=True)

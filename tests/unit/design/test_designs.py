@@ -118,4 +118,4 @@ def test_unequal_arms_are_drawn_as_planned() -> None:
     assert sorted(arms.values()) == ["control"] * 10 + ["treated"] * 16
     assert process.draw_batch(3, rng).treated.sum() == plan.treated_clusters == 16
     with pytest.raises(DesignError, match="drawn without covariates"):
-        cluster(r_squared_clusters=0.5).process(0.2)
+        cluster(r_squared_clusters=0.5, n_cluster_covariates=1).process(0.2)

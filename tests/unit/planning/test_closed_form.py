@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 from statsmodels.stats.power import NormalIndPower, TTestIndPower
 
 from gbveval.core.errors import ConvergenceError, DesignError
 from gbveval.core.protocols import Process
 from gbveval.design.cluster import ClusterDesign
+from gbveval.design.counts import Count
 from gbveval.design.icc import ICC
+from gbveval.design.multi_arm import MultiArmDesign
+from gbveval.design.one_sample import OneSampleDesign
 from gbveval.design.outcomes import Binary, Continuous
 from gbveval.design.parallel import ParallelDesign
 from gbveval.design.planned_test import PlannedDesign
 from gbveval.planning.closed_form import LARGEST_SIZE, MARGIN, explain_power, mde, power, power_curve, required_size
-from gbveval.planning.solver import OutOfReach, solve_increasing
+from gbveval.planning.solver import OutOfReach, solve_first, solve_increasing
 
 OBSERVED = ICC(0.03, scale="observed")
 CLUSTERS = ClusterDesign(clusters_per_arm=20, cluster_size=50, icc=OBSERVED, outcome=Binary(0.35))
@@ -108,10 +113,12 @@ def test_the_required_size_is_the_least_with_the_power_asked_for(plan: Any, targ
         found = required_size(plan, effect=effect, power=target, solve_for=name)
         assert isinstance(found.exact, float)
         assert isinstance(found.rounded, int)
-        assert found.exact <= found.rounded + 1e-6 < found.exact + 1.0 + 1e-5 or found.rounded == least
+        assert found.rounded + 1e-6 < found.exact + 1.0 + 1e-5 or found.rounded == least
+        # Rounding up the treated arm may save some of control.
+        assert found.exact <= found.rounded + 1e-6 or isinstance(plan, ParallelDesign)
         assert found.achieved_power >= target - 1e-9
         assert power(found.design, effect=effect) == found.achieved_power
-        if found.rounded > least and not isinstance(plan, ParallelDesign):
+        if found.rounded > least:
             assert power(plan.resized(name, found.rounded - 1), effect=effect) < target + 1e-9
 
 
@@ -160,6 +167,100 @@ def test_impossible_requests_are_refused_by_name(request_: Any, words: str) -> N
 def test_a_size_that_already_suffices_is_the_least_possible() -> None:
     found = required_size(CLUSTERS, effect=-0.3, solve_for="cluster_size", power=0.2)
     assert (found.exact, found.rounded) == (1.0, 1)
+
+
+@pytest.mark.parametrize(("n", "dispersion"), [(30, 0.0), (50, 0.0), (55, 0.0), (100, 0.0), (60, 1.5)])
+def test_the_detectable_decrease_of_a_count_is_found_though_power_falls_again(n: int, dispersion: float) -> None:
+    plan = ParallelDesign(n, Count(0.5, dispersion=dispersion))
+    steps = -np.linspace(1e-3, 0.4999, 4000)
+    curve = np.array([power(plan, effect=float(effect)) for effect in steps])
+    if curve.max() < 0.8:
+        with pytest.raises(DesignError, match=f"power is largest, {curve.max():.3f}, at an effect of -0.4"):
+            mde(plan, direction="decrease")
+        return
+    found = mde(plan, direction="decrease")
+    assert power(plan, effect=found) == pytest.approx(0.8, abs=1e-9)
+    # The first effect on a fine grid that has the power is at most a step further.
+    first = float(steps[np.argmax(curve >= 0.8)])
+    assert first <= found <= first + (steps[0] - steps[1])
+
+
+def test_the_solver_finds_the_first_of_two_crossings_or_tells_the_peak() -> None:
+    def hump(x: float) -> float:
+        return 4.0 * x * (1.0 - x)
+
+    assert solve_first(hump, 0.64, bound=1.0) == pytest.approx(0.2, abs=1e-12)
+    # Between two points of the scan: the peak itself is looked for.
+    assert solve_first(hump, 1.0 - 1e-8, bound=1.0) == pytest.approx(0.5 - 5e-5, abs=1e-9)
+    with pytest.raises(OutOfReach) as far:
+        solve_first(lambda x: 0.5 * hump(x), 0.6, bound=1.0)
+    assert (far.value.best, far.value.at) == pytest.approx((0.5, 0.5), abs=1e-6)
+    with pytest.raises(OutOfReach) as far:
+        solve_first(lambda x: 0.5 * x, 0.6, bound=1.0)
+    assert far.value.at == math.inf
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.0 / 3.0, 0.75, 1.5])
+def test_with_unequal_arms_no_smaller_size_next_to_it_would_do(ratio: float) -> None:
+    for plan, name in (
+        (ParallelDesign(40, Continuous(), ratio=ratio), "n_per_arm"),
+        (ParallelDesign(40, Continuous(), ratio=ratio, analysis="welch"), "n_per_arm"),
+        (ClusterDesign(30, 20, OBSERVED, Continuous(), ratio=ratio), "clusters_per_arm"),
+    ):
+        for effect in (0.3, 0.41, 0.6, 0.83):
+            found = required_size(plan, effect=effect)
+            assert type(found.rounded) is int
+            assert found.achieved_power >= 0.8 - 1e-9
+            if found.rounded > plan.least_sizes[name]:
+                assert power(plan.resized(name, found.rounded - 1), effect=effect) < 0.8
+
+
+def test_covariates_raise_the_least_size_no_more_than_they_must() -> None:
+    plan = ParallelDesign(30, Continuous(), n_covariates=10)
+    # 7 and 7 less 2 less 10 leave two degrees of freedom, 6 and 6 none.
+    assert plan.least_sizes["n_per_arm"] == 7
+    assert required_size(plan, effect=50.0).rounded == 7
+    clusters = ClusterDesign(30, 20, OBSERVED, Continuous(), n_cluster_covariates=6)
+    assert clusters.least_sizes["clusters_per_arm"] == 5
+    with pytest.raises(DesignError, match="no degree of freedom"):
+        clusters.resized("clusters_per_arm", 4)
+
+
+@pytest.mark.parametrize(
+    ("risk", "effect", "alpha", "target"),
+    # In each a search over the next tenth would stop before a size at which power dips.
+    [(0.001, 0.005, 0.05, 0.8), (0.001, 0.005, 0.025, 0.8), (0.001, 0.005, 0.01, 0.8)],
+)
+def test_power_stays_from_the_size_of_an_exact_test_of_a_rare_outcome(
+    risk: float, effect: float, alpha: float, target: float
+) -> None:
+    plan = OneSampleDesign(50, Binary(risk))
+    n = required_size(plan, effect=effect, alternative="greater", alpha=alpha, power=target).rounded
+    sizes = np.arange(n - 1, n + 3000)
+    # The least count that the test rejects.
+    critical = binom.isf(alpha, sizes, risk) + 1
+    reached = binom.sf(critical - 1, sizes, risk + effect) >= target
+    assert not reached[0]
+    assert np.all(reached[1:])
+
+
+def test_a_size_beyond_what_is_summed_is_told_with_the_power_of_the_dip() -> None:
+    plan = OneSampleDesign(50, Binary(0.0005))
+    with pytest.raises(DesignError, match=r"n would have to exceed 2,000, where power is 0\.635"):
+        required_size(plan, effect=0.002, alternative="greater", alpha=0.025, power=0.7)
+
+
+def test_power_is_never_above_one() -> None:
+    for effect in np.linspace(0.5, 8.0, 76):
+        for n in (5, 20, 64, 200):
+            for plan in (
+                ParallelDesign(n, Continuous()),
+                ParallelDesign(n, Continuous(), analysis="normal"),
+                MultiArmDesign(n, 2, Continuous(), power_of="all"),
+            ):
+                assert 0.0 <= power(plan, effect=float(effect)) <= 1.0
+    for risk in np.linspace(0.5, 0.98, 49):
+        assert power(OneSampleDesign(400, Binary(0.01)), effect=float(risk)) <= 1.0
 
 
 def test_a_power_curve_is_the_power_at_each_effect() -> None:

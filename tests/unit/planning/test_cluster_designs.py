@@ -24,7 +24,7 @@ def band(found: float) -> float:
 
 
 def test_unequal_arms_reject_as_often_as_they_say() -> None:
-    plan = ClusterDesign(5, 20, OBSERVED, Continuous(sd=2.0), ratio=2.0)
+    plan = ClusterDesign(5, 20, OBSERVED, Continuous(sd=2.0), ratio=2.0, analysis="cluster_means")
     rng = np.random.default_rng(21)
     spread = 2.0 * math.sqrt(0.1 + 0.9 / 20.0)
     control, treated = spread * rng.normal(size=(DRAWS, 5)), 1.2 + spread * rng.normal(size=(DRAWS, 10))
@@ -56,7 +56,7 @@ def test_covariates_of_clusters_and_people_buy_what_they_explain() -> None:
 def test_unequal_arms_cost_clusters_and_covariates_save_them() -> None:
     even = ClusterDesign(10, 20, OBSERVED, Continuous())
     uneven = ClusterDesign(10, 20, OBSERVED, Continuous(), ratio=3.0)
-    adjusted = ClusterDesign(10, 20, OBSERVED, Continuous(), r_squared_clusters=0.5)
+    adjusted = ClusterDesign(10, 20, OBSERVED, Continuous(), r_squared_clusters=0.5, n_cluster_covariates=1)
     total = 2.0 * required_size(even, effect=0.4).exact
     assert 4.0 * required_size(uneven, effect=0.4).exact > total
     assert 2.0 * required_size(adjusted, effect=0.4).exact < total

@@ -32,6 +32,7 @@ from gbveval.planning.simulate import simulate_power
 
 MEANS = ParallelDesign(n_per_arm=60, outcome=Continuous(sd=2.0))
 CLUSTERS = ClusterDesign(12, 30, ICC(0.05, scale="observed"), Binary(0.4))
+WRONG_SIZES: tuple[Any, ...] = (0.0, 1.0, -1.0, None, "x", True, float("nan"))
 # A design, and an effect that it may have.
 SMOOTH: dict[str, tuple[Any, float]] = {
     "means": (MEANS, -0.9),
@@ -177,6 +178,20 @@ def test_equivalence_says_both_margins() -> None:
     words = dict(explain_power(EQUIVALENT, effect=0.0).rows)
     assert words["margins"] == "-0.5 and 0.5"
     assert "both must reject" in words["tails"]
+    assert "Owen" in words["formula"]
+
+
+def test_equivalence_of_risks_and_counts_does_not_claim_a_joint_distribution() -> None:
+    for inner in (SMOOTH["pooled"][0], SMOOTH["rates"][0]):
+        plan = EquivalenceDesign(inner, margin_low=-0.2, margin_high=0.2)
+        words = dict(explain_power(plan, effect=0.0).rows)
+        assert "Owen" not in words["formula"]
+        assert "Phillips" not in words["source"]
+        assert "against the normal distribution" in words["formula"]
+    told = [value for what, value in explain_power(plan, effect=0.0).rows if what == "assumes"]
+    # Rates of 0.4 and 0.8 against 0.6.
+    assert any("rate ratio 0.6667" in value for value in told)
+    assert any("rate ratio 1.333" in value for value in told)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +218,31 @@ def test_equivalence_says_both_margins() -> None:
         (lambda: NonInferiorityDesign(MEANS, margin=1.0, higher_is_worse=False), "bad side of no effect"),
         (lambda: NonInferiorityDesign(FactorialDesign(9, Continuous(), "main"), margin=1.0), "plan must be"),
         (lambda: NonInferiorityDesign(COUNTED["fisher"][0], margin=0.1), "tests against no difference only"),
-        (lambda: NonInferiorityDesign(SMOOTH["pooled"][0], margin=1.2), "below 1 in size"),
+        (
+            lambda: NonInferiorityDesign(SMOOTH["pooled"][0], margin=1.2),
+            "a risk of 1.6 at the margin, which is not between 0 and 1",
+        ),
+        (lambda: NonInferiorityDesign(ParallelDesign(200, Binary(0.35)), margin=5.0), "3 % given as 0.03"),
+        (lambda: NonInferiorityDesign(ParallelDesign(500, Binary(0.98)), margin=0.03), "a risk of 1.01 at the margin"),
+        (lambda: NonInferiorityDesign(CLUSTERS, margin=0.6), "a risk of 1 at the margin"),
+        (lambda: NonInferiorityDesign(CLUSTERS, margin=-0.5, higher_is_worse=False), "a risk of -0.1 at the margin"),
+        (lambda: EquivalenceDesign(CLUSTERS, margin_low=-5.0, margin_high=0.1), "a risk of -4.6 at the margin"),
+        (lambda: ParallelDesign(20, Continuous(), analysis=""), "analysis must be one of"),
+        (lambda: ParallelDesign(20, Continuous(), analysis=False), "analysis must be one of"),  # type: ignore[arg-type]
+        (lambda: OneSampleDesign(20, Binary(0.3), analysis=""), "analysis must be one of"),
+        (lambda: PairedDesign(20, Discordant(0.3), analysis=""), "analysis must be one of"),
+        *((lambda a=a: MultiArmDesign(20, 3, Continuous()).critical_value(a), "alpha must be") for a in WRONG_SIZES),
+        (lambda: power(None, effect=0.5), "not a design"),  # type: ignore[arg-type]
+        (lambda: mde(Continuous()), "not a design"),  # type: ignore[arg-type]
+        (lambda: required_size(None, effect=0.5), "not a design"),  # type: ignore[arg-type]
+        (lambda: explain_power("plan", effect=0.5), "not a design"),  # type: ignore[arg-type]
+        (lambda: power_curve(None, [0.5]), "not a design"),  # type: ignore[arg-type]
+        (lambda: power_curve(MEANS, 0.5), "a list of numbers"),  # type: ignore[arg-type]
+        (lambda: power_curve(MEANS, None), "a list of numbers"),  # type: ignore[arg-type]
+        (lambda: power_curve(MEANS, "0.5"), "a list of numbers"),  # type: ignore[arg-type]
+        (lambda: power_curve(MEANS, [None]), "An effect must be a number"),  # type: ignore[list-item]
+        (lambda: power_curve(MEANS, [True]), "An effect must be a number"),
+        (lambda: power_curve(MEANS, ["0.5"]), "An effect must be a number"),  # type: ignore[list-item]
         (lambda: NonInferiorityDesign(SMOOTH["rates, null variance"][0], margin=0.1), "against no difference only"),
         (lambda: EquivalenceDesign(MEANS, margin_low=0.1, margin_high=0.2), "margin_low"),
         (lambda: power(MEANS, effect=0.5, alternative="larger"), "can be against"),

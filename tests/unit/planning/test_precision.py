@@ -87,6 +87,10 @@ def test_weights_cost_what_their_variation_says(weights: list[float], unit: floa
         (lambda: required_sample(Binary(0.3), half_width=0.0), "half_width"),
         (lambda: required_sample(Binary(0.3), half_width=0.1, response=0.0), "response"),
         (lambda: required_sample(Binary(0.3), half_width=0.1, population=0), "population"),
+        (
+            lambda: required_sample(Binary(0.5), half_width=0.03, population=500, response=0.5),
+            "681 people would have to be invited.*the population has 500",
+        ),
         (lambda: interval_width(10, 0.3, method="agresti"), "method must be one of"),
         (lambda: interval_width(0, 0.3), "n must be"),
         (lambda: weighting_design_effect([]), "weights"),
