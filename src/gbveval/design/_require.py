@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 from gbveval.core.errors import DesignError
@@ -36,6 +37,22 @@ def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
 def named_or_first(name: str, value: object, known: tuple[str, ...]) -> str:
     """Return a word that is among those known, the first of them where none is given."""
     return known[0] if value is None else one_of(name, value, known)
+
+
+def asked_size(size: tuple[str, float] | None, known: Mapping[str, int], own: float) -> float:
+    """Return a size that was asked for by name, any real number, or else the design's own."""
+    if size is None:
+        return float(own)
+    one_of("solve_for", size[0], tuple(known))
+    return float(size[1])
+
+
+def asked_arms(
+    size: tuple[str, float] | None, known: Mapping[str, int], own: tuple[float, float], ratio: float
+) -> tuple[float, float]:
+    """Return the sizes of both arms: the treated one, where a size was asked for, by the ratio and not rounded."""
+    control = asked_size(size, known, own[0])
+    return control, float(own[1]) if size is None else control * ratio
 
 
 def _after(hint: str) -> str:

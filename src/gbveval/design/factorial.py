@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import one_of, whole
+from gbveval.design._require import asked_size, one_of, whole
 from gbveval.design.outcomes import Continuous
 from gbveval.design.planned_test import PlainDesign, PlannedTest, zero_only
 
@@ -74,10 +74,7 @@ class FactorialDesign(PlainDesign):
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PlannedTest:
         """Return the planned test of a main effect, or of a difference of differences."""
-        n = float(self.n_per_cell)
-        if size is not None:
-            one_of("solve_for", size[0], tuple(self.least_sizes))
-            n = float(size[1])
+        n = asked_size(size, self.least_sizes, self.n_per_cell)
         zero_only("A factorial design", null)
         self.outcome.levels(effect)
         cells = 1.0 if self.target == "main" else 4.0

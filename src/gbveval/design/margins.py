@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, Self
 
 from gbveval.core.errors import DesignError
 from gbveval.design._require import real
@@ -104,7 +104,44 @@ class EquivalenceTest:
 
 
 @dataclass(frozen=True, slots=True)
-class NonInferiorityDesign:
+class _WithinPlan:
+    """A plan asked another question: its outcome and sizes are those of the plan inside."""
+
+    plan: Plan
+
+    @property
+    def outcome(self) -> Any:
+        """What is measured."""
+        return self.plan.outcome
+
+    @property
+    def least_sizes(self) -> Mapping[str, int]:
+        """Sizes that can be solved for, with the least that each may be."""
+        return self.plan.least_sizes
+
+    @property
+    def counted(self) -> bool:
+        """Whether power is summed over tables of counts."""
+        return self.plan.counted
+
+    def resized(self, name: str, value: int) -> Self:
+        """Return the design with another size."""
+        return replace(self, plan=self.plan.resized(name, value))
+
+    def limit_hint(self, name: str) -> str:
+        """Return what holds power down when only this size grows, and what to do."""
+        return self.plan.limit_hint(name)
+
+    def process(self, effect: float) -> Any:
+        """Refuse: what is counted in simulated studies is the rejection of no effect, not of a margin."""
+        raise DesignError(
+            "simulate_power counts how often no effect is rejected, not a margin: it would answer another question. "
+            "Ask power, or simulate the plan inside and compare its intervals with the margin."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NonInferiorityDesign(_WithinPlan):
     """A plan whose treated arm shall be shown not to be worse than control by more than a margin.
 
     Parameters
@@ -136,7 +173,6 @@ class NonInferiorityDesign:
     0.7033
     """
 
-    plan: Plan
     margin: float
     higher_is_worse: bool = True
 
@@ -151,36 +187,9 @@ class NonInferiorityDesign:
         _check_margins(self.plan, self.margin)
 
     @property
-    def outcome(self) -> Any:
-        """What is measured."""
-        return self.plan.outcome
-
-    @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return self.plan.least_sizes
-
-    @property
     def alternatives(self) -> tuple[str, ...]:
         """The side of the margin that is not worse."""
         return ("less",) if self.higher_is_worse else ("greater",)
-
-    @property
-    def counted(self) -> bool:
-        """Whether power is summed over tables of counts."""
-        return self.plan.counted
-
-    def resized(self, name: str, value: int) -> NonInferiorityDesign:
-        """Return the design with another size."""
-        return replace(self, plan=self.plan.resized(name, value))
-
-    def limit_hint(self, name: str) -> str:
-        """Return what holds power down when only this size grows, and what to do."""
-        return self.plan.limit_hint(name)
-
-    def process(self, effect: float) -> Any:
-        """Refuse: what is counted in simulated studies is the rejection of no effect, not of a margin."""
-        return _no_process()
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None) -> PowerTest:
         """Return the planned test of a true effect (treated minus control) against the margin."""
@@ -188,7 +197,7 @@ class NonInferiorityDesign:
 
 
 @dataclass(frozen=True, slots=True)
-class EquivalenceDesign:
+class EquivalenceDesign(_WithinPlan):
     """A plan whose arms shall be shown to differ by less than two margins.
 
     Parameters
@@ -219,7 +228,6 @@ class EquivalenceDesign:
     0.6565
     """
 
-    plan: Plan
     margin_low: float
     margin_high: float
 
@@ -230,36 +238,9 @@ class EquivalenceDesign:
         _check_margins(self.plan, self.margin_low, self.margin_high)
 
     @property
-    def outcome(self) -> Any:
-        """What is measured."""
-        return self.plan.outcome
-
-    @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return self.plan.least_sizes
-
-    @property
     def alternatives(self) -> tuple[str, ...]:
         """Equivalence alone."""
         return ("equivalence",)
-
-    @property
-    def counted(self) -> bool:
-        """Whether power is summed over tables of counts."""
-        return self.plan.counted
-
-    def resized(self, name: str, value: int) -> EquivalenceDesign:
-        """Return the design with another size."""
-        return replace(self, plan=self.plan.resized(name, value))
-
-    def limit_hint(self, name: str) -> str:
-        """Return what holds power down when only this size grows, and what to do."""
-        return self.plan.limit_hint(name)
-
-    def process(self, effect: float) -> Any:
-        """Refuse: what is counted in simulated studies is the rejection of no effect, not of a margin."""
-        return _no_process()
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None) -> EquivalenceTest:
         """Return the two planned tests of a true effect (treated minus control)."""
@@ -270,13 +251,6 @@ class EquivalenceDesign:
         if not isinstance(lower, PlannedTest) or not isinstance(upper, PlannedTest):
             raise DesignError("Equivalence is planned for tests of an estimate over its standard error.")
         return EquivalenceTest(lower, upper)
-
-
-def _no_process() -> NoReturn:
-    raise DesignError(
-        "simulate_power counts how often no effect is rejected, not a margin: it would answer another question. Ask "
-        "power, or simulate the plan inside and compare its intervals with the margin."
-    )
 
 
 def _check_margins(plan: Plan, *margins: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import one_of, real, whole
+from gbveval.design._require import asked_arms, one_of, real, whole
 from gbveval.design.outcomes import Continuous
 from gbveval.design.planned_test import PlainDesign, Rows, wrong_tail, zero_only
 from gbveval.numerics.dunnett import dunnett_critical, joint_power
@@ -181,10 +181,7 @@ class MultiArmDesign(PlainDesign):
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> ManyToOneTest:
         """Return the planned comparisons when the arms have this effect, times their multiples."""
-        control, treated = float(self.n_per_arm), float(self.n_treated)
-        if size is not None:
-            one_of("solve_for", size[0], tuple(self.least_sizes))
-            control, treated = float(size[1]), float(size[1]) * self.ratio
+        control, treated = asked_arms(size, self.least_sizes, (self.n_per_arm, self.n_treated), self.ratio)
         zero_only("A design with several arms", null)
         self.outcome.levels(effect)
         arms = int(self.n_treated_arms)

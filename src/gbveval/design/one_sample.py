@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import named_or_first, one_of, whole
+from gbveval.design._require import asked_size, named_or_first, one_of, whole
 from gbveval.design.exact_tests import BinomialTest
 from gbveval.design.outcomes import Binary, Continuous, Outcome
 from gbveval.design.planned_test import PlainDesign, PlannedTest, PowerTest, zero_only
@@ -74,10 +74,7 @@ class OneSampleDesign(PlainDesign):
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PowerTest:
         """Return the planned test of an effect: the true mean or risk minus the known one."""
-        n = float(self.n)
-        if size is not None:
-            one_of("solve_for", size[0], tuple(self.least_sizes))
-            n = float(size[1])
+        n = asked_size(size, self.least_sizes, self.n)
         known, true = self.outcome.levels(effect)
         if self.analysis in ("t", "normal"):
             return mean_of_one(effect, math.sqrt(self.outcome.variance(known)), n, self.analysis, null)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import named_or_first, one_of, real, whole
+from gbveval.design._require import asked_size, named_or_first, one_of, real, whole
 from gbveval.design.exact_tests import ExactMcNemar
 from gbveval.design.one_sample import mean_of_one
 from gbveval.design.outcomes import Continuous
@@ -129,10 +129,7 @@ class PairedDesign(PlainDesign):
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PowerTest:
         """Return the planned test of an effect within pairs (treated minus control)."""
-        n = float(self.n_pairs)
-        if size is not None:
-            one_of("solve_for", size[0], tuple(self.least_sizes))
-            n = float(size[1])
+        n = asked_size(size, self.least_sizes, self.n_pairs)
         if isinstance(self.outcome, Continuous):
             self.outcome.levels(effect)
             sd = float(self.outcome.sd) * math.sqrt(2.0 * (1.0 - float(self.correlation or 0.0)))

@@ -11,7 +11,7 @@ from gbveval.core.errors import DesignError
 from gbveval.design import _means, _ordered, _rates, _risks
 from gbveval.design._arms import least_control, least_control_apart
 from gbveval.design._comparison import Comparison, Planner
-from gbveval.design._require import named_or_first, one_of, real, whole
+from gbveval.design._require import asked_arms, named_or_first, one_of, real, whole
 from gbveval.design.counts import Count
 from gbveval.design.ordinal import Ordinal
 from gbveval.design.outcomes import Binary, Continuous
@@ -137,10 +137,7 @@ class ParallelDesign(PlainDesign):
         null : float
             Effect under the null hypothesis: a margin.
         """
-        control, treated = float(self.n_per_arm), float(self.n_treated)
-        if size is not None:
-            one_of("solve_for", size[0], tuple(self.least_sizes))
-            control, treated = float(size[1]), float(size[1]) * self.ratio
+        control, treated = asked_arms(size, self.least_sizes, (self.n_per_arm, self.n_treated), self.ratio)
         plan = PLANNERS[type(self.outcome)][1]
         analysis = str(self.analysis)
         return plan(

@@ -10,7 +10,7 @@ from typing import Final
 
 from gbveval.core.errors import DesignError
 from gbveval.design._arms import imbalance_words, least_control, with_imbalance
-from gbveval.design._require import one_of, real, whole
+from gbveval.design._require import asked_arms, one_of, real, whole
 from gbveval.design.outcomes import Continuous
 from gbveval.design.planned_test import PlainDesign, PlannedTest
 
@@ -108,10 +108,7 @@ class RepeatedMeasuresDesign(PlainDesign):
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PlannedTest:
         """Return the planned test of an effect (treated minus control) on the mean after."""
-        control, treated = float(self.n_per_arm), float(self.n_treated)
-        if size is not None:
-            one_of("solve_for", size[0], tuple(self.least_sizes))
-            control, treated = float(size[1]), float(size[1]) * self.ratio
+        control, treated = asked_arms(size, self.least_sizes, (self.n_per_arm, self.n_treated), self.ratio)
         self.outcome.levels(effect)
         m, r, rho = float(self.n_before), float(self.n_after), float(self.correlation)
         factor = (1.0 + (r - 1.0) * rho) / r
