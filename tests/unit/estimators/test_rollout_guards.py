@@ -40,6 +40,13 @@ def test_a_cohort_that_is_one_cluster_is_told(estimator: Any) -> None:
     assert all(each.name != "cohorts of one" for each in spread.checks)
 
 
+def test_a_regression_with_one_coefficient_has_no_rows_of_cohorts() -> None:
+    data = rollout()
+    data["k"] = np.where(data["g"] == 4.0, 99, data["k"])
+    found = gbv.TwoWayFixedEffects().estimate(panel(data, cluster="k"))
+    assert all(each.name != "cohorts of one" for each in found.checks)
+
+
 def test_a_cohort_that_is_one_unit_is_told_and_missing_outcomes_are_looked_at() -> None:
     data = rollout()
     keep = (data["g"] != 6.0) | (data["u"] == data.loc[data["g"] == 6.0, "u"].min())

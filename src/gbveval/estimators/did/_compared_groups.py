@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._anticipation import refuse_idle_anticipation
 from gbveval.estimators.did._rollout import (
     Rows,
     observed_rows,
     refuse_effects,
-    refuse_idle_anticipation,
     refuse_switching,
     require_clusters,
     require_treated_clusters,

@@ -10,7 +10,8 @@ from gbveval.data.panel import Panel
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays
 from gbveval.estimators.did._group_time_errors import JointErrors
 from gbveval.estimators.did._group_time_rows import clusters_used
-from gbveval.estimators.did._rollout import SMALL_COHORT, two_way_checks
+from gbveval.estimators.did._rollout import SMALL_COHORT
+from gbveval.estimators.did._rollout_checks import two_way_checks
 from gbveval.numerics.group_time_adjusted import AdjustedFit
 from gbveval.numerics.group_time_cells import GroupTimeFit
 

@@ -14,7 +14,8 @@ from gbveval.core.method import Check
 from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
-from gbveval.estimators.did._rollout import Rows, cohort_support, point, rounding, two_way_checks
+from gbveval.estimators.did._rollout import Rows, cohort_support, point, rounding
+from gbveval.estimators.did._rollout_checks import two_way_checks
 from gbveval.numerics.fixed_effects import FixedEffectsFit, fixed_effects_fit, split_effects
 
 FloatArray = NDArray[np.float64]

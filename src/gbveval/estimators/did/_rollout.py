@@ -18,6 +18,8 @@ from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._anticipation import refuse_idle_anticipation
+from gbveval.estimators.did._rollout_checks import cohorts_alone, dose_checks
 from gbveval.estimators.did._spatial import with_neighbours
 from gbveval.numerics.fixed_effects import Groups
 from gbveval.numerics.groups import present
@@ -35,10 +37,6 @@ SMALL_COHORT = 10
 WITH_EFFECTS = ("TwoWayFixedEffects", "EventStudy")
 FLAT = "the outcome does not vary, so there is no standard error"
 NEGATIVE = "the two-way formula gives no variance above zero"
-DOSE_UNUSED = (
-    "the panel has doses, and this method looks at treated or not: its effects are averages over the doses that were "
-    "given. DoseResponse estimates effects by dose."
-)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -281,83 +279,6 @@ def rollout_rows(estimator: str, data: Panel, anticipation: float = 0.0) -> Rows
     return rows
 
 
-def check_anticipation(periods: float) -> None:
-    """Raise unless it is a length of time."""
-    if not 0 <= periods < np.inf:
-        raise DesignError("anticipation is a length of time, zero or more.")
-
-
-def refuse_idle_anticipation(data: Panel, anticipation: float) -> None:
-    """Raise where an anticipation above zero reaches no period before the treatment of any cohort."""
-    if not anticipation:
-        return
-    first = np.unique(data.cohort[np.isfinite(data.cohort)])[:, None]
-    if not first.size or ((first - anticipation <= data.periods) & (data.periods < first)).any():
-        return
-    raise DesignError(
-        f"anticipation={anticipation:g} reaches no period before treatment: it is a length of time "
-        f"({_time_unit(data)}), and periods are {np.diff(data.periods).min():g} or more apart. Give the time from the "
-        "period in which treatment may first act to its beginning."
-    )
-
-
-def _time_unit(data: Panel) -> str:
-    """Return what time is counted in."""
-    return "in the units of the time column" if data.calendar.step == "number" else f"in {data.calendar.step}s"
-
-
-def ahead_of_treatment(data: Panel, anticipation: float) -> str:
-    """Return an anticipation in words: 2 quarters, or 1 unit of time."""
-    unit = "unit" if data.calendar.step == "number" else data.calendar.step
-    many = "" if anticipation == 1 else "s"
-    return f"{anticipation:g} {unit}{many}" + (" of time" if unit == "unit" else "")
-
-
-def no_earlier(data: Panel, anticipation: float) -> str:
-    """Say that treatment does not act before it begins, or before it may be anticipated."""
-    ahead = f"more than {ahead_of_treatment(data, anticipation)} " if anticipation else ""
-    return f"treatment does not act {ahead}before it begins"
-
-
-def all_before(data: Panel, anticipation: float) -> str:
-    """Say that all untreated rows are compared with, but those that may anticipate treatment."""
-    but = f", but those of the last {ahead_of_treatment(data, anticipation)}" if anticipation else ""
-    return f"all untreated rows, all periods before{but}"
-
-
-def cohorts_alone(data: Panel) -> tuple[Check, ...]:
-    """Warn of cohorts that are one cluster (or unit): its own shocks are then in no standard error."""
-    if data.unit is None and data.cluster is None:
-        return ()
-    cohort = data.cohort_of_unit()
-    observed = data.complete_units
-    if data.unit is None:
-        observed = ~np.isnan(data.outcome)
-    elif not data.is_balanced:
-        observed = np.bincount(data.unit.codes[~np.isnan(data.outcome)], minlength=data.n_units) > 0
-    ways = data.cluster_of_unit() if data.unit is not None else data.cluster.codes if data.cluster is not None else None
-    used = observed & (cohort > data.periods[0]) & (cohort <= data.periods[-1])
-    levels = np.unique(cohort[used])
-    place = np.searchsorted(levels, cohort[used])
-    if ways is None:
-        counts = np.bincount(place, minlength=levels.size)
-    else:
-        width = int(ways.max()) + 1
-        pairs = np.bincount(place * width + ways[used], minlength=levels.size * width)
-        counts = np.count_nonzero(pairs.reshape(-1, width), axis=1)
-    lone = int(np.count_nonzero(counts == 1))
-    if not lone:
-        return ()
-    what = "unit" if data.cluster is None else "cluster"
-    text = (
-        f"{plural(lone, 'cohort')} of {levels.size} {'is' if lone == 1 else 'are'} one {what}, whose own shocks cannot "
-        "be told from the effect: standard errors of rows that rest on them are far too small. Merge cohorts, use "
-        "CallawaySantAnna(std_error='jackknife'), or ConleyTaber."
-    )
-    public = f"some cohorts are one {what}: standard errors of rows that rest on them are far too small."
-    return (Check("cohorts of one", "warn", text, public),)
-
-
 def cohort_label(data: Panel, cohort: float) -> str:
     """Return how a cohort is shown."""
     return "never treated" if np.isinf(cohort) else f"cohort {data.calendar.name(cohort)}"
@@ -445,17 +366,6 @@ def row_checks(rows: Rows) -> tuple[Check, ...]:
     return tuple(found)
 
 
-def two_way_checks(repaired: bool) -> tuple[Check, ...]:
-    """Return that negative variances were repaired, where they were."""
-    text = "the two-way formula gave negative variances, which were set to zero."
-    return (Check("two-way variance", "warn", text),) if repaired else ()
-
-
-def dose_checks(data: Panel) -> tuple[Check, ...]:
-    """Return what a method that looks at treated or not says of a panel with doses."""
-    return () if data.dose is None else (Check("dose", "info", DOSE_UNUSED),)
-
-
 def rollout_estimates(
     estimator: Any,
     data: Panel,
@@ -492,7 +402,7 @@ def rollout_estimates(
         terms=tuple(terms),
         covariance=masked(covariance, terms),
         method=method,
-        checks=(*checks, *cohorts_alone(data), *(() if by_dose else dose_checks(data))),
+        checks=(*checks, *(() if aggregator is None else cohorts_alone(data)), *(() if by_dose else dose_checks(data))),
         provenance=Provenance(data.digest, tuple(options_of(estimator).items()), None, versions()),
         flow=data.flow(),
         influence=clean,

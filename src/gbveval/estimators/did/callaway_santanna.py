@@ -13,6 +13,7 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._anticipation import no_earlier, refuse_idle_anticipation
 from gbveval.estimators.did._group_time_arrays import (
     GroupTimeArrays,
     cross_section_rows,
@@ -27,7 +28,7 @@ from gbveval.estimators.did._group_time_rows import (
     cohort_sizes,
     group_time_terms,
 )
-from gbveval.estimators.did._rollout import no_earlier, refuse_idle_anticipation, refuse_switching, rollout_estimates
+from gbveval.estimators.did._rollout import refuse_switching, rollout_estimates
 from gbveval.numerics.group_time import group_time_panel
 from gbveval.numerics.group_time_adjusted import (
     AdjustedFit,

@@ -18,7 +18,8 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
-from gbveval.estimators.did._rollout import dose_checks, refuse_effects
+from gbveval.estimators.did._rollout import refuse_effects
+from gbveval.estimators.did._rollout_checks import dose_checks
 from gbveval.estimators.did._spatial import refuse_place
 from gbveval.numerics.few_treated import Placements, all_placements, drawn_placements, placements
 from gbveval.numerics.groups import compact, group_sizes, group_sums

@@ -15,15 +15,8 @@ from gbveval.core.method import Cell, Check, Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, cross_section_rows, unit_paths
-from gbveval.estimators.did._rollout import (
-    FLAT,
-    NEGATIVE,
-    cohort_label,
-    point,
-    refuse_switching,
-    rollout_estimates,
-    two_way_checks,
-)
+from gbveval.estimators.did._rollout import FLAT, NEGATIVE, cohort_label, point, refuse_switching, rollout_estimates
+from gbveval.estimators.did._rollout_checks import two_way_checks
 from gbveval.numerics.doubly_robust import METHODS, AdjustedEffect, adjusted_change, adjusted_cross_sections
 from gbveval.numerics.least_squares import make_basis
 from gbveval.numerics.two_ways import clustered

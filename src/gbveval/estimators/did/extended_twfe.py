@@ -15,15 +15,12 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators._glm_fit import fit_glm
+from gbveval.estimators.did._anticipation import all_before, check_anticipation, no_earlier, refuse_idle_anticipation
 from gbveval.estimators.did._cells import CellContext, average_estimates, averages_of, cell_estimates, pretest
 from gbveval.estimators.did._etwfe_design import EtwfeDesign, etwfe_design
 from gbveval.estimators.did._regression import inference_words
 from gbveval.estimators.did._rollout import (
-    all_before,
-    check_anticipation,
-    no_earlier,
     observed_rows,
-    refuse_idle_anticipation,
     refuse_switching,
     require_clusters,
     require_treated_clusters,

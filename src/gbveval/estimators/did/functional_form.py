@@ -16,7 +16,8 @@ from gbveval.core.table import Table
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._bins import Bins, make_bins
 from gbveval.estimators.did._compared_groups import ComparedGroups, compared_groups
-from gbveval.estimators.did._rollout import cohort_label, cohorts_alone, dose_checks
+from gbveval.estimators.did._rollout import cohort_label
+from gbveval.estimators.did._rollout_checks import cohorts_alone, dose_checks
 from gbveval.estimators.did.comparison import COLOURS, MARKERS
 from gbveval.numerics.inference import check_level, wald
 from gbveval.numerics.nonnegativity import NonnegativityTest, nonnegativity_test

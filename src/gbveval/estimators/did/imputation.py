@@ -15,19 +15,11 @@ from gbveval.core.method import Method
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._anticipation import all_before, check_anticipation, no_earlier
 from gbveval.estimators.did._cells import CellAggregator, cell_estimates, pretest
 from gbveval.estimators.did._imputed import Imputed, context_of, impute, imputed_checks, over_time
 from gbveval.estimators.did._regression import coefficient_terms, regress
-from gbveval.estimators.did._rollout import (
-    all_before,
-    check_anticipation,
-    event_label,
-    masked,
-    no_earlier,
-    rollout_rows,
-    row_checks,
-    sample_words,
-)
+from gbveval.estimators.did._rollout import event_label, masked, rollout_rows, row_checks, sample_words
 from gbveval.numerics.effect_cells import EffectCells
 
 

@@ -18,7 +18,8 @@ from gbveval.core.term import Term
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._balanced import UNBALANCED, Paths, balanced_paths
-from gbveval.estimators.did._rollout import FLAT, cohort_support, dose_checks
+from gbveval.estimators.did._rollout import FLAT, cohort_support
+from gbveval.estimators.did._rollout_checks import dose_checks
 from gbveval.estimators.did._spatial import refuse_place
 from gbveval.numerics.allocations import (
     Scheme,

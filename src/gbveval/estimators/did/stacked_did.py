@@ -26,8 +26,8 @@ from gbveval.estimators.did._rollout import (
     refuse_cross_sections,
     refuse_switching,
     rollout_estimates,
-    two_way_checks,
 )
+from gbveval.estimators.did._rollout_checks import two_way_checks
 from gbveval.numerics.two_ways import Clustered, clustered
 
 FloatArray = NDArray[np.float64]

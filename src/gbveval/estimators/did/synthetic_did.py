@@ -14,7 +14,7 @@ from gbveval.core.registry import register
 from gbveval.core.table import Table
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._balanced import check_unbalanced
-from gbveval.estimators.did._rollout import dose_checks
+from gbveval.estimators.did._rollout_checks import dose_checks
 from gbveval.estimators.did._synthetic import (
     Replicates,
     Study,

@@ -14,7 +14,8 @@ from gbveval.core.table import Table
 from gbveval.data._frame import plural
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._compared_groups import ComparedGroups, compared_groups
-from gbveval.estimators.did._rollout import COHORTS, cohort_label, cohorts_alone, dose_checks, rounding
+from gbveval.estimators.did._rollout import COHORTS, cohort_label, rounding
+from gbveval.estimators.did._rollout_checks import cohorts_alone, dose_checks
 from gbveval.numerics.group_moments import GroupMoments
 from gbveval.numerics.inference import check_level, wald, wald_joint
 from gbveval.numerics.trend_scales import SCALES, ScaleFit, fit_scale

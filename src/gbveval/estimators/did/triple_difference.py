@@ -15,13 +15,8 @@ from gbveval.core.registry import register
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import CellContext, cell_estimates
 from gbveval.estimators.did._group_time_arrays import GroupTimeArrays, unit_paths, used_units
-from gbveval.estimators.did._rollout import (
-    FLAT,
-    NEGATIVE,
-    refuse_cross_sections,
-    refuse_switching,
-    two_way_checks,
-)
+from gbveval.estimators.did._rollout import FLAT, NEGATIVE, refuse_cross_sections, refuse_switching
+from gbveval.estimators.did._rollout_checks import two_way_checks
 from gbveval.estimators.did.callaway_santanna import METHODS, WORDS
 from gbveval.numerics.doubly_robust import adjusted_change
 from gbveval.numerics.effect_cells import EffectCells

@@ -12,16 +12,10 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Method
 from gbveval.core.registry import register
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._anticipation import all_before, check_anticipation, no_earlier
 from gbveval.estimators.did._cells import CellContext, average_estimates, cell_estimates, check_average, pretest
 from gbveval.estimators.did._imputed import Imputed, context_of, impute, imputed_checks
-from gbveval.estimators.did._rollout import (
-    all_before,
-    check_anticipation,
-    no_earlier,
-    rollout_rows,
-    row_checks,
-    sample_words,
-)
+from gbveval.estimators.did._rollout import rollout_rows, row_checks, sample_words
 from gbveval.numerics.effect_cells import CellAverages, EffectCells
 
 

@@ -20,7 +20,6 @@ from gbveval.estimators.did._regression import Regression, regress, regression_c
 from gbveval.estimators.did._rollout import (
     Rows,
     cohort_support,
-    dose_checks,
     observed_rows,
     refuse_cross_sections,
     refuse_effects,
@@ -30,6 +29,7 @@ from gbveval.estimators.did._rollout import (
     row_checks,
     sample_words,
 )
+from gbveval.estimators.did._rollout_checks import dose_checks
 from gbveval.estimators.did._spatial import refuse_place
 from gbveval.estimators.did.two_way_fixed_effects import treatment_column
 from gbveval.numerics.cluster_sandwich import cross_products
