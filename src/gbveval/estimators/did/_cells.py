@@ -15,6 +15,7 @@ from gbveval.core.estimates import Aggregator, Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._derived import PRETEST, averaged, pretested
 from gbveval.estimators.did._rollout import (
     COHORTS,
     FLAT,
@@ -207,15 +208,7 @@ def average_estimates(
     rows = tuple(_average_term(cells, context, by, found, i, whom) for i in range(found.value.size))
     words = [f"averaged by {by.replace('_', ' ')}", "shares of cohorts taken as fixed"]
     words += [f"{key} {value}" for key, value in options.items() if value is not None]
-    return replace(
-        estimates,
-        terms=rows,
-        covariance=masked(found.covariance, rows),
-        influence=found.influence,
-        method=replace(estimates.method, sample=f"{estimates.method.sample}; {', '.join(words)}"),
-        aggregator=None,
-        band=None,
-    )
+    return averaged(estimates, rows, found.covariance, found.influence, words)
 
 
 def _average_term(cells: EffectCells, context: CellContext, by: str, found: CellAverages, i: int, whom: str) -> Term:
@@ -273,25 +266,14 @@ def pretest(estimates: Estimates, before: Sequence[int]) -> Estimates:
     defined = rank == len(used) and rank > 0
     reason = "no row before treatment has a standard error" if not used else "the rows' covariance is singular"
     finite = bool(np.isfinite(df2))
-    first = estimates.terms[0]
-    row = Term(
-        term="all effects before treatment are zero",
-        estimand=Estimand("pretest", "none", "treated"),
-        outcome=first.outcome,
-        value=None,
-        std_error=None,
-        kind="test",
-        df=float(rank),
-        df2=float(df2) if finite and defined else None,
-        statistic=(statistic / rank if finite else statistic) if defined else None,
-        p_value=p_value if defined else None,
-        n_units=first.n_units,
-        n_clusters=first.n_clusters,
-        support=tuple(dict.fromkeys(cell for each in estimates.terms for cell in each.support)),
+    return pretested(
+        estimates,
+        PRETEST,
+        df=rank,
+        df2=float(df2) if finite else None,
+        statistic=statistic / rank if finite and rank else statistic,
+        p_value=p_value,
         reason="" if defined else reason,
-    )
-    return replace(
-        estimates, terms=(row,), covariance=np.full((1, 1), np.nan), influence=None, aggregator=None, band=None
     )
 
 

@@ -15,8 +15,9 @@ from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
+from gbveval.estimators.did._derived import averaged, pretested
 from gbveval.estimators.did._dose_curve import DoseCurve
-from gbveval.estimators.did._rollout import COHORTS, cohort_label, event_label, masked, point, rollout_estimates
+from gbveval.estimators.did._rollout import COHORTS, cohort_label, event_label, point, rollout_estimates
 from gbveval.estimators.did._spatial import joint_covariance
 from gbveval.numerics.dose_basis import SaturatedBasis
 from gbveval.numerics.dose_left_out import wishart_df
@@ -330,35 +331,16 @@ class DoseAverages:
             support = _support(fit, shares, f"{by.replace('_', ' ')} {name}" if e is None else name)
             terms.append(_term(fit, name, estimand, (found.value[i], errors[i]), support, extra))
         words = f"averaged over doses, by {by.removesuffix('_slope').replace('_', ' ')}"
-        return replace(
-            estimates,
-            terms=tuple(terms),
-            covariance=masked(found.covariance, terms),
-            influence=found.influence,
-            method=replace(estimates.method, sample=f"{estimates.method.sample}; {words}"),
-            aggregator=None,
-            band=None,
-        )
+        return averaged(estimates, terms, found.covariance, found.influence, [words])
 
     def _pretest(self, estimates: Estimates) -> Estimates:
         test = self.fit.pretest()
-        first = estimates.terms[0]
-        row = Term(
-            term="effects before treatment are zero at every dose",
-            estimand=Estimand("pretest", "none", "treated"),
-            outcome=first.outcome,
-            value=None,
-            std_error=None,
-            kind="test",
-            df=float(self.fit.curve.basis.size),
-            statistic=None if test.reason else test.f,
-            df2=None if test.reason else test.df2,
-            p_value=None if test.reason else test.p_value,
-            n_units=first.n_units,
-            n_clusters=first.n_clusters,
-            support=tuple(dict.fromkeys(cell for each in estimates.terms for cell in each.support)),
+        return pretested(
+            estimates,
+            "effects before treatment are zero at every dose",
+            df=self.fit.curve.basis.size,
+            statistic=test.f,
+            df2=test.df2,
+            p_value=test.p_value,
             reason=test.reason,
-        )
-        return replace(
-            estimates, terms=(row,), covariance=np.full((1, 1), np.nan), influence=None, aggregator=None, band=None
         )

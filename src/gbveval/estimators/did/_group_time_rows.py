@@ -15,8 +15,9 @@ from gbveval.core.method import Cell
 from gbveval.core.term import Term
 from gbveval.data.panel import Panel
 from gbveval.estimators.did._cells import check_average, pretest
+from gbveval.estimators.did._derived import PRETEST, averaged, pretested
 from gbveval.estimators.did._group_time_errors import GroupTimeErrors, JointErrors
-from gbveval.estimators.did._rollout import COHORTS, average_label, cohort_label, masked, point
+from gbveval.estimators.did._rollout import COHORTS, average_label, cohort_label, point
 from gbveval.numerics.group_time_aggregate import Aggregation, aggregate_group_time, pretrend_test
 from gbveval.numerics.group_time_cells import GroupTimeFit
 from gbveval.numerics.inference import f_upper
@@ -146,15 +147,7 @@ class GroupTimeAverages:
             f"averaged by {by.replace('_', ' ')}",
             *(f"{key} {value}" for key, value in options.items() if value is not None),
         ]
-        return replace(
-            estimates,
-            terms=tuple(rows),
-            covariance=masked(errors.covariance, rows),
-            influence=errors.influence,
-            method=replace(estimates.method, sample=f"{estimates.method.sample}; {', '.join(chosen)}"),
-            aggregator=None,
-            band=None,
-        )
+        return averaged(estimates, rows, errors.covariance, errors.influence, chosen)
 
     def _support(self, by: str, label: float | None, whom: str) -> tuple[Cell, ...]:
         """Return the cohorts and the smallest comparison group behind an average."""
@@ -185,22 +178,14 @@ class GroupTimeAverages:
             return _hotelling(pretest(estimates, np.flatnonzero(ahead).tolist()))
         # Rows without a standard error take no part in the test.
         found = pretrend_test(self.fit, covariance=np.nan_to_num(estimates.covariance), include_anticipation=False)
-        row = Term(
-            term="all effects before treatment are zero",
-            estimand=Estimand("pretest", "none", "treated"),
-            outcome=self.data.outcome_name,
-            value=None,
-            std_error=None,
-            kind="test",
-            df=float(found.df),
-            statistic=float(found.statistic) if np.isfinite(found.statistic) else None,
-            p_value=float(found.p_value) if np.isfinite(found.p_value) else None,
-            n_units=self.fit.n_units,
-            support=tuple(dict.fromkeys(cell for each in estimates.terms for cell in each.support)),
+        return pretested(
+            estimates,
+            PRETEST,
+            df=found.df,
+            statistic=found.statistic,
+            p_value=found.p_value,
             reason=found.reason,
-        )
-        return replace(
-            estimates, terms=(row,), covariance=np.full((1, 1), np.nan), influence=None, aggregator=None, band=None
+            n_units=self.fit.n_units,
         )
 
 
