@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from tests.rollouts import few_clusters
-from tests.rollouts.measure import load, run
+from tests.rollouts import doses, few_clusters, measure, neighbours
 from tests.rollouts.page import write
+
+STUDIES = (measure, few_clusters, doses, neighbours)
 
 
 def main() -> int:
@@ -16,11 +17,9 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="only write the page from what was measured")
     options = parser.parse_args()
     say = lambda text: print(text, flush=True)  # noqa: E731
-    if options.page:
-        measured, few = load(), load(few_clusters.RECORD)
-    else:
-        measured, few = (each(say, only=options.only, again=options.again) for each in (run, few_clusters.run))
-    print(f"written: {write(measured, few)}")
+    for study in () if options.page else STUDIES:
+        study.run(say, only=options.only, again=options.again)
+    print(f"written: {write(*(measure.load(study.RECORD) for study in STUDIES))}")
     return 0
 
 
