@@ -139,6 +139,7 @@ _PLACES = {
     "leave_one_site_out": "gbveval.multisite.site_checks",
     "love_plot": "gbveval.estimators.diagnostics.balance",
     "mde": "gbveval.planning.closed_form",
+    "mde_by_icc": "gbveval.planning.pictures",
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
@@ -148,6 +149,8 @@ _PLACES = {
     "plot_functional_form": "gbveval.estimators.did.functional_form",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
+    "plot_mde": "gbveval.planning.pictures",
+    "plot_power": "gbveval.planning.pictures",
     "plot_synthetic": "gbveval.estimators.did.synthetic_path",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
     "plot_trend_scales": "gbveval.estimators.did.trend_scales",
@@ -162,6 +165,7 @@ _PLACES = {
     "reporting_shock": "gbveval.estimators.did.reporting_shock",
     "required_sample": "gbveval.planning.precision",
     "required_size": "gbveval.planning.closed_form",
+    "simulate_curve": "gbveval.planning.simulate",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
@@ -332,9 +336,13 @@ if TYPE_CHECKING:
     from gbveval.planning.closed_form import power_curve as power_curve
     from gbveval.planning.closed_form import required_size as required_size
     from gbveval.planning.diagnosis import Diagnosis as Diagnosis
+    from gbveval.planning.pictures import mde_by_icc as mde_by_icc
+    from gbveval.planning.pictures import plot_mde as plot_mde
+    from gbveval.planning.pictures import plot_power as plot_power
     from gbveval.planning.precision import interval_width as interval_width
     from gbveval.planning.precision import required_sample as required_sample
     from gbveval.planning.precision import weighting_design_effect as weighting_design_effect
+    from gbveval.planning.simulate import simulate_curve as simulate_curve
     from gbveval.planning.simulate import simulate_power as simulate_power
     from gbveval.reporting.report import Section as Section
     from gbveval.reporting.report import write_report as write_report

@@ -86,7 +86,9 @@ def test_nothing_is_evaluated_or_unpickled(path: Path) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
             roots = {name.split(".")[0] for name in names}
-            assert not roots & {"yaml", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+            assert not roots & {"yaml", "marshal", "shelve", "dill", "cloudpickle"}
+            # joblib shares work between processes in one place; what it stores on disk is pickle.
+            assert "joblib" not in roots or (_id(path) == "core/shards.py" and not roots & {"load", "dump", "Memory"})
             assert "pickle" not in roots or inside_kit
         if isinstance(node, ast.Call):
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")

@@ -38,6 +38,10 @@ class BatchEstimator(Protocol):
     def name(self) -> str:
         """Registered name."""
 
+    @property
+    def in_batches(self) -> bool:
+        """Whether `estimate_batch` does what `estimate` does with these options."""
+
     def estimate_batch(self, batch: ClusterBatch) -> BatchEstimates:
         """Return, for each draw, what `estimate` returns on the data behind the batch's row."""
 

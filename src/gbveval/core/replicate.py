@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 
+def generator(seed: int, number: int) -> np.random.Generator:
+    """Return the generator of one replicate: the same whatever the number of replicates, and whoever asks for it."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+
+
 def generators(seed: int, count: int) -> Iterator[np.random.Generator]:
     """Yield one independent generator a replicate; replicate i is the same whatever the number of replicates.
 
@@ -20,7 +25,7 @@ def generators(seed: int, count: int) -> Iterator[np.random.Generator]:
     True
     """
     for number in range(count):
-        yield np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+        yield generator(seed, number)
 
 
 @dataclass(frozen=True, slots=True)

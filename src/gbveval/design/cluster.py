@@ -189,11 +189,6 @@ class ClusterDesign(PlainDesign):
 
     def process(self, effect: float) -> ClusterProcess:
         """Return the process that draws trials of this design with this true effect."""
-        if self.has_covariates:
-            raise DesignError(
-                "Trials are drawn without covariates, so a simulation would not be of this plan: leave the shares and "
-                "the number of covariates out to simulate."
-            )
         return ClusterProcess(self, effect)
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PlannedTest:

@@ -118,11 +118,6 @@ class ParallelDesign(PlainDesign):
 
     def process(self, effect: float) -> ParallelProcess:
         """Return the process that draws trials of this design with this true effect."""
-        if self.r_squared or self.n_covariates:
-            raise DesignError(
-                "Trials are drawn without covariates, so a simulation would not be of this plan: set r_squared and "
-                "n_covariates to 0 to simulate."
-            )
         return ParallelProcess(self, effect)
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PowerTest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +15,9 @@ from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
+from gbveval.design._covariates import cluster_sums, covariate_names, with_people
 from gbveval.design._sizes import draw_sizes
+from gbveval.design.outcomes import Continuous
 
 if TYPE_CHECKING:
     from gbveval.design.cluster import ClusterDesign
@@ -74,23 +77,45 @@ class ParallelProcess:
     def __post_init__(self) -> None:
         self.design.outcome.levels(self.effect)
 
-    def _arrays(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], FloatArray]:
+    @property
+    def covariate_names(self) -> tuple[str, ...]:
+        """Names of the covariates that are drawn."""
+        return covariate_names(0, max(int(self.design.n_covariates), int(self.design.r_squared > 0.0)))
+
+    def _arrays(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+        """Return arm, outcome and covariates of each respondent."""
         arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.design.n_per_arm, self.design.n_treated])
-        return arm, self.design.outcome.draw(self.effect, arm, rng)
+        outcome = self.design.outcome.draw(self.effect, arm, rng)
+        count = len(self.covariate_names)
+        if count == 0:
+            return arm, outcome, np.zeros((arm.size, 0))
+        # The outcome as drawn has all the variance; the share of the covariates takes the place of noise.
+        assert isinstance(self.design.outcome, Continuous)
+        share, level = float(self.design.r_squared), np.asarray(self.design.outcome.levels(self.effect))[arm]
+        covariates = rng.normal(size=(arm.size, count))
+        part = math.sqrt(share * self.design.outcome.variance(0.0) / count) * covariates.sum(axis=1)
+        return arm, level + math.sqrt(1.0 - share) * (outcome - level) + part, covariates
 
     def frame(self, rng: np.random.Generator) -> Frame:
-        """Return one simulated trial as columns "outcome" and "arm" ("control" or "treated")."""
-        arm, outcome = self._arrays(rng)
-        return {"outcome": outcome, "arm": np.asarray(ARMS, dtype=object)[arm]}
+        """Return one simulated trial as columns "outcome", "arm" ("control" or "treated") and covariates."""
+        arm, outcome, covariates = self._arrays(rng)
+        columns = dict(zip(self.covariate_names, covariates.T, strict=True))
+        return {"outcome": outcome, "arm": np.asarray(ARMS, dtype=object)[arm], **columns}
 
     def check(self, frame: Frame) -> Trial:
         """Return a frame of this process as a checked trial."""
-        return Trial(frame, outcome="outcome", arm="arm", control=ARMS[0])
+        return Trial(frame, outcome="outcome", arm="arm", control=ARMS[0], covariates=self.covariate_names)
 
     def draw(self, rng: np.random.Generator) -> Trial:
         """Return one simulated trial as checked data: `check(frame(rng))` without the checking."""
-        arm, outcome = self._arrays(rng)
-        return Trial._trusted(outcome_names=("outcome",), outcomes=outcome[:, None], arms=ARMS, arm=arm)
+        arm, outcome, covariates = self._arrays(rng)
+        return Trial._trusted(
+            outcome_names=("outcome",),
+            outcomes=outcome[:, None],
+            arms=ARMS,
+            arm=arm,
+            **_as_covariates(self.covariate_names, covariates),
+        )
 
     def truth(self, estimand: Estimand) -> float:
         """Return the true value of exactly this estimand on its link scale, or raise DesignError."""
@@ -121,10 +146,12 @@ class ClusterProcess:
     at the arm's risk). Unequal sizes are gamma distributed, rounded, at least two, and independent of the outcomes: so
     participant and cluster averages are equal.
 
+    **Covariates.** Covariates of clusters, and one of respondents where the plan has `r_squared_people`, are standard
+    normal and explain the planned shares of the variance between and within clusters.
+
     **Allocation and sizes.** Clusters are exchangeable before assignment, so the first ones are control without loss.
-    `draw` draws sizes anew each time. `draw_batch` draws them once, since a batch shares one allocation; draws of a
-    batch are then only independent given those sizes. `draws_per_batch` says how many draws may share: many when sizes
-    are fixed, one when they vary. A simulation that keeps to it has independent draws with the distribution of `draw`.
+    Sizes and covariates are drawn anew for each trial, so that draws are independent. `draws_per_batch` says how many
+    draws `draw_batch` is asked for at once: a bound on memory.
 
     Examples
     --------
@@ -144,66 +171,91 @@ class ClusterProcess:
 
     @property
     def draws_per_batch(self) -> int:
-        """How many draws may share one batch and still be independent draws of this process."""
-        return BLOCK if self.design.size_cv == 0.0 else 1
+        """How many draws one batch holds."""
+        return BLOCK
 
-    def _clusters(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the arm and the size of each cluster."""
-        arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.design.clusters_per_arm, self.design.treated_clusters])
-        return arm, draw_sizes(arm.size, self.design.cluster_size, float(self.design.size_cv), rng)
+    @property
+    def covariate_names(self) -> tuple[str, ...]:
+        """Names of the covariates that are drawn: those of clusters, then that of respondents."""
+        return covariate_names(int(self.design.n_cluster_covariates), int(self.design.r_squared_people > 0.0))
+
+    def _arms(self) -> NDArray[np.intp]:
+        """Return the arm of each cluster."""
+        return np.repeat(np.array([0, 1], dtype=np.intp), [self.design.clusters_per_arm, self.design.treated_clusters])
 
     def _cluster_levels(self, arm: NDArray[np.intp], n_draws: int, rng: np.random.Generator) -> FloatArray:
-        """Return true cluster means or risks, shape (draws, clusters)."""
+        """Return true cluster means or risks, shape (draws, clusters), without what covariates explain."""
         levels = self.design.outcome.levels(self.effect)
         iccs = np.array([self.design.icc_at(level) for level in levels])[arm]
         level = np.asarray(levels)[arm]
         shape = (n_draws, arm.size)
         if not self.design.outcome.binary:
-            between = np.sqrt(iccs * self.design.outcome.variance(0.0))
+            unexplained = 1.0 - float(self.design.r_squared_clusters)
+            between = np.sqrt(unexplained * iccs * self.design.outcome.variance(0.0))
             return level + between * rng.normal(size=shape)
         if np.all(iccs == 0.0):
             return np.broadcast_to(level, shape)
         strength = (1.0 - iccs) / iccs
         return np.asarray(rng.beta(level * strength, (1.0 - level) * strength, size=shape), dtype=np.float64)
 
+    def _slopes(self) -> tuple[float, float]:
+        """Return the slope of each covariate of clusters, and that of the respondents' covariate."""
+        level = float(self.design.outcome.levels(self.effect)[0])
+        variance, icc = self.design.outcome.variance(level), self.design.icc_at(level)
+        count = max(int(self.design.n_cluster_covariates), 1)
+        return (
+            math.sqrt(float(self.design.r_squared_clusters) * icc * variance / count),
+            math.sqrt(float(self.design.r_squared_people) * (1.0 - icc) * variance),
+        )
+
     def _within_sd(self) -> float:
         level = float(self.design.outcome.levels(self.effect)[0])
-        return float(np.sqrt((1.0 - self.design.icc_at(level)) * self.design.outcome.variance(level)))
+        unexplained = 1.0 - float(self.design.r_squared_people)
+        return math.sqrt(unexplained * (1.0 - self.design.icc_at(level)) * self.design.outcome.variance(level))
 
-    def _arrays(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
-        """Return for each respondent the cluster, the arm and the outcome."""
-        arm, sizes = self._clusters(rng)
+    def _arrays(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray, FloatArray]:
+        """Return for each respondent the cluster, the arm, the outcome and the covariates."""
+        arm = self._arms()
+        sizes = draw_sizes(arm.size, self.design.cluster_size, float(self.design.size_cv), rng)
         level = self._cluster_levels(arm, 1, rng)[0]
         cluster = np.repeat(np.arange(arm.size), sizes)
         if self.design.outcome.binary:
             outcome = (rng.random(cluster.size) < level[cluster]).astype(float)
-        else:
-            outcome = level[cluster] + self._within_sd() * rng.normal(size=cluster.size)
-        return cluster, arm[cluster], outcome
+            return cluster, arm[cluster], outcome, np.zeros((cluster.size, 0))
+        outcome = level[cluster] + self._within_sd() * rng.normal(size=cluster.size)
+        of_clusters = rng.normal(size=(arm.size, int(self.design.n_cluster_covariates)))[cluster]
+        of_people = rng.normal(size=(cluster.size, len(self.covariate_names) - of_clusters.shape[1]))
+        slopes = self._slopes()
+        outcome = outcome + slopes[0] * of_clusters.sum(axis=1) + slopes[1] * of_people.sum(axis=1)
+        return cluster, arm[cluster], outcome, np.column_stack([of_clusters, of_people])
 
     def frame(self, rng: np.random.Generator) -> Frame:
-        """Return one simulated trial as columns "outcome", "arm" ("control" or "treated") and "cluster"."""
-        cluster, arm, outcome = self._arrays(rng)
+        """Return one simulated trial as columns "outcome", "arm", "cluster" and covariates."""
+        cluster, arm, outcome, covariates = self._arrays(rng)
         names = np.asarray(_cluster_names(self.design.clusters_per_arm + self.design.treated_clusters), dtype=object)
-        return {"outcome": outcome, "arm": np.asarray(ARMS, dtype=object)[arm], "cluster": names[cluster]}
+        columns = dict(zip(self.covariate_names, covariates.T, strict=True))
+        return {"outcome": outcome, "arm": np.asarray(ARMS, dtype=object)[arm], "cluster": names[cluster], **columns}
 
     def check(self, frame: Frame) -> Trial:
         """Return a frame of this process as a checked trial."""
-        return Trial(frame, outcome="outcome", arm="arm", control=ARMS[0], cluster="cluster")
+        return Trial(
+            frame, outcome="outcome", arm="arm", control=ARMS[0], cluster="cluster", covariates=self.covariate_names
+        )
 
     def draw(self, rng: np.random.Generator) -> Trial:
         """Return one simulated trial as checked data: `check(frame(rng))` without the checking."""
-        cluster, arm, outcome = self._arrays(rng)
+        cluster, arm, outcome, covariates = self._arrays(rng)
         return Trial._trusted(
             outcome_names=("outcome",),
             outcomes=outcome[:, None],
             arms=ARMS,
             arm=arm,
             cluster=Labels(cluster, _cluster_names(self.design.clusters_per_arm + self.design.treated_clusters)),
+            **_as_covariates(self.covariate_names, covariates),
         )
 
     def draw_batch(self, n_draws: int, rng: np.random.Generator) -> ClusterBatch:
-        """Return the cluster totals of many simulated trials that share their sizes (see Notes of the class).
+        """Return the cluster cross-products of many simulated trials: the law of `draw`, without the people.
 
         Parameters
         ----------
@@ -212,18 +264,34 @@ class ClusterProcess:
         rng : numpy.random.Generator
             Where the draws come from.
         """
-        arm, sizes = self._clusters(rng)
+        arm = self._arms()
+        cv = float(self.design.size_cv)
+        fixed = cv == 0.0
+        count = arm.size if fixed else n_draws * arm.size
+        sizes = draw_sizes(count, self.design.cluster_size, cv, rng).reshape(-1, arm.size).astype(np.float64)
         level = self._cluster_levels(arm, n_draws, rng)
-        binary = self.design.outcome.binary
-        if binary:
-            totals = rng.binomial(sizes, level).astype(float)
-        else:
-            totals = sizes * level + np.sqrt(sizes) * self._within_sd() * rng.normal(size=level.shape)
-        return ClusterBatch(sizes=sizes.astype(float), treated=arm == 1, totals=totals, binary=binary)
+        if self.design.outcome.binary:
+            totals = rng.binomial(sizes.astype(np.intp), level).astype(float)
+            return ClusterBatch.of_totals(sizes, arm == 1, totals, binary=True)
+        noise = np.sqrt(sizes) * self._within_sd() * rng.normal(size=level.shape)
+        if not self.design.has_covariates:
+            return ClusterBatch.of_totals(sizes, arm == 1, sizes * level + noise)
+        of_clusters = rng.normal(size=(n_draws, arm.size, int(self.design.n_cluster_covariates)))
+        slopes = self._slopes()
+        level = level + slopes[0] * of_clusters.sum(axis=-1)
+        sums = cluster_sums(sizes, level, noise, of_clusters)
+        if slopes[1] > 0.0:
+            sums = with_people(sums, slopes[1], self._within_sd(), rng)
+        return ClusterBatch(*sums, np.atleast_2d(arm == 1))
 
     def truth(self, estimand: Estimand) -> float:
         """Return the true value of exactly this estimand on its link scale, or raise DesignError."""
         return _truth(self.design.outcome, self.effect, estimand, ("participant_average", "cluster_average"))
+
+
+def _as_covariates(names: tuple[str, ...], values: FloatArray) -> dict[str, Any]:
+    """Return covariates as a trial holds them; nothing where there are none."""
+    return {"covariate_names": names, "covariates": values, "covariate_levels": ()} if names else {}
 
 
 @lru_cache(maxsize=64)

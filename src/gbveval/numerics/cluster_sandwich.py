@@ -237,7 +237,7 @@ def cluster_robust(fit: LeastSquares, sums: ClusterCrossProducts, *, kind: str) 
     lam = np.clip(lam, 0.0, 1.0)
     open_direction = 1.0 - lam > SINGULAR
     present = lam > 1e-14
-    first, second = _adjustment(kind, lam, present, open_direction)
+    first, second = hat_adjustment(kind, lam, present, open_direction)
     half = root @ q
     turned = np.swapaxes(half, 1, 2)
     g1 = (half * first[:, None, :]) @ turned
@@ -255,7 +255,7 @@ def cluster_robust(fit: LeastSquares, sums: ClusterCrossProducts, *, kind: str) 
     return ClusterRobust(covariance, influence, satterthwaite(moments), singular, moments)
 
 
-def _adjustment(
+def hat_adjustment(
     kind: str, lam: FloatArray, present: NDArray[np.bool_], open_direction: NDArray[np.bool_]
 ) -> tuple[FloatArray, FloatArray]:
     """Return (d - 1)/lambda and (d^2 - 1)/lambda on the eigenvalues of the hat blocks, with their limits at zero."""

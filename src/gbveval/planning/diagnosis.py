@@ -6,59 +6,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gbveval.core.estimand import Estimand
-from gbveval.core.replicate import Measured, mean_of, ratio_of, share_of
+from gbveval.core.replicate import Measured
 from gbveval.core.table import Table
+from gbveval.planning.tally import (
+    UNKNOWN,
+    Replicates,
+    Tally,
+    calibration,
+    exaggeration,
+    mean_error,
+    root_mean_square,
+    share,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-UNKNOWN = Measured(float("nan"), float("nan"))
-# Fewer draws than this say nothing about a spread.
-FEWEST = 4
-MEASURES = ("mean_estimate", "bias", "rmse", "se_ratio", "coverage", "power")
+MEASURES = ("mean_estimate", "bias", "rmse", "se_ratio", "coverage", "power", "type_s", "type_m")
 NOTES = (
     "Each _mcse is the Monte Carlo standard error of the column before it.",
     "se_ratio is the mean standard error over the standard deviation of the estimates: 1 is right.",
     "bias, rmse and se_ratio are over the draws that gave an answer.",
     "coverage and power are over all draws: one without an answer neither covers nor rejects. coverage_defined and "
     "power_defined leave those draws out.",
+    "type_s is the share of significant estimates with the wrong sign, type_m how much larger than the truth they are "
+    "on average (Gelman and Carlin 2014).",
 )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Replicates:
-    """What one estimator said about each simulated study, on the link scale of its estimand.
-
-    Attributes
-    ----------
-    label : str
-        Name of the estimator; numbered when several share it.
-    estimand : Estimand
-        What it estimates.
-    truth : float
-        Its true value.
-    value, std_error, low, high : ndarray, shape (draws,)
-        NaN where undefined or failed.
-    rejected : ndarray of bool
-        Whether the test rejects; False where undefined or failed.
-    failures : tuple of (str, int)
-        Kind of error and number of draws that ended with it.
-    """
-
-    label: str
-    estimand: Estimand
-    truth: float
-    value: FloatArray
-    std_error: FloatArray
-    low: FloatArray
-    high: FloatArray
-    rejected: BoolArray
-    failures: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +56,10 @@ class Diagnosand:
         Over all draws: one without an answer neither covers nor rejects.
     coverage_defined, power_defined : Measured
         Over the draws with an answer.
+    type_s : Measured
+        Share of the estimates that reject whose sign is wrong (Gelman and Carlin 2014); unknown where nothing is true.
+    type_m : Measured
+        Mean absolute estimate among those that reject, over the absolute truth: by how much a finding exaggerates.
     failures : tuple of (str, int)
         Kind of error and number of draws.
     """
@@ -99,6 +78,8 @@ class Diagnosand:
     power: Measured
     coverage_defined: Measured
     power_defined: Measured
+    type_s: Measured
+    type_m: Measured
     failures: tuple[tuple[str, int], ...] = ()
 
 
@@ -116,8 +97,10 @@ class Diagnosis:
         Seed of the simulation: replicate i is the same whatever the number of draws.
     alpha, level : float
         Size of the tests; level of the intervals.
+    alternative : str
+        What is tested against: "two_sided", "greater" or "less".
     replicates : tuple of Replicates
-        What was said about each study; in the order of the rows.
+        What was said about each study, in the order of the rows; empty unless it was to be kept.
     """
 
     rows: tuple[Diagnosand, ...]
@@ -125,6 +108,7 @@ class Diagnosis:
     seed: int
     alpha: float
     level: float
+    alternative: str = "two_sided"
     replicates: tuple[Replicates, ...] = ()
 
     def __getitem__(self, key: str | int) -> Diagnosand:
@@ -144,7 +128,7 @@ class Diagnosis:
         columns = (
             *("estimator", "estimand", "contrast", "population", "truth", "n_draws", "n_failed", "n_undefined"),
             *measures,
-            *("coverage_defined", "power_defined", "level", "alpha", "path", "seed"),
+            *("coverage_defined", "power_defined", "level", "alpha", "alternative", "path", "seed"),
         )
         return Table("Diagnosis by simulation", columns, tuple(self._record(row) for row in self.rows), self._notes())
 
@@ -157,7 +141,7 @@ class Diagnosis:
             *(row.n_draws, row.n_failed, row.n_undefined),
             *numbers,
             *(_shown(row.coverage_defined.value), _shown(row.power_defined.value)),
-            *(self.level, self.alpha, self.path, self.seed),
+            *(self.level, self.alpha, self.alternative, self.path, self.seed),
         )
 
     def _notes(self) -> tuple[str, ...]:
@@ -176,10 +160,10 @@ class Diagnosis:
 
     def summary(self) -> str:
         """Return a card in plain text."""
-        header = ("estimator", "bias", "rmse", "se ratio", "coverage", "power", "failed", "undefined")
+        header = ("estimator", "bias", "rmse", "se ratio", "coverage", "power", "type M", "failed", "undefined")
         lines: list[tuple[str, ...]] = [header]
         for row in self.rows:
-            measured = (row.bias, row.rmse, row.se_ratio, row.coverage, row.power)
+            measured = (row.bias, row.rmse, row.se_ratio, row.coverage, row.power, row.type_m)
             cells = [f"{item.value:.4g} ({item.mcse:.2g})" for item in measured]
             lines.append((row.label, *cells, str(row.n_failed), str(row.n_undefined)))
         widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
@@ -204,44 +188,37 @@ def _shown(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def diagnose(drawn: Replicates) -> Diagnosand:
-    """Return bias, calibration, coverage and power of one estimator, with their Monte Carlo standard errors.
+def diagnose(label: str, estimand: Estimand, truth: float, found: Tally) -> Diagnosand:
+    """Return bias, calibration, coverage, power and errors of sign and size of one estimator.
 
     Parameters
     ----------
-    drawn : Replicates
-        What it said about each simulated study.
+    label : str
+        The estimator.
+    estimand : Estimand
+        What it estimates.
+    truth : float
+        True value on the link scale.
+    found : Tally
+        What it said about the simulated studies, added up.
     """
-    n_draws = drawn.value.shape[0]
-    n_failed = sum(count for _, count in drawn.failures)
-    defined = np.isfinite(drawn.value) & np.isfinite(drawn.low) & np.isfinite(drawn.high)
-    covered = defined & (drawn.low <= drawn.truth) & (drawn.truth <= drawn.high)
-    value, spread = drawn.value[defined], drawn.std_error[defined]
-    error = value - drawn.truth
-    enough = int(defined.sum()) >= FEWEST
-    varied = enough and float(np.ptp(value)) > 0.0 and bool(np.all(np.isfinite(spread)))
-    mean = mean_of(value) if enough else UNKNOWN
+    bias = mean_error(found)
     return Diagnosand(
-        label=drawn.label,
-        estimand=drawn.estimand,
-        truth=drawn.truth,
-        n_draws=n_draws,
-        n_failed=n_failed,
-        n_undefined=n_draws - n_failed - int(defined.sum()),
-        mean_estimate=mean,
-        bias=Measured(mean.value - drawn.truth, mean.mcse),
-        rmse=_root_mean_square(error) if enough else UNKNOWN,
-        se_ratio=ratio_of(spread, value) if varied else UNKNOWN,
-        coverage=share_of(covered),
-        power=share_of(drawn.rejected & defined),
-        coverage_defined=share_of(covered[defined]) if enough else UNKNOWN,
-        power_defined=share_of(drawn.rejected[defined]) if enough else UNKNOWN,
-        failures=drawn.failures,
+        label=label,
+        estimand=estimand,
+        truth=truth,
+        n_draws=found.n_draws,
+        n_failed=found.n_failed,
+        n_undefined=found.n_draws - found.n_failed - found.n_defined,
+        mean_estimate=Measured(truth + bias.value, bias.mcse),
+        bias=bias,
+        rmse=root_mean_square(found),
+        se_ratio=calibration(found),
+        coverage=share(found.n_covered, found.n_draws),
+        power=share(found.n_rejected, found.n_draws),
+        coverage_defined=share(found.n_covered, found.n_defined),
+        power_defined=share(found.n_rejected, found.n_defined),
+        type_s=share(found.n_wrong_sign, found.n_rejected) if truth != 0.0 else UNKNOWN,
+        type_m=exaggeration(found, truth),
+        failures=tuple(found.failures.items()),
     )
-
-
-def _root_mean_square(error: FloatArray) -> Measured:
-    """Return the root mean squared error; its Monte Carlo error by the delta method."""
-    square = mean_of(error**2)
-    root = float(np.sqrt(square.value))
-    return Measured(root, square.mcse / (2.0 * root) if root > 0.0 else float("nan"))

@@ -1,32 +1,30 @@
-"""Hides how simulated studies are drawn, handed to estimators that are not known here, and read."""
+"""Hides how studies of a design are simulated: checked, cut into shards, run, resumed and summed."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gbveval.core.batch import BatchEstimates, ClusterBatch
-from gbveval.core.errors import DesignError, GbvevalError
+from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
-from gbveval.core.estimates import Estimates
+from gbveval.core.progress import Told
 from gbveval.core.protocols import BatchEstimator, BatchProcess, Estimator, Process
-from gbveval.core.replicate import generators
-from gbveval.numerics.inference import wald
-from gbveval.planning.diagnosis import Diagnosis, Replicates, diagnose
+from gbveval.core.provenance import digest_arrays, versions
+from gbveval.core.shards import Checkpoint, identity, run_shards
+from gbveval.core.table import Table
+from gbveval.design._require import one_of, real
+from gbveval.numerics.inference import ALTERNATIVES
+from gbveval.planning._draws import DATA_SHARD, Part, Reading, ShardTask
+from gbveval.planning.diagnosis import Diagnosis, diagnose
 from gbveval.planning.solver import check_share
+from gbveval.planning.tally import Replicates
 
-FloatArray = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 PATHS = ("auto", "data", "batch")
 FEWEST_DRAWS = 10
-# Rounding leaves about 1e-16 of the outcome's size as the standard error of an outcome that does not vary.
-NO_SPREAD = 1e-13
 
 
 @runtime_checkable
@@ -44,9 +42,13 @@ def simulate_power(  # noqa: PLR0913 - the vocabulary of DESIGN: each is a diffe
     n_draws: int = 1000,
     alpha: float = 0.05,
     level: float = 0.95,
+    alternative: str = "two_sided",
     estimand: Estimand | None = None,
     path: str = "auto",
-    progress: Progress | None = None,
+    n_jobs: int | None = None,
+    checkpoint: str | Path | None = None,
+    keep_replicates: bool = False,
+    progress: bool | Progress | None = None,
 ) -> Diagnosis:
     """Return how estimators do on simulated studies of a design: bias, calibration, coverage and power.
 
@@ -66,13 +68,25 @@ def simulate_power(  # noqa: PLR0913 - the vocabulary of DESIGN: each is a diffe
         Simulated studies, at least 10. A power of 0.8 has a Monte Carlo standard error of 0.013 with 1,000.
     alpha, level : float
         Size of the tests; level of the intervals.
+    alternative : str
+        What the tests are against: "two_sided", "greater" or "less" than no effect. A test by resampling rejects on one
+        side when its two-sided p-value is below twice alpha.
     estimand : Estimand, optional
         Which row of the estimates is meant; the first point by default.
     path : str
-        "data" draws checked data. "batch" draws cluster totals, for estimators with `estimate_batch`: the same answer
-        in distribution, much faster. "auto" takes the second if the process and all estimators can.
-    progress : callable, optional
-        Called with the number of studies done and their total.
+        "data" draws checked data. "batch" draws cluster cross-products, for estimators with `estimate_batch`: the same
+        answer in distribution, much faster. "auto" takes the second if the process and all estimators can.
+    n_jobs : int, optional
+        Processes that share the work, as joblib counts them (-1: all cores); the answer is the same to the last bit. By
+        default what `joblib.parallel_config` says, so that the same call runs on a Dask cluster.
+    checkpoint : str or path, optional
+        A file in which finished work is kept, a few studies at a time. After an interruption the same call goes on from
+        there and gives what it would have given; a call for more draws adds to it.
+    keep_replicates : bool
+        Whether `Diagnosis.replicates` has every study's answer. Otherwise memory does not grow with the draws.
+    progress : bool or callable, optional
+        By default a bar where standard error is a terminal and the work is long; True shows one in a notebook too,
+        False none. A function is called with the number of studies done and their total.
 
     Returns
     -------
@@ -81,14 +95,15 @@ def simulate_power(  # noqa: PLR0913 - the vocabulary of DESIGN: each is a diffe
     Raises
     ------
     DesignError
-        If a path or an effect is impossible, or the process does not know the truth of an estimand.
+        If a path or an effect is impossible, the process does not know the truth of an estimand, or the checkpoint
+        keeps other work.
 
     Notes
     -----
     A draw in which an estimator raises a `GbvevalError`, or gives no value or interval, is counted as failed or
     undefined. It neither covers nor rejects, as no one could claim anything from it; the shares without such draws
     stand beside. A Bayesian answer rejects when its interval at level 1 - alpha excludes the null, which is 0 on the
-    link scale.
+    link scale (one-sided: at level 1 - 2 alpha, on that side).
 
     Examples
     --------
@@ -100,79 +115,214 @@ def simulate_power(  # noqa: PLR0913 - the vocabulary of DESIGN: each is a diffe
     >>> found["difference_in_means"].n_failed, found.path
     (0, 'data')
     """
+    process = _process_of(design, effect)
+    reading = _reading(
+        process, estimators, (seed, n_draws, alpha, level, alternative), (estimand, path, keep_replicates)
+    )
+    return _simulate((process,), reading, n_jobs, checkpoint, progress)[0]
+
+
+def simulate_curve(  # noqa: PLR0913 - the options of `simulate_power`
+    design: Any,
+    estimators: Any,
+    effects: Sequence[float],
+    *,
+    seed: int,
+    n_draws: int = 1000,
+    alpha: float = 0.05,
+    level: float = 0.95,
+    alternative: str = "two_sided",
+    estimand: Estimand | None = None,
+    path: str = "auto",
+    n_jobs: int | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool | Progress | None = None,
+) -> Table:
+    """Return the power of estimators over several true effects, by simulation with common random numbers.
+
+    Every effect meets the same random numbers, so that the curve does not wiggle: with a normal outcome a one-sided
+    curve never falls.
+
+    Parameters
+    ----------
+    design : design
+        A design with `process(effect)`.
+    estimators : estimator or sequence of estimators
+        Anything with `name` and `estimate(data, rng=...)`.
+    effects : sequence of float
+        True effects, treated minus control.
+    seed, n_draws, alpha, level, alternative, estimand, path, n_jobs, checkpoint, progress
+        As `simulate_power` takes them. Effects may be added to a checkpoint.
+
+    Returns
+    -------
+    Table
+        One row an effect and an estimator: effect, estimator, power, and the other measures of a `Diagnosis`, each with
+        its Monte Carlo standard error. `plot_power` draws it.
+
+    Raises
+    ------
+    DesignError
+        As in `simulate_power`.
+
+    Examples
+    --------
+    >>> import gbveval as gbv
+    >>> plan = gbv.ParallelDesign(n_per_arm=64, outcome=gbv.Continuous())
+    >>> curve = simulate_curve(plan, gbv.DifferenceInMeans(), [0.0, 0.5, 1.0], seed=1, n_draws=200)
+    >>> power = curve.column("power")
+    >>> power[0] < power[1] < power[2]
+    True
+    """
+    if isinstance(effects, str) or not isinstance(effects, Iterable):
+        raise DesignError(f"effects must be a list of numbers; it is a {type(effects).__name__}.")
+    asked = tuple(real("An effect", effect, low=-np.inf, high=np.inf) for effect in effects)
+    if not asked:
+        raise DesignError("Give at least one effect.")
+    if not isinstance(design, _Design):
+        raise DesignError(
+            f"A curve over effects needs a design with process(effect); a {type(design).__name__} has none."
+        )
+    processes = tuple(design.process(effect) for effect in asked)
+    reading = _reading(processes[0], estimators, (seed, n_draws, alpha, level, alternative), (estimand, path, False))
+    found = _simulate(processes, reading, n_jobs, checkpoint, progress)
+    tables = [diagnosis.to_table() for diagnosis in found]
+    rows = [(effect, *row) for effect, table in zip(asked, tables, strict=True) for row in table.rows]
+    return Table(
+        "Power by effect, simulated",
+        ("effect", *tables[0].columns),
+        tuple(rows),
+        (*tables[0].notes, "All effects meet the same random numbers."),
+    )
+
+
+def _reading(
+    process: Any, estimators: Any, numbers: tuple[Any, Any, Any, Any, Any], what: tuple[Estimand | None, str, bool]
+) -> Reading:
+    """Return what is simulated, checked."""
+    seed, n_draws, alpha, level, alternative = numbers
+    estimand, path, keep = what
     check_share("alpha", alpha)
     check_share("level", level)
-    process = _process_of(design, effect)
-    chosen = _estimators_of(estimators)
+    one_of("alternative", alternative, ALTERNATIVES)
+    if alternative != "two_sided" and alpha >= 0.5:
+        raise DesignError(f"A one-sided test has a size below 0.5; alpha is {alpha:g}.")
     for name, value, least in (("n_draws", n_draws, FEWEST_DRAWS), ("seed", seed, 0)):
-        if not isinstance(value, (int, np.integer)) or value < least:
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise DesignError(f"{name} must be a whole number, at least {least}; it is {value!r}.")
+    chosen = _estimators_of(estimators)
     way = _path_of(process, chosen, path)
-    records = [_Record(label, n_draws, estimand) for label in _labels(chosen)]
-    if way == "batch":
-        _run_batches(process, chosen, records, seed, progress)
-    else:
-        _run_data(process, chosen, records, _Reading(seed, alpha, level), progress)
-    replicates = tuple(record.replicates(process, alpha, level) for record in records)
-    return Diagnosis(tuple(diagnose(item) for item in replicates), way, int(seed), alpha, level, replicates)
+    per_shard = int(getattr(process, "draws_per_batch", 1)) if way == "batch" else DATA_SHARD
+    return Reading(
+        estimators=chosen,
+        labels=_labels(chosen),
+        asked=estimand,
+        seed=int(seed),
+        alpha=float(alpha),
+        level=float(level),
+        alternative=alternative,
+        path=way,
+        per_shard=per_shard,
+        n_draws=int(n_draws),
+        keep=keep,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """How a simulation on the data path is seeded and its rows are read."""
+def _simulate(
+    processes: tuple[Any, ...],
+    reading: Reading,
+    n_jobs: int | None,
+    checkpoint: str | Path | None,
+    progress: bool | Progress | None,
+) -> list[Diagnosis]:
+    """Return the diagnosis of each process, from shards that were kept and shards that are run now."""
+    per_process = -(-reading.n_draws // reading.per_shard)
+    shards = [(place, number) for place in range(len(processes)) for number in range(per_process)]
+    store = None if checkpoint is None else Checkpoint(checkpoint, _request(reading))
+    known = {} if store is None else store.done
+    keys = {} if store is None else {shard: _key(processes[shard[0]], shard[1], reading) for shard in shards}
+    todo = [shard for shard in shards if keys.get(shard) not in known]
+    sums: list[list[Part | None]] = [[None] * len(reading.labels) for _ in processes]
+    fresh = iter(run_shards(ShardTask(processes, reading), todo, n_jobs=n_jobs))
+    waiting = set(todo)
+    total = reading.n_draws * len(processes)
+    done = total - sum(reading.count(number) for _, number in todo)
+    with Told(progress, total, "studies", done) as told:
+        for shard in shards:
+            if shard in waiting:
+                _, parts = next(fresh)
+                if store is not None:
+                    store.add(keys[shard], [part.to_plain() for part in parts])
+                told.more(reading.count(shard[1]))
+            else:
+                plain = known[keys[shard]]
+                parts = tuple(Part.from_plain(*pair) for pair in zip(plain, reading.labels, strict=True))
+            _add(sums[shard[0]], parts, reading)
+    return [_diagnosis(parts, reading) for parts in sums]
 
-    seed: int
-    alpha: float
-    level: float
+
+def _request(reading: Reading) -> dict[str, Any]:
+    """Return what makes two simulations the same work, whatever the number of draws and the process."""
+    return {
+        "estimators": identity(reading.estimators),
+        "estimand": identity(reading.asked),
+        "seed": reading.seed,
+        "alpha": reading.alpha,
+        "level": reading.level,
+        "alternative": reading.alternative,
+        "path": reading.path,
+        "keep_replicates": reading.keep,
+        "versions": [pair for pair in versions() if pair[0] in ("gbveval", "numpy", "scipy")],
+    }
 
 
-@dataclass(eq=False)
-class _Record:
-    """Collects what one estimator says, draw by draw."""
+def _key(process: Any, number: int, reading: Reading) -> str:
+    """Return the name of a shard in a checkpoint: its process, its number and how many studies it has."""
+    return f"{digest_arrays([('process', identity(process))])[:16]}/{number}/{reading.count(number)}"
 
-    label: str
-    n_draws: int
-    asked: Estimand | None
-    found: Estimand | None = None
-    failures: Counter[str] = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
-        columns = np.full((6, self.n_draws), np.nan)
-        self.value, self.std_error, self.df, self.low, self.high, self.excludes = columns
+def _add(sums: list[Part | None], parts: tuple[Part, ...], reading: Reading) -> None:
+    for place, part in enumerate(parts):
+        before = sums[place]
+        sums[place] = part if before is None else before.joined(part, reading.labels[place])
 
-    def meets(self, estimand: Estimand) -> None:
-        """Note what is estimated; it has to stay the same."""
-        if self.asked is not None and estimand != self.asked:
-            raise DesignError(f"{self.label} estimates {estimand.words()}, not {self.asked.words()}.")
-        if self.found is not None and estimand != self.found:
-            raise DesignError(
-                f"{self.label} estimates {self.found.words()} in one draw and {estimand.words()} in another; name the "
-                "one that is meant with estimand=."
-            )
-        self.found = estimand
 
-    def replicates(self, process: Any, alpha: float, level: float) -> Replicates:
-        """Return the record, with Wald intervals and tests where the estimates brought none of their own."""
-        aim = self.found or self.asked
-        if aim is None:
-            kinds = ", ".join(f"{kind} ({count})" for kind, count in self.failures.items())
+def _diagnosis(parts: list[Part | None], reading: Reading) -> Diagnosis:
+    rows, replicates = [], []
+    for label, part in zip(reading.labels, parts, strict=True):
+        assert part is not None
+        if part.estimand is None:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in part.tally.failures.items())
             why = kinds or "its estimates have no row that is a point"
-            raise DesignError(f"{self.label} gave no estimate in any of {self.n_draws} draws: {why}.")
-        intervals = wald(self.value, self.std_error, df=self.df, level=level)
-        tests = wald(self.value, self.std_error, df=self.df, level=1.0 - alpha)
-        own = np.isfinite(self.low)
-        rejected = np.where(np.isfinite(self.excludes), self.excludes == 1.0, tests.p_value < alpha)
-        return Replicates(
-            label=self.label,
-            estimand=aim,
-            truth=float(process.truth(aim)),
-            value=self.value,
-            std_error=self.std_error,
-            low=np.where(own, self.low, intervals.conf_low),
-            high=np.where(own, self.high, intervals.conf_high),
-            rejected=np.asarray(rejected, dtype=bool),
-            failures=tuple(sorted(self.failures.items())),
-        )
+            raise DesignError(f"{label} gave no estimate in any of {reading.n_draws} draws: {why}.")
+        rows.append(diagnose(label, part.estimand, part.truth, part.tally))
+        if part.kept:
+            replicates.append(_whole(label, part))
+    return Diagnosis(
+        tuple(rows),
+        reading.path,
+        reading.seed,
+        reading.alpha,
+        reading.level,
+        reading.alternative,
+        tuple(replicates),
+    )
+
+
+def _whole(label: str, part: Part) -> Replicates:
+    """Return the replicates of all shards as one."""
+    assert part.estimand is not None
+    joined = {
+        name: np.concatenate([getattr(item, name) for item in part.kept])
+        for name in ("value", "std_error", "low", "high", "rejected")
+    }
+    return Replicates(
+        label=label,
+        estimand=part.estimand,
+        truth=part.truth,
+        failures=tuple(part.tally.failures.items()),
+        **joined,
+    )
 
 
 def _process_of(design: Any, effect: float | None) -> Any:
@@ -201,104 +351,21 @@ def _estimators_of(estimators: Any) -> tuple[Any, ...]:
 def _path_of(process: Any, estimators: tuple[Any, ...], path: str) -> str:
     if path not in PATHS:
         raise DesignError(f"path must be one of {', '.join(map(repr, PATHS))}; it is {path!r}.")
-    lacking = [item.name for item in estimators if not isinstance(item, BatchEstimator)]
+    lacking = [item.name for item in estimators if not isinstance(item, BatchEstimator) or not item.in_batches]
     able = isinstance(process, BatchProcess) and not lacking
     if path == "batch" and not able:
-        what = f"estimate_batch is absent from {', '.join(lacking)}" if lacking else "the process has no draw_batch"
+        what = (
+            f"estimate_batch is absent from {', '.join(lacking)}, or cannot take these options"
+            if lacking
+            else "the process has no draw_batch"
+        )
         raise DesignError(f"The batch path is not possible: {what}. Use path='data'.")
     return "batch" if able and path != "data" else "data"
 
 
-def _labels(estimators: tuple[Any, ...]) -> list[str]:
+def _labels(estimators: tuple[Any, ...]) -> tuple[str, ...]:
     """Return names, numbered where estimators with other options share one."""
     names = [str(item.name) for item in estimators]
-    return [
+    return tuple(
         name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
-    ]
-
-
-def _run_data(
-    process: Any, estimators: tuple[Any, ...], records: list[_Record], reading: _Reading, progress: Progress | None
-) -> None:
-    n_draws = records[0].n_draws
-    for number, rng in enumerate(generators(reading.seed, n_draws)):
-        # Every estimator gets the same child, so that its place in the list does not matter.
-        child = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
-        data = process.draw(rng)
-        for estimator, record in zip(estimators, records, strict=True):
-            try:
-                estimates = estimator.estimate(data, rng=np.random.default_rng(child))
-            except GbvevalError as error:
-                record.failures[type(error).__name__] += 1
-            else:
-                _read(record, number, estimates, reading)
-        if progress is not None:
-            progress(number + 1, n_draws)
-
-
-def _read(record: _Record, number: int, estimates: Estimates, reading: _Reading) -> None:
-    """Take one row of the estimates into the record."""
-    position = _row_of(estimates, record)
-    if position is None:
-        return
-    row = estimates.terms[position]
-    record.meets(row.estimand)
-    if row.value is None:
-        return
-    record.value[number] = row.value
-    record.std_error[number] = np.nan if row.std_error is None else row.std_error
-    record.df[number] = row.df
-    if row.p_value is not None:
-        # A test by resampling is not that of value over standard error.
-        record.excludes[number] = float(row.p_value < reading.alpha)
-    if estimates.posterior is None and estimates.band is None and row.interval is None:
-        return
-    low, high = estimates.intervals(reading.level)
-    record.low[number], record.high[number] = low[position], high[position]
-    if not math.isclose(reading.alpha, 1.0 - reading.level):
-        low, high = estimates.intervals(1.0 - reading.alpha)
-    if row.p_value is None and np.isfinite(low[position]):
-        record.excludes[number] = float(low[position] > 0.0 or high[position] < 0.0)
-
-
-def _row_of(estimates: Estimates, record: _Record) -> int | None:
-    """Return the position of the row that is meant: the first point with the estimand asked for."""
-    points = [i for i, row in enumerate(estimates.terms) if row.kind == "point"]
-    if record.asked is None:
-        return points[0] if points else None
-    found = [i for i in points if estimates.terms[i].estimand == record.asked]
-    if not found:
-        known = "; ".join(dict.fromkeys(estimates.terms[i].estimand.words() for i in points)) or "nothing"
-        raise DesignError(f"{record.label} does not estimate {record.asked.words()}; it estimates {known}.")
-    return found[0]
-
-
-def _run_batches(
-    process: Any, estimators: tuple[Any, ...], records: list[_Record], seed: int, progress: Progress | None
-) -> None:
-    n_draws = records[0].n_draws
-    for start, batch in _batches(process, seed, n_draws):
-        keep = min(batch.totals.shape[0], n_draws - start)
-        there = slice(start, start + keep)
-        # A standard error of rounding size is none, as for estimates from data.
-        scale = np.sqrt(np.mean((batch.totals[:keep] / batch.sizes) ** 2, axis=1))
-        for estimator, record in zip(estimators, records, strict=True):
-            try:
-                found: BatchEstimates = estimator.estimate_batch(batch)
-            except GbvevalError as error:
-                record.failures[type(error).__name__] += keep
-                continue
-            record.meets(found.estimand)
-            spread = found.std_error[:keep]
-            record.value[there] = found.value[:keep]
-            record.std_error[there] = np.where(spread > NO_SPREAD * scale, spread, np.nan)
-            record.df[there] = found.df[:keep]
-        if progress is not None:
-            progress(start + keep, n_draws)
-
-
-def _batches(process: Any, seed: int, n_draws: int) -> Iterator[tuple[int, ClusterBatch]]:
-    """Yield batches of a fixed size, each from its own generator, so that draw i never depends on `n_draws`."""
-    size = int(getattr(process, "draws_per_batch", 1))
-    for number, rng in enumerate(generators(seed, -(-n_draws // size))):
-        yield number * size, process.draw_batch(size, rng)
+    )

@@ -117,5 +117,5 @@ def test_unequal_arms_are_drawn_as_planned() -> None:
     arms = dict(zip(frame["cluster"], frame["arm"], strict=True))
     assert sorted(arms.values()) == ["control"] * 10 + ["treated"] * 16
     assert process.draw_batch(3, rng).treated.sum() == plan.treated_clusters == 16
-    with pytest.raises(DesignError, match="drawn without covariates"):
-        cluster(r_squared_clusters=0.5, n_cluster_covariates=1).process(0.2)
+    with_covariates = cluster(r_squared_clusters=0.5, n_cluster_covariates=1).process(0.2)
+    assert with_covariates.draw(rng).covariate_names == ("cluster covariate 1",)

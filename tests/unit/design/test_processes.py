@@ -85,7 +85,7 @@ def test_totals_of_batches_and_of_people_have_the_same_moments(outcome: Any, siz
     source = process(outcome, size_cv=size_cv, k=40, m=12)
     batches = [source.draw_batch(1, np.random.default_rng([1, i])) for i in range(150)]
     trials = [source.draw(np.random.default_rng([2, i])) for i in range(150)]
-    from_batches = np.concatenate([b.totals[0] / b.sizes for b in batches])
+    from_batches = np.concatenate([b.totals[0] / b.sizes[0] for b in batches])
     sizes = [np.bincount(t.cluster.codes) for t in trials]
     from_people = np.concatenate(
         [np.bincount(t.cluster.codes, weights=t.outcomes[:, 0]) / n for t, n in zip(trials, sizes, strict=True)]
@@ -102,17 +102,17 @@ def test_totals_of_batches_and_of_people_have_the_same_moments(outcome: Any, siz
 def test_batch_totals_of_a_risk_are_beta_binomial_with_the_planned_icc() -> None:
     source = process(Binary(0.3), k=200, m=25, icc=ICC(0.04, scale="observed"))
     batch = source.draw_batch(500, np.random.default_rng(4))
-    control = batch.totals[:, ~batch.treated].ravel()
+    control = batch.totals[:, ~batch.treated[0]].ravel()
     expected = 25 * 0.3 * 0.7 * (1 + 24 * 0.04)
     # 100,000 totals: five standard errors of mean and variance (kurtosis of a beta-binomial near 3).
     assert control.mean() == pytest.approx(7.5, abs=5.0 * np.sqrt(expected / control.size))
     assert control.var() == pytest.approx(expected, rel=5.0 * np.sqrt(2.5 / control.size))
-    treated = batch.totals[:, batch.treated]
+    treated = batch.totals[:, batch.treated[0]]
     assert treated.mean() / 25 == pytest.approx(0.2, abs=0.002)
 
 
-def test_a_batch_shares_its_sizes_and_says_how_many_draws_may() -> None:
-    assert process(Binary(0.3)).draws_per_batch > 1
-    uneven = process(Binary(0.3), size_cv=0.5)
-    assert uneven.draws_per_batch == 1
-    assert uneven.draw_batch(7, np.random.default_rng(1)).totals.shape == (7, 10)
+def test_draws_of_a_batch_share_sizes_only_where_these_are_fixed() -> None:
+    assert process(Binary(0.3)).draw_batch(7, np.random.default_rng(1)).sizes.shape == (1, 10)
+    batch = process(Binary(0.3), size_cv=0.5).draw_batch(7, np.random.default_rng(1))
+    assert batch.totals.shape == batch.sizes.shape == (7, 10)
+    assert np.unique(batch.sizes.sum(axis=1)).size > 1

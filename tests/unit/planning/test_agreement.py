@@ -99,7 +99,7 @@ def test_totals_of_the_same_people_give_the_estimate_row_by_row(outcome: Any) ->
         totals.append(np.bincount(codes, weights=people))
     sizes = np.bincount(codes).astype(float)
     treated = np.bincount(codes, weights=base.arm) > 0
-    batch = ClusterBatch(sizes=sizes, treated=treated, totals=np.array(totals), binary=isinstance(outcome, Binary))
+    batch = ClusterBatch.of_totals(sizes, treated, np.array(totals), binary=isinstance(outcome, Binary))
     together = gbv.DifferenceInMeans().estimate_batch(batch)
     for number, trial in enumerate(trials):
         alone = gbv.DifferenceInMeans().estimate(trial)

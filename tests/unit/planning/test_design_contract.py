@@ -252,7 +252,6 @@ def test_equivalence_of_risks_and_counts_does_not_claim_a_joint_distribution() -
         (lambda: FactorialDesign(9, Continuous(), "main").process(0.1), "simulate_power"),
         (lambda: NonInferiorityDesign(MEANS, margin=1.0).process(0.0), "not a margin"),
         (lambda: EQUIVALENT.process(0.0), "not a margin"),
-        (lambda: ParallelDesign(30, Continuous(), r_squared=0.3).process(0.1), "drawn without covariates"),
     ],
 )
 def test_what_is_impossible_is_refused_by_name(make: Any, words: str) -> None:

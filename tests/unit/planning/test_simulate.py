@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import gbveval as gbv
 from gbveval.core.batch import BatchEstimates, ClusterBatch
@@ -17,8 +18,9 @@ from gbveval.design.cluster import ClusterDesign
 from gbveval.design.icc import ICC
 from gbveval.design.outcomes import Binary, Continuous
 from gbveval.design.parallel import ParallelDesign
-from gbveval.planning.diagnosis import Replicates, diagnose
+from gbveval.planning.diagnosis import diagnose
 from gbveval.planning.simulate import simulate_power
+from gbveval.planning.tally import Replicates, tally
 
 PEOPLE = ParallelDesign(n_per_arm=20, outcome=Continuous(sd=2.0))
 CLUSTERS = ClusterDesign(clusters_per_arm=5, cluster_size=10, icc=ICC(0.05, scale="observed"), outcome=Continuous())
@@ -54,7 +56,9 @@ class Wrapped:
 
 
 def run(estimators: Any, plan: Any = PEOPLE, **options: Any) -> Any:
-    return simulate_power(plan, estimators, **{"effect": 0.5, "seed": 3, "n_draws": 40, **options})
+    return simulate_power(
+        plan, estimators, **{"effect": 0.5, "seed": 3, "n_draws": 40, "keep_replicates": True, **options}
+    )
 
 
 @pytest.mark.parametrize("path", ["data", "batch"])
@@ -188,7 +192,7 @@ def test_an_outcome_that_never_varies_is_undefined_on_both_paths() -> None:
 def test_progress_is_told() -> None:
     seen: list[tuple[int, int]] = []
     run(gbv.DifferenceInMeans(), progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(i + 1, 40) for i in range(40)]
+    assert seen == [(20, 40), (40, 40)]
     seen.clear()
     run(gbv.DifferenceInMeans(), CLUSTERS, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(40, 40)]
@@ -224,19 +228,24 @@ def test_monte_carlo_errors_are_those_of_the_textbook() -> None:
         high=value + 1.0,
         rejected=value > 0.5,
     )
-    row = diagnose(drawn)
+    row = diagnose("x", drawn.estimand, 1.0, tally(drawn))
     assert row.bias.mcse == pytest.approx(value.std(ddof=1) / np.sqrt(n), rel=1e-12)
     share = np.mean(value > 0.5)
     assert row.power.mcse == pytest.approx(np.sqrt(share * (1 - share) / n), rel=1e-12)
-    # A sample standard deviation of normal draws has the standard error 1 / sqrt(2 n); 2,000 draws in 20 batches.
+    # A sample standard deviation of normal draws has the standard error 1 / sqrt(2 n); 2,000 draws, normal kurtosis.
     assert row.rmse.mcse == pytest.approx(1.0 / np.sqrt(2 * n), rel=0.1)
-    assert row.se_ratio.mcse == pytest.approx(1.0 / np.sqrt(2 * n), rel=0.6)
+    assert row.se_ratio.mcse == pytest.approx(1.0 / np.sqrt(2 * n), rel=0.1)
+    # Of the rejected (above 0.5) none is below zero; their mean over the truth of one is that of a truncated normal.
+    assert row.type_s.value == 0.0
+    assert row.type_m.value == pytest.approx(1.0 + norm.pdf(-0.5) / norm.sf(-0.5), abs=5.0 * row.type_m.mcse)
+    assert row.type_m.mcse == pytest.approx(value[value > 0.5].std() / np.sqrt((value > 0.5).sum()), rel=0.01)
 
 
 def test_a_standard_error_of_rounding_size_is_none() -> None:
     @dataclass(frozen=True)
     class Rounded:
         name: ClassVar[str] = "rounded"
+        in_batches: ClassVar[bool] = True
 
         def estimate(self, data: gbv.Trial, *, rng: np.random.Generator | None = None) -> gbv.Estimates:
             return gbv.DifferenceInMeans().estimate(data)

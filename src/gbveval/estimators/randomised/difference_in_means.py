@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,8 +16,8 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import Row, all_samples, arm_support, assemble, mean_contrast, require_parallel
+from gbveval.estimators.randomised._batches import adjusted_batch
 from gbveval.estimators.randomised._mean_designs import DESIGNS, SIZE_CHECKS, Fit, SizeCheck
-from gbveval.numerics.mean_difference import clustered
 
 BoolArray = NDArray[np.bool_]
 
@@ -128,18 +128,21 @@ class DifferenceInMeans:
                 )
         return assemble(self, data, rows, method=method, checks=checks, blocks=_blocks(data))
 
+    @property
+    def in_batches(self) -> bool:
+        """Whether `estimate_batch` does what `estimate` does with these options."""
+        return True
+
     def estimate_batch(self, batch: ClusterBatch) -> BatchEstimates:
         """Return what `estimate` returns, for many simulated cluster trials, from their cluster totals.
 
         Parameters
         ----------
         batch : ClusterBatch
-            Cluster sizes and arms, and the totals of each draw.
+            Cross-products of the trials; covariates are left aside.
         """
-        value, influence, df = clustered(batch.totals, batch.sizes, batch.treated)
-        std_error = np.sqrt((influence**2).sum(axis=-1))
-        contrast = "risk_difference" if batch.binary else "mean_difference"
-        return BatchEstimates(value, std_error, np.full(value.shape, df), Estimand("ITT", contrast))
+        plain = replace(batch, gram=batch.gram[..., :1, :1], moment=batch.moment[..., :1])
+        return adjusted_batch(plain, "CR2", "satterthwaite", by_arm=True)
 
 
 def _choose(data: Trial) -> tuple[Fit, Method, SizeCheck]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.batch import BatchEstimates, ClusterBatch
 from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
@@ -15,6 +16,7 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import Row, all_samples, assemble, mean_contrast, require_parallel
+from gbveval.estimators.randomised._batches import adjusted_batch, can_batch
 from gbveval.estimators.randomised._linear import (
     Choice,
     arm_columns,
@@ -131,6 +133,33 @@ class LinAdjusted:
             covariances.append(order)
         joint = None if rows[0].influence is not None else separate_outcomes(covariances)
         return assemble(self, data, rows, method=_method(self, data, choice), checks=checks, covariance=joint)
+
+    @property
+    def in_batches(self) -> bool:
+        """Whether `estimate_batch` does what `estimate` does with these options."""
+        return can_batch(self.std_error, self.population)
+
+    def estimate_batch(self, batch: ClusterBatch) -> BatchEstimates:
+        """Return what `estimate` returns, for many simulated cluster trials, from their cross-products.
+
+        Parameters
+        ----------
+        batch : ClusterBatch
+            Cross-products of the trials.
+
+        Raises
+        ------
+        DesignError
+            If these options need every respondent.
+        IdentificationError
+            If covariates of a draw are collinear.
+        """
+        if not self.in_batches:
+            raise DesignError(
+                "These options of LinAdjusted need every respondent, and a batch holds clusters; simulate with "
+                "path='data'."
+            )
+        return adjusted_batch(batch, self.std_error, self.df, by_arm=True)
 
     def _fit(self, data: Trial, outcome: int, choice: Choice) -> tuple[list[Row], FloatArray, list[Check]]:
         used, checks = used_rows(data, outcome)
