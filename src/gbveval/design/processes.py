@@ -269,13 +269,13 @@ class ClusterProcess:
         fixed = cv == 0.0
         count = arm.size if fixed else n_draws * arm.size
         sizes = draw_sizes(count, self.design.cluster_size, cv, rng).reshape(-1, arm.size).astype(np.float64)
+        if not self.design.outcome.binary and not self.design.has_covariates:
+            return ClusterBatch.of_totals(sizes, arm == 1, self._normal_totals(arm, sizes, n_draws, rng))
         level = self._cluster_levels(arm, n_draws, rng)
         if self.design.outcome.binary:
             totals = rng.binomial(sizes.astype(np.intp), level).astype(float)
             return ClusterBatch.of_totals(sizes, arm == 1, totals, binary=True)
         noise = np.sqrt(sizes) * self._within_sd() * rng.normal(size=level.shape)
-        if not self.design.has_covariates:
-            return ClusterBatch.of_totals(sizes, arm == 1, sizes * level + noise)
         of_clusters = rng.normal(size=(n_draws, arm.size, int(self.design.n_cluster_covariates)))
         slopes = self._slopes()
         level = level + slopes[0] * of_clusters.sum(axis=-1)
@@ -283,6 +283,16 @@ class ClusterProcess:
         if slopes[1] > 0.0:
             sums = with_people(sums, slopes[1], self._within_sd(), rng)
         return ClusterBatch(*sums, np.atleast_2d(arm == 1))
+
+    def _normal_totals(
+        self, arm: NDArray[np.intp], sizes: FloatArray, n_draws: int, rng: np.random.Generator
+    ) -> FloatArray:
+        """Return sums of a normal outcome: one normal number has the variance between and within a cluster."""
+        low, high = self.design.outcome.levels(self.effect)
+        between = self.design.icc_at(low) * self.design.outcome.variance(low)
+        spread = np.sqrt(sizes**2 * between + sizes * self._within_sd() ** 2)
+        means = np.where(arm == 1, high, low)
+        return np.asarray(sizes * means + spread * rng.normal(size=(n_draws, arm.size)))
 
     def truth(self, estimand: Estimand) -> float:
         """Return the true value of exactly this estimand on its link scale, or raise DesignError."""

@@ -45,6 +45,10 @@ def t_quantile(probability: ArrayLike, df: ArrayLike) -> FloatArray:
     """
     from scipy.special import ndtri, stdtrit
 
+    asked, given = np.asarray(probability, float), np.asarray(df, float)
+    if asked.ndim == 0 and given.size > 1 and np.all(given == given.flat[0]):
+        # Simulated studies of one size share their degrees of freedom: one quantile for all.
+        return np.full(given.shape, float(t_quantile(asked, given.flat[0])))
     p, degrees = np.broadcast_arrays(np.asarray(probability, float), np.asarray(df, float))
     finite = np.isfinite(degrees)
     safe = np.where(finite, degrees, 1.0)
@@ -209,15 +213,54 @@ def wald(
         raise ValueError(f"The alternative is one of {', '.join(ALTERNATIVES)}, not {alternative!r}.")
     x, se, degrees, h0 = (np.atleast_1d(np.asarray(a, float)) for a in (value, std_error, df, null))
     x, se, degrees, h0 = np.broadcast_arrays(x, se, degrees, h0)
-    usable = np.isfinite(se) & (se > 0) & np.isfinite(x) & (degrees > 0)
+    usable = _usable(x, se, degrees)
     safe = np.where(usable, se, 1.0)
     safe_df = np.where(usable, degrees, 1.0)
     statistic = np.where(usable, (x - h0) / safe, np.nan)
     p_value = np.where(usable, _p_value(np.where(usable, statistic, 0.0), safe_df, alternative), np.nan)
-    half = t_quantile(0.5 + level / 2.0, safe_df) * safe
-    low = np.where(usable, x - half, np.nan)
-    high = np.where(usable, x + half, np.nan)
-    return Wald(statistic, p_value, low, high)
+    return Wald(statistic, p_value, *wald_interval(x, se, df=degrees, level=level))
+
+
+def wald_interval(
+    value: FloatArray, std_error: FloatArray, *, df: FloatArray, level: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the limits of Wald intervals; NaN where there is no standard error above zero.
+
+    Parameters
+    ----------
+    value, std_error, df : ndarray, shape (terms,)
+        On the scale of inference.
+    level : float
+        Coverage.
+    """
+    usable = _usable(value, std_error, df)
+    half = t_quantile(0.5 + level / 2.0, np.where(usable, df, 1.0)) * np.where(usable, std_error, 1.0)
+    return np.where(usable, value - half, np.nan), np.where(usable, value + half, np.nan)
+
+
+def wald_rejects(
+    value: FloatArray, std_error: FloatArray, *, df: FloatArray, alpha: float, alternative: str = "two_sided"
+) -> NDArray[np.bool_]:
+    """Return whether Wald tests of zero reject; False where there is no standard error above zero.
+
+    Parameters
+    ----------
+    value, std_error, df : ndarray, shape (terms,)
+        On the scale of inference.
+    alpha : float
+        Size of the tests.
+    alternative : str
+        "two_sided", "greater" or "less".
+    """
+    usable = _usable(value, std_error, df)
+    tail = alpha / 2.0 if alternative == "two_sided" else alpha
+    reach = -t_quantile(tail, np.where(usable, df, 1.0)) * np.where(usable, std_error, 1.0)
+    far = {"two_sided": np.abs(value), "greater": value, "less": -value}[alternative]
+    return np.asarray(usable & (far > reach))
+
+
+def _usable(value: FloatArray, std_error: FloatArray, df: FloatArray) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(std_error) & (std_error > 0) & np.isfinite(value) & (df > 0))
 
 
 def wald_joint(value: FloatArray, covariance: FloatArray, *, df2: float = np.inf) -> tuple[float, int, float]:

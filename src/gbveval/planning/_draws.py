@@ -16,7 +16,7 @@ from gbveval.core.errors import DesignError, GbvevalError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.replicate import generator
-from gbveval.numerics.inference import wald
+from gbveval.numerics.inference import wald_interval, wald_rejects
 from gbveval.planning.tally import Replicates, Tally, tally
 
 FloatArray = NDArray[np.float64]
@@ -185,19 +185,20 @@ class _Record:
         """Return the record added up, with Wald intervals and tests where the estimates brought none of their own."""
         aim = self.found or self.asked
         truth = math.nan if aim is None else float(process.truth(aim))
-        intervals = wald(self.value, self.std_error, df=self.df, level=reading.level)
-        tests = wald(self.value, self.std_error, df=self.df, alternative=reading.alternative)
+        low, high = wald_interval(self.value, self.std_error, df=self.df, level=reading.level)
+        tests = wald_rejects(
+            self.value, self.std_error, df=self.df, alpha=reading.alpha, alternative=reading.alternative
+        )
         own = np.isfinite(self.low)
-        rejected = np.where(np.isfinite(self.excludes), self.excludes == 1.0, tests.p_value < reading.alpha)
         drawn = Replicates(
             label=self.label,
             estimand=aim or NOTHING,
             truth=truth,
             value=self.value,
             std_error=self.std_error,
-            low=np.where(own, self.low, intervals.conf_low),
-            high=np.where(own, self.high, intervals.conf_high),
-            rejected=np.asarray(rejected, dtype=bool),
+            low=np.where(own, self.low, low),
+            high=np.where(own, self.high, high),
+            rejected=np.where(np.isfinite(self.excludes), self.excludes == 1.0, tests),
             failures=tuple(sorted(self.failures.items())),
         )
         return Part(aim, truth, tally(drawn), (drawn,) if reading.keep else ())
