@@ -11,8 +11,10 @@ import math
 
 from gbveval.design._arms import imbalance_words, satterthwaite_df, with_imbalance
 from gbveval.design._comparison import Comparison
-from gbveval.design.planned_test import Otherwise, PlannedTest
+from gbveval.design.planned_test import EXACT, Nearness, Otherwise, PlannedTest
 
+WELCH = Nearness(0.03, "four people or more in the smaller arm, and within 0.01 of twelve or more")
+WITH_COVARIATES = Nearness(0.04, "12 people or more an arm with up to three covariates, whose imbalance costs it")
 ANALYSES = ("t", "welch", "normal", "unpooled", "pooled")
 
 
@@ -50,6 +52,7 @@ def plan_means(case: Comparison) -> PlannedTest:
             others.append(Otherwise(f"of the analysis 'welch', which has {welch:.4g} degrees of freedom", welch))
     if case.n_covariates:
         others.append(with_imbalance(case.n0 + case.n1, case.n_covariates, df))
+    near = WITH_COVARIATES if case.n_covariates else WELCH if case.analysis == "welch" else EXACT
     return PlannedTest(
         effect=case.effect,
         std_error=std_error,
@@ -59,4 +62,5 @@ def plan_means(case: Comparison) -> PlannedTest:
         source=source,
         assumptions=tuple(limits),
         others=tuple(others),
+        near=None if case.r_squared and not case.n_covariates else near,
     )

@@ -13,8 +13,9 @@ import math
 import numpy as np
 
 from gbveval.design._comparison import Comparison
-from gbveval.design.planned_test import PlannedTest
+from gbveval.design.planned_test import Nearness, PlannedTest
 
+NEAR = Nearness(0.02, "60 people or more an arm and four answers, of which the rarest has a tenth")
 ANALYSES = ("proportional_odds", "win_probability")
 
 
@@ -37,6 +38,7 @@ def plan_ordered(case: Comparison) -> PlannedTest:
                 "odds are proportional, and the information is that near the null: power comes out a little high for "
                 "odds ratios beyond three",
             ),
+            near=NEAR,
         )
     placed_treated = np.cumsum(control) - control / 2.0
     placed_control = np.cumsum(treated) - treated / 2.0
@@ -55,4 +57,5 @@ def plan_ordered(case: Comparison) -> PlannedTest:
         assumptions=(
             "treated answers follow from those of control by a common odds ratio; the test itself does not assume it",
         ),
+        near=NEAR,
     )

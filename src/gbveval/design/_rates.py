@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 from gbveval.design._comparison import Comparison
-from gbveval.design.planned_test import PlannedTest
+from gbveval.design.planned_test import Nearness, PlannedTest
 
+NEAR = Nearness(0.03, "60 people or more an arm with half an event each or more, the dispersion known")
 ANALYSES = ("wald", "null_variance")
 
 
@@ -52,4 +53,5 @@ def plan_rates(case: Comparison) -> PlannedTest:
             "respondents",
             *margin,
         ),
+        near=NEAR if case.null == 0.0 else None,
     )

@@ -10,9 +10,10 @@ import math
 
 from gbveval.design._comparison import Comparison
 from gbveval.design.exact_tests import FisherTest
-from gbveval.design.planned_test import PlannedTest, PowerTest
+from gbveval.design.planned_test import Nearness, PlannedTest, PowerTest
 
 ANALYSES = ("unpooled", "pooled", "corrected", "arcsine", "fisher")
+NEAR = Nearness(0.03, "60 people or more in control and 36 or more treated, with risks of a quarter to three quarters")
 LARGE = "arms are large enough for the normal approximation: ten events and non-events in each"
 EDGE = 1e-12
 
@@ -37,6 +38,7 @@ def plan_risks(case: Comparison) -> PowerTest:
             "normal distribution",
             source="Fleiss (1981), Statistical Methods for Rates and Proportions",
             assumptions=(LARGE, "no continuity correction"),
+            near=NEAR if case.null == 0.0 else None,
         )
     under_null = restricted_risks(levels, (case.n0, case.n1), case.null)
     null_error = math.sqrt(sum(share * risk * (1.0 - risk) for share, risk in zip(each, under_null, strict=True)))
@@ -60,6 +62,7 @@ def plan_risks(case: Comparison) -> PowerTest:
         "against the normal distribution",
         source=source,
         assumptions=(LARGE, "Yates' correction is taken off" if corrected else "no continuity correction"),
+        near=NEAR if case.null == 0.0 else None,
     )
 
 
@@ -100,6 +103,7 @@ def _arcsine(case: Comparison, levels: tuple[float, float]) -> PlannedTest:
         formula="h = 2 asin sqrt(p1) - 2 asin sqrt(p0) over sqrt(1/n0 + 1/n1), against the normal distribution",
         source="Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, chapter 6",
         assumptions=(LARGE, "the test is done on arcsine-transformed proportions"),
+        near=NEAR,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gbveval.design.planned_test import Rows, wrong_tail
+from gbveval.design.planned_test import EXACT, Rows, wrong_tail
 from gbveval.numerics.exact_power import binomial_power, fisher_power, mcnemar_power
 
 RULE = "a two-sided p-value sums the tables that are no likelier than the observed one"
@@ -25,6 +25,7 @@ class FisherTest:
     p1: float
 
     null = 0.0
+    near = EXACT
     formula = "sum of the probabilities of all two-by-two tables that Fisher's exact test rejects"
     source = "Fisher (1935), Journal of the Royal Statistical Society 98"
     assumptions = (RULE, SIZE)
@@ -58,6 +59,7 @@ class BinomialTest:
     p1: float
 
     null = 0.0
+    near = EXACT
     formula = "sum of the binomial probabilities of all counts that the exact test rejects"
     source = "Clopper and Pearson (1934), Biometrika 26"
     assumptions = (RULE, SIZE)
@@ -95,6 +97,7 @@ class ExactMcNemar:
     only_control: float
 
     null = 0.0
+    near = EXACT
     formula = "sum over the number of discordant pairs of the power of the exact binomial test of one half"
     source = "McNemar (1947), Psychometrika 12"
     assumptions = (SIZE, "pairs are independent of each other")

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from gbveval.core.errors import DesignError
 from gbveval.design._require import asked_size, one_of, whole
 from gbveval.design.outcomes import Continuous
-from gbveval.design.planned_test import PlainDesign, PlannedTest, zero_only
+from gbveval.design.planned_test import EXACT, PlainDesign, PlannedTest, zero_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +86,5 @@ class FactorialDesign(PlainDesign):
             formula=f"{what} over sd sqrt({cells:g}/n), against the noncentral t with 4 (n - 1) df",
             source="Byth and Gebski (2004), Clinical Trials 1",
             assumptions=("the outcome is normal with the same standard deviation in all four cells",),
+            near=EXACT,
         )

@@ -14,7 +14,7 @@ from gbveval.design.one_sample import OneSampleDesign
 from gbveval.design.outcomes import Binary
 from gbveval.design.paired import PairedDesign
 from gbveval.design.parallel import ParallelDesign
-from gbveval.design.planned_test import PlannedTest, PowerTest, Rows
+from gbveval.design.planned_test import EXACT, Nearness, PlannedTest, PowerTest, Rows
 from gbveval.design.repeated import RepeatedMeasuresDesign
 from gbveval.numerics.inference import normal_quantile, t_quantile
 from gbveval.numerics.noncentral_t import equivalence_power
@@ -58,6 +58,11 @@ class EquivalenceTest:
     def assumptions(self) -> tuple[str, ...]:
         """What the plan assumes, at either margin."""
         return tuple(dict.fromkeys(self.lower.assumptions + self.upper.assumptions))
+
+    @property
+    def near(self) -> Nearness | None:
+        """Exact where each of the two tests is; otherwise not measured."""
+        return EXACT if self.lower.near == EXACT and self.upper.near == EXACT else None
 
     def never(self, alternative: str) -> str:
         """Return why no study, however large, shows equivalence; nothing if one can."""

@@ -10,10 +10,12 @@ from types import MappingProxyType
 from gbveval.core.errors import DesignError
 from gbveval.design._require import asked_arms, one_of, real, whole
 from gbveval.design.outcomes import Continuous
-from gbveval.design.planned_test import PlainDesign, Rows, wrong_tail, zero_only
+from gbveval.design.planned_test import EXACT, Nearness, PlainDesign, Rows, wrong_tail, zero_only
 from gbveval.numerics.dunnett import dunnett_critical, joint_power
 from gbveval.numerics.inference import t_quantile
 
+# The comparisons of Bonferroni's test have a variance each, where the formula takes one for all.
+NEAR_BONFERRONI = Nearness(0.04, "five people or more an arm")
 ADJUSTMENTS = ("dunnett", "bonferroni")
 POWER_OF = ("each", "any", "all")
 MEANING = {
@@ -64,6 +66,12 @@ class ManyToOneTest:
         if self.adjustment == "bonferroni" and self.power_of != "each" and math.isfinite(self.df):
             words.append("comparisons are given one common estimate of the variance, on the df of one comparison")
         return tuple(words)
+
+    @property
+    def near(self) -> Nearness:
+        """How near the formula is to the planned comparisons."""
+        several = self.adjustment == "bonferroni" and self.power_of != "each" and math.isfinite(self.df)
+        return NEAR_BONFERRONI if several else EXACT
 
     def never(self, alternative: str) -> str:
         """Return why no study, however large, finds this effect; nothing if one can."""

@@ -11,8 +11,9 @@ from gbveval.core.errors import DesignError
 from gbveval.design._require import asked_size, named_or_first, one_of, whole
 from gbveval.design.exact_tests import BinomialTest
 from gbveval.design.outcomes import Binary, Continuous, Outcome
-from gbveval.design.planned_test import PlainDesign, PlannedTest, PowerTest, zero_only
+from gbveval.design.planned_test import EXACT, Nearness, PlainDesign, PlannedTest, PowerTest, zero_only
 
+NEAR_ARCSINE = Nearness(0.04, "60 people or more with a risk of a quarter to three quarters")
 ANALYSES = {Continuous: ("t", "normal"), Binary: ("exact", "arcsine")}
 
 
@@ -90,6 +91,7 @@ class OneSampleDesign(PlainDesign):
             formula="h = 2 asin sqrt(p1) - 2 asin sqrt(p0) times sqrt(n), against the normal distribution",
             source="Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, chapter 6",
             assumptions=("ten events and non-events at least",),
+            near=NEAR_ARCSINE,
         )
 
 
@@ -106,4 +108,5 @@ def mean_of_one(effect: float, sd: float, n: float, analysis: str, null: float =
         source="Cohen (1988), Statistical Power Analysis for the Behavioral Sciences",
         assumptions=("values (differences, in pairs) are normal and independent",)
         + (("their standard deviation is known",) if normal else ()),
+        near=EXACT,
     )

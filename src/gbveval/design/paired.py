@@ -12,7 +12,7 @@ from gbveval.design._require import asked_size, named_or_first, one_of, real, wh
 from gbveval.design.exact_tests import ExactMcNemar
 from gbveval.design.one_sample import mean_of_one
 from gbveval.design.outcomes import Continuous
-from gbveval.design.planned_test import PlainDesign, PlannedTest, PowerTest, zero_only
+from gbveval.design.planned_test import Nearness, PlainDesign, PlannedTest, PowerTest, zero_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Discordant:
         return float(self.share)
 
 
+NEAR_MCNEMAR = Nearness(0.03, "60 pairs or more of which a quarter or more disagree")
 ANALYSES = {Continuous: ("t", "normal"), Discordant: ("mcnemar", "exact")}
 
 
@@ -148,4 +149,5 @@ class PairedDesign(PlainDesign):
             "sqrt((share - effect^2) / n), against the normal distribution",
             source="Connor (1987), Biometrics 43",
             assumptions=("there are enough discordant pairs (ten at least) for the normal approximation",),
+            near=NEAR_MCNEMAR,
         )

@@ -14,6 +14,31 @@ from gbveval.numerics.noncentral_t import t_power
 Rows = tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Nearness:
+    """How near power by formula is to the power of the planned analysis, where what is assumed holds.
+
+    Parameters
+    ----------
+    gap : float
+        0 where the formula is exact; otherwise the largest distance that simulation found.
+    where : str
+        Among which plans it was looked for.
+    """
+
+    gap: float
+    where: str = ""
+
+    def words(self) -> str:
+        """Return this in words."""
+        if self.gap == 0.0:
+            return "exact where what is assumed holds"
+        return f"within {self.gap:g} of the simulated power of the planned analysis, among plans of {self.where}"
+
+
+EXACT = Nearness(0.0)
+
+
 @runtime_checkable
 class PowerTest(Protocol):
     """A planned test of one true effect, as the closed forms see it."""
@@ -41,6 +66,10 @@ class PowerTest(Protocol):
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What must hold, and how far the formula is known to be off."""
+
+    @property
+    def near(self) -> Nearness | None:
+        """How near the formula is to the planned analysis; None where that was not measured."""
 
     def never(self, alternative: str) -> str:
         """Return why no study, however large, finds this effect; nothing if one can."""
@@ -119,6 +148,8 @@ class PlannedTest:
         Continuity correction: what the test takes off the absolute estimate.
     others : tuple of Otherwise
         Ways to compute power that are as good or better, which `detail` gives beside it.
+    near : Nearness or None
+        How near the formula is to the planned analysis; None where that was not measured.
     """
 
     effect: float
@@ -133,6 +164,7 @@ class PlannedTest:
     scale: str = ""
     correction: float = 0.0
     others: tuple[Otherwise, ...] = ()
+    near: Nearness | None = None
 
     @property
     def distance(self) -> float:

@@ -12,8 +12,9 @@ from gbveval.core.errors import DesignError
 from gbveval.design._arms import imbalance_words, least_control, with_imbalance
 from gbveval.design._require import asked_arms, one_of, real, whole
 from gbveval.design.outcomes import Continuous
-from gbveval.design.planned_test import PlainDesign, PlannedTest
+from gbveval.design.planned_test import EXACT, Nearness, PlainDesign, PlannedTest
 
+NEAR_ANCOVA = Nearness(0.04, "six people or more an arm, whose chance imbalance before costs it")
 WORDS: Final = {
     "ancova": "(1 + (r - 1) rho)/r - m rho^2/(1 + (m - 1) rho)",
     "change": "(1 + (r - 1) rho)/r + (1 + (m - 1) rho)/m - 2 rho",
@@ -134,4 +135,5 @@ class RepeatedMeasuresDesign(PlainDesign):
                 *((imbalance_words(control + treated, 1),) if adjusted else ()),
             ),
             others=(with_imbalance(control + treated, 1, df),) if adjusted else (),
+            near=None if self.reference == "normal" else NEAR_ANCOVA if adjusted else EXACT,
         )

@@ -342,6 +342,7 @@ def explain_power(
         ("formula", test.formula),
         critical,
         ("tails", tails(size, alternative)),
+        ("how near", "not compared with a simulation" if test.near is None else test.near.words()),
         ("source", test.source),
         *(("assumes", words) for words in test.assumptions),
     )

@@ -1,0 +1,259 @@
+"""Planned analyses as they are run on raw data, many studies at once: the witnesses of power by formula.
+
+Each takes a plan, a true effect and a generator, draws studies as the plan describes them, tests, and returns which
+reject at 5 %. Nothing of gbveval's planning is used but the options of the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+Array = Any
+ALPHA = 0.05
+Analysis = Callable[[Any, float, str, int, np.random.Generator], Array]
+
+
+def decide(statistic: Array, df: Array, alternative: str) -> Array:
+    """Return which statistics reject, by Student's t (infinite df: the normal)."""
+    tail = ALPHA / 2.0 if alternative == "two_sided" else ALPHA
+    reach = np.where(np.isfinite(df), stats.t.isf(tail, np.where(np.isfinite(df), df, 1.0)), stats.norm.isf(tail))
+    far = {"two_sided": np.abs(statistic), "greater": statistic, "less": -np.asarray(statistic)}[alternative]
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(far, nan=-np.inf) > reach
+
+
+def two_means(y0: Array, y1: Array, how: str) -> tuple[Array, Array]:
+    """Return statistic and df of a test of two arms, rows are studies: pooled, Welch's or with a known sd of one."""
+    n0, n1 = y0.shape[1], y1.shape[1]
+    gap = y1.mean(axis=1) - y0.mean(axis=1)
+    v0, v1 = y0.var(axis=1, ddof=1), y1.var(axis=1, ddof=1)
+    if how == "known":
+        return gap / math.sqrt(1.0 / n0 + 1.0 / n1), np.full(gap.shape, np.inf)
+    if how == "pooled":
+        pooled = ((n0 - 1) * v0 + (n1 - 1) * v1) / (n0 + n1 - 2)
+        return gap / np.sqrt(pooled * (1.0 / n0 + 1.0 / n1)), np.full(gap.shape, n0 + n1 - 2.0)
+    square = v0 / n0 + v1 / n1
+    return gap / np.sqrt(square), square**2 / ((v0 / n0) ** 2 / (n0 - 1) + (v1 / n1) ** 2 / (n1 - 1))
+
+
+def means(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    y0 = rng.normal(size=(studies, plan.n_per_arm))
+    y1 = rng.normal(size=(studies, plan.n_treated)) + effect / plan.outcome.sd
+    how = {"t": "pooled", "welch": "welch", "normal": "known"}[plan.analysis]
+    return decide(*two_means(y0, y1, how), alternative)
+
+
+def adjusted_means(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Regress on treatment and covariates; classical errors."""
+    n0, n1, g = plan.n_per_arm, plan.n_treated, plan.n_covariates
+    treated = np.repeat([0.0, 1.0], [n0, n1])
+    x = rng.normal(size=(studies, n0 + n1, g))
+    noise = rng.normal(size=(studies, n0 + n1)) * math.sqrt(1.0 - plan.r_squared)
+    y = effect / plan.outcome.sd * treated + x.sum(axis=2) * math.sqrt(plan.r_squared / g) + noise
+    return decide(*regression(y, np.concatenate([np.ones((studies, n0 + n1, 1)), x], axis=2), treated), alternative)
+
+
+def regression(y: Array, x: Array, treated: Array) -> tuple[Array, Array]:
+    """Return the classical t statistic of treatment beside other columns, and its df."""
+    z = np.concatenate([x, np.broadcast_to(treated, y.shape)[..., None]], axis=2)
+    inverse = np.linalg.inv(np.swapaxes(z, 1, 2) @ z)
+    beta = (inverse @ (np.swapaxes(z, 1, 2) @ y[..., None]))[..., 0]
+    df = y.shape[1] - z.shape[2]
+    s2 = ((y - (z @ beta[..., None])[..., 0]) ** 2).sum(axis=1) / df
+    return beta[:, -1] / np.sqrt(s2 * inverse[:, -1, -1]), np.full(y.shape[0], float(df))
+
+
+def risks(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    n0, n1 = plan.n_per_arm, plan.n_treated
+    p0, p1 = (
+        rng.binomial(n0, plan.outcome.risk, studies) / n0,
+        rng.binomial(n1, plan.outcome.risk + effect, studies) / n1,
+    )
+    infinite = np.full(studies, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if plan.analysis == "arcsine":
+            h = 2.0 * np.arcsin(np.sqrt(p1)) - 2.0 * np.arcsin(np.sqrt(p0))
+            return decide(h / math.sqrt(1.0 / n0 + 1.0 / n1), infinite, alternative)
+        if plan.analysis == "unpooled":
+            spread = np.sqrt(p0 * (1.0 - p0) / n0 + p1 * (1.0 - p1) / n1)
+            return decide((p1 - p0) / spread, infinite, alternative)
+        pooled = (n0 * p0 + n1 * p1) / (n0 + n1)
+        spread = np.sqrt(pooled * (1.0 - pooled) * (1.0 / n0 + 1.0 / n1))
+        off = (1.0 / n0 + 1.0 / n1) / 2.0 if plan.analysis == "corrected" else 0.0
+        gap = p1 - p0
+        return decide(np.sign(gap) * np.maximum(np.abs(gap) - off, 0.0) / spread, infinite, alternative)
+
+
+def fisher(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    n0, n1 = plan.n_per_arm, plan.n_treated
+    a, b = rng.binomial(n1, plan.outcome.risk + effect, studies), rng.binomial(n0, plan.outcome.risk, studies)
+    side = {"two_sided": "two-sided", "greater": "greater", "less": "less"}[alternative]
+    known = {
+        table: stats.fisher_exact([[table[0], n1 - table[0]], [table[1], n0 - table[1]]], side)[1] <= ALPHA
+        for table in set(zip(a.tolist(), b.tolist(), strict=True))
+    }
+    return np.array([known[table] for table in zip(a.tolist(), b.tolist(), strict=True)])
+
+
+def one_risk(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    hits = rng.binomial(plan.n, plan.outcome.risk + effect, studies)
+    if plan.analysis == "arcsine":
+        h = 2.0 * np.arcsin(np.sqrt(hits / plan.n)) - 2.0 * math.asin(math.sqrt(plan.outcome.risk))
+        return decide(h * math.sqrt(plan.n), np.full(studies, np.inf), alternative)
+    side = {"two_sided": "two-sided", "greater": "greater", "less": "less"}[alternative]
+    rejects = np.array([stats.binomtest(k, plan.n, plan.outcome.risk, side).pvalue <= ALPHA for k in range(plan.n + 1)])
+    return rejects[hits]
+
+
+def one_mean(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    y = rng.normal(size=(studies, plan.n)) + effect / plan.outcome.sd
+    known = plan.analysis == "normal"
+    spread = 1.0 if known else y.std(axis=1, ddof=1)
+    df = np.full(studies, np.inf if known else plan.n - 1.0)
+    return decide(y.mean(axis=1) * math.sqrt(plan.n) / spread, df, alternative)
+
+
+def pairs(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    rho = plan.correlation
+    shared = rng.normal(size=(2, studies, plan.n_pairs))
+    y0 = shared[0]
+    y1 = rho * shared[0] + math.sqrt(1.0 - rho**2) * shared[1] + effect / plan.outcome.sd
+    difference = y1 - y0
+    spread = difference.std(axis=1, ddof=1) / math.sqrt(plan.n_pairs)
+    df = np.full(studies, plan.n_pairs - 1.0)
+    return decide(difference.mean(axis=1) / spread, df, alternative)
+
+
+def discordant_pairs(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    share = plan.outcome.share
+    counts = rng.multinomial(plan.n_pairs, [(share + effect) / 2.0, (share - effect) / 2.0, 1.0 - share], studies)
+    treated, control = counts[:, 0], counts[:, 1]
+    if plan.analysis == "mcnemar":
+        with np.errstate(invalid="ignore"):
+            z = (treated - control) / np.sqrt(treated + control)
+        return decide(z, np.full(studies, np.inf), alternative)
+    total = treated + control
+    lower, upper = special.bdtr(treated.astype(float), total, 0.5), special.bdtrc(treated - 1.0, total, 0.5)
+    p_value = {"two_sided": np.minimum(1.0, 2.0 * np.minimum(lower, upper)), "greater": upper, "less": lower}
+    return np.where(total == 0, False, p_value[alternative] <= ALPHA)
+
+
+def counts(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Test the log rate ratio with the planned dispersion known, as its formula has it."""
+    outcome, (n0, n1) = plan.outcome, (plan.n_per_arm, plan.n_treated)
+    t, k = outcome.exposure, outcome.dispersion
+    rates = []
+    for n, rate in ((n0, outcome.rate), (n1, outcome.rate + effect)):
+        # A sum of n gamma-Poisson counts: the gamma shapes add.
+        mean = t * rate * (rng.gamma(n / k, k, studies) if k > 0.0 else np.full(studies, float(n)))
+        rates.append(rng.poisson(mean) / (n * t))
+    r0, r1 = rates
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pooled = (n0 * r0 + n1 * r1) / (n0 + n1)
+        a, b = (r0, r1) if plan.analysis == "wald" else (pooled, pooled)
+        spread = np.sqrt((1.0 / (t * a) + k) / n0 + (1.0 / (t * b) + k) / n1)
+        return decide(np.log(r1 / r0) / spread, np.full(studies, np.inf), alternative)
+
+
+def ordered(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Test by the win probability with Brunner and Munzel's variance, or by the score test of proportional odds."""
+    shares = [np.asarray(level) for level in plan.outcome.levels(effect)]
+    n0, n1 = plan.n_per_arm, plan.n_treated
+    c0, c1 = (rng.multinomial(n, share, studies) for n, share in zip((n0, n1), shares, strict=True))
+    f0, f1 = c0 / n0, c1 / n1
+    if plan.analysis == "proportional_odds":
+        mean = (c0 + c1) / (n0 + n1)
+        placed = np.cumsum(mean, axis=1) - mean / 2.0
+        score = n0 * n1 / (n0 + n1) * ((f1 - f0) * placed).sum(axis=1)
+        information = n0 * n1 / (12.0 * (n0 + n1)) * (1.0 - (mean**3).sum(axis=1))
+        return decide(score / np.sqrt(information), np.full(studies, np.inf), alternative)
+    w1, w0 = np.cumsum(f0, axis=1) - f0 / 2.0, np.cumsum(f1, axis=1) - f1 / 2.0
+    theta = (f1 * w1).sum(axis=1)
+    v1 = ((f1 * w1**2).sum(axis=1) - theta**2) * n1 / (n1 - 1)
+    v0 = ((f0 * w0**2).sum(axis=1) - (1.0 - theta) ** 2) * n0 / (n0 - 1)
+    return decide((theta - 0.5) / np.sqrt(v1 / n1 + v0 / n0), np.full(studies, np.inf), alternative)
+
+
+def repeated(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    n0, n1, m, r, rho = plan.n_per_arm, plan.n_treated, plan.n_before, plan.n_after, plan.correlation
+    treated = np.repeat([0.0, 1.0], [n0, n1])
+    person = rng.normal(size=(studies, n0 + n1, 1)) * math.sqrt(rho)
+    waves = person + rng.normal(size=(studies, n0 + n1, m + r)) * math.sqrt(1.0 - rho)
+    after = waves[:, :, m:].mean(axis=2) + effect / plan.outcome.sd * treated
+    if plan.analysis == "ancova":
+        before = waves[:, :, :m].mean(axis=2)
+        columns = np.stack([np.ones_like(before), before], axis=2)
+        return decide(*regression(after, columns, treated), alternative)
+    y = after - waves[:, :, :m].mean(axis=2) if plan.analysis == "change" else after
+    return decide(*two_means(y[:, :n0], y[:, n0:], "pooled"), alternative)
+
+
+def several_arms(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Compare every arm with control at one critical value; Dunnett's is found here by simulation of its own law."""
+    n0, n1, k = plan.n_per_arm, plan.n_treated, plan.n_treated_arms
+    pattern = plan.pattern or (1.0,) * k
+    y0 = rng.normal(size=(studies, n0))
+    y = rng.normal(size=(studies, k, n1)) + effect / plan.outcome.sd * np.asarray(pattern)[:, None]
+    squares = ((y0 - y0.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    squares = squares[:, None] + ((y - y.mean(axis=2, keepdims=True)) ** 2).sum(axis=2)
+    gap = y.mean(axis=2) - y0.mean(axis=1)[:, None]
+    tail = ALPHA / k / (2.0 if alternative == "two_sided" else 1.0)
+    if plan.adjustment == "bonferroni":
+        df = n0 + n1 - 2.0
+        spread = np.sqrt(squares / df * (1.0 / n0 + 1.0 / n1))
+        critical = stats.t.isf(tail, df)
+    else:
+        df = n0 + k * n1 - k - 1.0
+        total = squares.sum(axis=1) - (k - 1) * ((y0 - y0.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        spread = np.sqrt(total / df * (1.0 / n0 + 1.0 / n1))[:, None]
+        side = "two-sided" if alternative == "two_sided" else alternative
+        critical = dunnett_quantile(k, n0, n1, df, side)
+    t = gap / spread
+    found = {"two_sided": np.abs(t), "greater": t, "less": -t}[alternative] > critical
+    return {"each": found[:, 0], "any": found.any(axis=1), "all": found.all(axis=1)}[plan.power_of]
+
+
+def dunnett_quantile(k: int, n0: int, n1: int, df: float, side: str) -> float:
+    """Return the critical value from the multivariate t distribution of scipy."""
+    from scipy.optimize import brentq
+
+    rho = n1 / (n0 + n1)
+    shape = np.full((k, k), rho) + (1.0 - rho) * np.eye(k)
+    law = stats.multivariate_t(shape=shape, df=df, seed=1)
+
+    def excess(c: float) -> float:
+        low = np.full(k, -c) if side == "two-sided" else np.full(k, -np.inf)
+        return float(law.cdf(np.full(k, c), lower_limit=low, maxpts=200_000, random_state=1)) - (1.0 - ALPHA)
+
+    return float(brentq(excess, 1.0, 6.0, xtol=1e-4))
+
+
+def factorial(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    n = plan.n_per_cell
+    # Cells: neither, one, the other, both.
+    signs = np.array([-1, 1, -1, 1]) / 2.0 if plan.target == "main" else np.array([1, -1, -1, 1])
+    mean = np.array([0.0, effect, 0.0, effect]) if plan.target == "main" else np.array([0.0, 0.0, 0.0, effect])
+    y = rng.normal(size=(studies, 4, n)) + (mean / plan.outcome.sd)[:, None]
+    df = 4.0 * (n - 1.0)
+    s2 = ((y - y.mean(axis=2, keepdims=True)) ** 2).sum(axis=(1, 2)) / df
+    spread = np.sqrt(s2 * (signs**2).sum() / n)
+    return decide((y.mean(axis=2) @ signs) / spread, np.full(studies, df), alternative)
+
+
+def margin(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Test a parallel plan against a margin, or between two: one-sided tests at 5 % each."""
+    inner = plan.plan
+    y0 = rng.normal(size=(studies, inner.n_per_arm))
+    y1 = rng.normal(size=(studies, inner.n_treated))
+
+    def against(null: float, side: str) -> Array:
+        return decide(*two_means(y0, y1 + (effect - null) / inner.outcome.sd, "pooled"), side)
+
+    if alternative == "equivalence":
+        return against(plan.margin_low, "greater") & against(plan.margin_high, "less")
+    return against(plan.margin, alternative)
