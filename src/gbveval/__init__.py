@@ -10,17 +10,20 @@ __version__ = "0.1.0"
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
     "Ancova": "gbveval.estimators.randomised.ancova",
+    "AnovaDesign": "gbveval.design.overall",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
+    "ChiSquareDesign": "gbveval.design.overall",
     "ClusterDesign": "gbveval.design.cluster",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
     "Continuous": "gbveval.design.outcomes",
     "ConvergenceError": "gbveval.core.errors",
+    "CorrelationDesign": "gbveval.design.correlation",
     "Count": "gbveval.design.counts",
     "CountTable": "gbveval.core.counts",
     "DataError": "gbveval.core.errors",
@@ -34,6 +37,7 @@ _PLACES = {
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
     "EventStudy": "gbveval.estimators.did.event_study",
+    "EventsDesign": "gbveval.design.events",
     "Exponential": "gbveval.numerics.priors",
     "ExposureEffects": "gbveval.estimators.randomised.exposure_effects",
     "ExtendedTwfe": "gbveval.estimators.did.extended_twfe",
@@ -89,6 +93,7 @@ _PLACES = {
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
     "RandomisedTiming": "gbveval.estimators.did.randomised_timing",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
+    "RegressionDesign": "gbveval.design.overall",
     "Released": "gbveval.disclosure.released",
     "RepeatedMeasuresDesign": "gbveval.design.repeated",
     "RiskFactors": "gbveval.factors.risk_factors",
@@ -96,6 +101,7 @@ _PLACES = {
     "SamplerSettings": "gbveval.multisite._sampling",
     "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
     "Section": "gbveval.reporting.report",
+    "SeveralOutcomesDesign": "gbveval.design.several_outcomes",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
     "StackedDid": "gbveval.estimators.did.stacked_did",
@@ -143,6 +149,7 @@ _PLACES = {
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "pilot_inflation": "gbveval.planning.precision",
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
     "plot_comparison": "gbveval.estimators.did.comparison",
@@ -198,7 +205,9 @@ if TYPE_CHECKING:
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
+    from gbveval.design.correlation import CorrelationDesign as CorrelationDesign
     from gbveval.design.counts import Count as Count
+    from gbveval.design.events import EventsDesign as EventsDesign
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
     from gbveval.design.icc import ICC as ICC
     from gbveval.design.icc import design_effect as design_effect
@@ -210,10 +219,14 @@ if TYPE_CHECKING:
     from gbveval.design.ordinal import Ordinal as Ordinal
     from gbveval.design.outcomes import Binary as Binary
     from gbveval.design.outcomes import Continuous as Continuous
+    from gbveval.design.overall import AnovaDesign as AnovaDesign
+    from gbveval.design.overall import ChiSquareDesign as ChiSquareDesign
+    from gbveval.design.overall import RegressionDesign as RegressionDesign
     from gbveval.design.paired import Discordant as Discordant
     from gbveval.design.paired import PairedDesign as PairedDesign
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
+    from gbveval.design.several_outcomes import SeveralOutcomesDesign as SeveralOutcomesDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
@@ -340,6 +353,7 @@ if TYPE_CHECKING:
     from gbveval.planning.pictures import plot_mde as plot_mde
     from gbveval.planning.pictures import plot_power as plot_power
     from gbveval.planning.precision import interval_width as interval_width
+    from gbveval.planning.precision import pilot_inflation as pilot_inflation
     from gbveval.planning.precision import required_sample as required_sample
     from gbveval.planning.precision import weighting_design_effect as weighting_design_effect
     from gbveval.planning.simulate import simulate_curve as simulate_curve

@@ -31,6 +31,8 @@ def direction_sign(direction: str | None, alternative: str) -> float:
             "Equivalence has no minimum detectable effect: its power is largest where arms do not differ. Ask power at "
             "the difference that you expect, or required_size."
         )
+    if alternative == "any" and direction is not None:
+        raise DesignError("A test of several differences has no direction; leave direction out.")
     own = {"greater": "increase", "less": "decrease"}.get(alternative)
     asked = direction if direction is not None else own or "increase"
     if asked not in ("increase", "decrease"):
@@ -46,6 +48,8 @@ def tails(alpha: float, alternative: str) -> str:
         return f"Two-sided test of size {alpha:g}; rejections in both directions are counted."
     if alternative == "equivalence":
         return f"Two one-sided tests, each of size {alpha:g}; both must reject."
+    if alternative == "any":
+        return f"Test of size {alpha:g} against any departure; it looks in no direction."
     return f"One-sided test of size {alpha:g} against {alternative!r}."
 
 

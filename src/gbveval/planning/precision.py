@@ -224,3 +224,31 @@ def weighting_design_effect(weights: Sequence[float]) -> float:
     ):
         raise DesignError("weights must be finite numbers, none below 0 and not all 0.")
     return float(values.size * np.sum(values**2) / values.sum() ** 2)
+
+
+def pilot_inflation(df: float, *, confidence: float = 0.8) -> float:
+    """Return by what to multiply a pilot's variance so that the true one is below it with some confidence.
+
+    A variance estimated on few degrees of freedom is more often too small than too large, and a study planned with it
+    is then too small.
+
+    Parameters
+    ----------
+    df : float
+        Degrees of freedom of the pilot's variance: clusters (or people) minus what was estimated.
+    confidence : float
+        Probability that the true variance is below the inflated one.
+
+    References
+    ----------
+    Browne (1995), Statistics in Medicine 14.
+
+    Examples
+    --------
+    >>> round(pilot_inflation(20), 4)
+    1.3719
+    """
+    from scipy.special import chdtri
+
+    degrees = real("df", df, low=0.0, high=math.inf)
+    return float(degrees / chdtri(degrees, check_share("confidence", confidence)))

@@ -257,3 +257,72 @@ def margin(plan: Any, effect: float, alternative: str, studies: int, rng: np.ran
     if alternative == "equivalence":
         return against(plan.margin_low, "greater") & against(plan.margin_high, "less")
     return against(plan.margin, alternative)
+
+
+def several_means(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    n, arms = plan.n_per_arm, len(plan.pattern)
+    y = rng.normal(size=(studies, arms, n)) + effect / plan.sd * np.asarray(plan.pattern)[:, None]
+    within = ((y - y.mean(axis=2, keepdims=True)) ** 2).sum(axis=(1, 2)) / (arms * (n - 1))
+    between = n * y.mean(axis=2).var(axis=1, ddof=1)
+    return between / within > stats.f.isf(ALPHA, arms - 1, arms * (n - 1))
+
+
+def coefficients(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Test slopes of columns that are orthonormal in the sample, so that they explain there what was planned."""
+    n, u = plan.n, plan.n_tested
+    x = rng.normal(size=(n, u))
+    x = np.linalg.qr(x - x.mean(axis=0))[0] * math.sqrt(n)
+    y = rng.normal(size=(studies, n)) + x @ np.full(u, math.sqrt(effect / u))
+    y -= y.mean(axis=1, keepdims=True)
+    explained = ((y @ x) ** 2).sum(axis=1) / n
+    rest = (y**2).sum(axis=1) - explained
+    return explained / u / (rest / (n - u - 1)) > stats.f.isf(ALPHA, u, n - u - 1)
+
+
+def shares(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Compare a sample of even categories but two, which trade respondents, with even ones."""
+    k = plan.df + 1
+    true = np.full(k, 1.0 / k)
+    # w^2 = sum of k d^2 over the two that differ by d and -d.
+    move = effect / math.sqrt(2.0 * k)
+    true[0] += move
+    true[1] -= move
+    found = rng.multinomial(plan.n, true, studies)
+    return ((found - plan.n / k) ** 2 / (plan.n / k)).sum(axis=1) > stats.chi2.isf(ALPHA, plan.df)
+
+
+def correlation(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    x = rng.normal(size=(studies, plan.n))
+    y = effect * x + math.sqrt(1.0 - effect**2) * rng.normal(size=(studies, plan.n))
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    r = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    return decide(r * np.sqrt((plan.n - 2) / (1.0 - r**2)), np.full(studies, plan.n - 2.0), alternative)
+
+
+def events(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Log-rank test of twice as many people as events, observed until there are so many."""
+    half = plan.n_events
+    time = rng.exponential(size=(studies, 2 * half))
+    time[:, half:] /= math.exp(effect)
+    order = np.argsort(time, axis=1)[:, : plan.n_events]
+    treated = order >= half
+    at_risk = 2 * half - np.arange(plan.n_events)
+    # Treated people at risk just before each event.
+    before = np.cumsum(treated, axis=1) - treated
+    part = (half - before) / at_risk
+    z = (treated - part).sum(axis=1) / np.sqrt((part * (1.0 - part)).sum(axis=1))
+    return decide(z, np.full(studies, np.inf), alternative)
+
+
+def several_outcomes(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Test outcomes of the same people whose standard deviation of one is known."""
+    inner, count = plan.plan, len(plan.pattern)
+    shape = np.full((count, count), plan.correlation) + (1.0 - plan.correlation) * np.eye(count)
+    root = np.linalg.cholesky(shape)
+    y0 = rng.normal(size=(studies, inner.n_per_arm, count)) @ root.T
+    y1 = rng.normal(size=(studies, inner.n_treated, count)) @ root.T + effect * np.asarray(plan.pattern)
+    z = (y1.mean(axis=1) - y0.mean(axis=1)) / math.sqrt(1.0 / inner.n_per_arm + 1.0 / inner.n_treated)
+    size = {"none": ALPHA, "bonferroni": ALPHA / count, "sidak": 1.0 - (1.0 - ALPHA) ** (1.0 / count)}[plan.correction]
+    critical = stats.norm.isf(size / 2.0 if alternative == "two_sided" else size)
+    found = {"two_sided": np.abs(z), "greater": z, "less": -z}[alternative] > critical
+    return {"any": found.any(axis=1), "all": found.all(axis=1), "each": found[:, 0]}[plan.power_of]

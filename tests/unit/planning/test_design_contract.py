@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from gbveval.core.errors import DesignError
 from gbveval.design.cluster import ClusterDesign
+from gbveval.design.correlation import CorrelationDesign
 from gbveval.design.counts import Count
+from gbveval.design.events import EventsDesign
 from gbveval.design.factorial import FactorialDesign
 from gbveval.design.icc import ICC
 from gbveval.design.margins import EquivalenceDesign, NonInferiorityDesign
@@ -20,10 +22,12 @@ from gbveval.design.multi_arm import MultiArmDesign
 from gbveval.design.one_sample import OneSampleDesign
 from gbveval.design.ordinal import Ordinal
 from gbveval.design.outcomes import Binary, Continuous
+from gbveval.design.overall import AnovaDesign, ChiSquareDesign, RegressionDesign
 from gbveval.design.paired import Discordant, PairedDesign
 from gbveval.design.parallel import ParallelDesign
 from gbveval.design.planned_test import PlannedDesign
 from gbveval.design.repeated import RepeatedMeasuresDesign
+from gbveval.design.several_outcomes import SeveralOutcomesDesign
 from gbveval.estimators.randomised.negative_binomial import NegativeBinomial
 from gbveval.estimators.randomised.proportional_odds import ProportionalOdds
 from gbveval.estimators.randomised.win_probability import WinProbability
@@ -52,6 +56,12 @@ SMOOTH: dict[str, tuple[Any, float]] = {
     "repeated": (RepeatedMeasuresDesign(60, Continuous(), 0.5, 2, 3), 0.4),
     "factorial": (FactorialDesign(40, Continuous(), "interaction"), 0.8),
     "dunnett": (MultiArmDesign(50, 2, Continuous(), reference="normal"), 0.5),
+    "any arm": (AnovaDesign(30, 2.0, (0.0, 1.0, 3.0)), 0.5),
+    "coefficients": (RegressionDesign(80, n_tested=3, n_others=2), 0.15),
+    "shares": (ChiSquareDesign(100, 3), 0.3),
+    "correlation": (CorrelationDesign(60), 0.35),
+    "events": (EventsDesign(120, treated_share=0.4), -0.5),
+    "outcomes, all": (SeveralOutcomesDesign(MEANS, (1.0, 1.3), 0.4, correction="none", power_of="all"), 0.9),
     "not worse": (NonInferiorityDesign(MEANS, margin=1.0), 0.0),
     "clusters not worse": (NonInferiorityDesign(CLUSTERS, margin=0.15), -0.02),
     "restricted": (NonInferiorityDesign(ParallelDesign(150, Binary(0.4), analysis="pooled"), margin=0.15), 0.0),
@@ -62,7 +72,11 @@ COUNTED: dict[str, tuple[Any, float]] = {
     "exact pairs": (PairedDesign(40, Discordant(0.5), analysis="exact"), 0.3),
 }
 # Dunnett's critical values for one side are not those of half the size.
-ON_BOTH_SIDES = [name for name, (plan, _) in SMOOTH.items() if "two_sided" in plan.alternatives and name != "dunnett"]
+ON_BOTH_SIDES = [
+    name
+    for name, (plan, _) in SMOOTH.items()
+    if "two_sided" in plan.alternatives and not name.startswith(("dunnett", "outcomes"))
+]
 EQUIVALENT = EquivalenceDesign(ParallelDesign(120, Continuous()), margin_low=-0.5, margin_high=0.5)
 
 
@@ -92,7 +106,7 @@ def test_power_grows_with_the_size_and_away_from_the_null_and_is_alpha_there(nam
     curve = power_curve(plan, [null + share * (effect - null) for share in (0.1, 0.3, 0.6, 1.0)]).column("power")
     assert list(curve) == sorted(curve)
     # A continuity correction makes the test smaller, and one of several comparisons has a share of alpha.
-    if name not in ("corrected", "dunnett"):
+    if name not in ("corrected", "dunnett", "outcomes, all"):
         # The restricted risks are computed to 1e-15, standard errors of both kinds agree at the null.
         assert power(plan, effect=null, alpha=0.03) == pytest.approx(0.03, abs=1e-8)
 

@@ -170,6 +170,41 @@ FAMILIES = [
         for target in ("main", "interaction")
     ),
     Family(
+        "analysis of variance",
+        lambda rng: gbv.AnovaDesign(between(rng, 4, 25), 2.0, tuple(rng.normal(size=between(rng, 3, 5)).tolist())),
+        analyses.several_means,
+        sides=("any",),
+    ),
+    Family(
+        "coefficients",
+        lambda rng: gbv.RegressionDesign(between(rng, 12, 50), n_tested=between(rng, 1, 4)),
+        analyses.coefficients,
+        studies=8_000,
+        sides=("any",),
+    ),
+    Family(
+        "shares",
+        lambda rng: gbv.ChiSquareDesign(between(rng, 60, 250), df=between(rng, 2, 5)),
+        analyses.shares,
+        sides=("any",),
+    ),
+    Family("correlation", lambda rng: gbv.CorrelationDesign(between(rng, 10, 80)), analyses.correlation),
+    Family("events", lambda rng: gbv.EventsDesign(between(rng, 40, 150)), analyses.events, 4, 6_000),
+    *(
+        Family(
+            f"outcomes, {what}",
+            lambda rng, what=what: gbv.SeveralOutcomesDesign(
+                gbv.ParallelDesign(between(rng, 4, 12), gbv.Continuous(), analysis="normal"),
+                pattern=(1.0, float(rng.uniform(0.3, 1.5)), 1.0),
+                correlation=float(rng.uniform(0.0, 0.8)),
+                correction=str(rng.choice(["bonferroni", "sidak", "none"])),
+                power_of=what,
+            ),
+            analyses.several_outcomes,
+        )
+        for what in ("any", "all", "each")
+    ),
+    Family(
         "not worse",
         lambda rng: gbv.NonInferiorityDesign(parallel("t")(rng), margin=1.0),
         analyses.margin,
