@@ -169,7 +169,7 @@ class SeveralOutcomesDesign(PlainDesign):
     >>> plan = ParallelDesign(n_per_arm=64, outcome=Continuous(), analysis="normal")
     >>> both = SeveralOutcomesDesign(plan, pattern=(1.0, 1.0), correlation=0.3, power_of="any")
     >>> round(both.planned_test(0.5).power(0.05), 4)
-    0.8863
+    0.8865
     """
 
     plan: ParallelDesign | ClusterDesign
