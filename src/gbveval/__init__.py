@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
+    "BetweenCV": "gbveval.design.icc",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
@@ -197,6 +198,7 @@ if TYPE_CHECKING:
     from gbveval.design.counts import Count as Count
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
     from gbveval.design.icc import ICC as ICC
+    from gbveval.design.icc import BetweenCV as BetweenCV
     from gbveval.design.icc import design_effect as design_effect
     from gbveval.design.icc import icc_convert as icc_convert
     from gbveval.design.margins import EquivalenceDesign as EquivalenceDesign

@@ -14,7 +14,10 @@ from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
+from gbveval.design._clustered import split_variance
 from gbveval.design._sizes import draw_sizes
+from gbveval.design.counts import Count
+from gbveval.design.outcomes import Continuous
 
 if TYPE_CHECKING:
     from gbveval.design.cluster import ClusterDesign
@@ -106,20 +109,21 @@ class ClusterProcess:
     design : ClusterDesign
         The plan.
     effect : float
-        True difference in means, or in risks, treated minus control.
+        True difference in means, risks or rates, treated minus control.
 
     Raises
     ------
     DesignError
-        If the effect leads out of (0, 1) for a risk.
+        If the effect leads out of (0, 1) for a risk, or below zero for a rate.
 
     Notes
     -----
     A continuous outcome is mean + cluster deviation + personal deviation, both normal, with the ICC's share of the
     variance between clusters. A binary outcome has cluster risks from a beta distribution with mean the arm's risk and
     variance icc x risk x (1 - risk), so that the observed ICC is the planned one in each arm (a latent ICC is converted
-    at the arm's risk). Unequal sizes are gamma distributed, rounded, at least two, and independent of the outcomes: so
-    participant and cluster averages are equal.
+    at the arm's risk). A count has cluster rates from a gamma distribution with the planned coefficient of variation
+    and is Poisson in each cluster, or with a dispersion negative binomial. Unequal sizes are gamma distributed,
+    rounded, at least two, and independent of the outcomes: so participant and cluster averages are equal.
 
     **Allocation and sizes.** Clusters are exchangeable before assignment, so the first ones are control without loss.
     `draw` draws sizes anew each time. `draw_batch` draws them once, since a batch shares one allocation; draws of a
@@ -153,18 +157,44 @@ class ClusterProcess:
         return arm, draw_sizes(arm.size, self.design.cluster_size, float(self.design.size_cv), rng)
 
     def _cluster_levels(self, arm: NDArray[np.intp], n_draws: int, rng: np.random.Generator) -> FloatArray:
-        """Return true cluster means or risks, shape (draws, clusters)."""
+        """Return true cluster means, risks or rates, shape (draws, clusters)."""
         levels = self.design.outcome.levels(self.effect)
         iccs = np.array([self.design.icc_at(level) for level in levels])[arm]
         level = np.asarray(levels)[arm]
         shape = (n_draws, arm.size)
-        if not self.design.outcome.binary:
+        if isinstance(self.design.outcome, Continuous):
             between = np.sqrt(iccs * self.design.outcome.variance(0.0))
             return level + between * rng.normal(size=shape)
         if np.all(iccs == 0.0):
             return np.broadcast_to(level, shape)
+        if isinstance(self.design.outcome, Count):
+            cv2 = np.array([self._between_cv(rate) ** 2 for rate in levels])[arm]
+            return np.asarray(level * rng.gamma(1.0 / cv2, cv2, size=shape), dtype=np.float64)
         strength = (1.0 - iccs) / iccs
         return np.asarray(rng.beta(level * strength, (1.0 - level) * strength, size=shape), dtype=np.float64)
+
+    def _between_cv(self, rate: float) -> float:
+        """Return the coefficient of variation of the true rates of clusters."""
+        between, _ = split_variance(self.design.outcome, self.design.icc, rate)
+        return float(np.sqrt(between)) / rate
+
+    def _frailty(self) -> tuple[float, float]:
+        """Return the dispersion between respondents of a cluster, in control and treated, given the cluster's rate.
+
+        The planned one is an average over clusters, in which the mean square of the rate is 1 + cv^2 times its square.
+        """
+        control, treated = self.design.outcome.levels(self.effect)
+        planned = float(getattr(self.design.outcome, "dispersion", 0.0))
+        return planned / (1.0 + self._between_cv(control) ** 2), planned / (1.0 + self._between_cv(treated) ** 2)
+
+    def _counts(
+        self, mean: FloatArray, people: NDArray[np.intp] | int, arm: NDArray[np.intp], rng: np.random.Generator
+    ) -> FloatArray:
+        """Return events of so many respondents with this mean each: Poisson, or with gamma frailties."""
+        k = np.asarray(self._frailty())[arm]
+        if not np.any(k > 0.0):
+            return np.asarray(rng.poisson(mean * people), dtype=np.float64)
+        return np.asarray(rng.poisson(mean * rng.gamma(people / k, k, size=mean.shape)), dtype=np.float64)
 
     def _within_sd(self) -> float:
         level = float(self.design.outcome.levels(self.effect)[0])
@@ -177,6 +207,9 @@ class ClusterProcess:
         cluster = np.repeat(np.arange(arm.size), sizes)
         if self.design.outcome.binary:
             outcome = (rng.random(cluster.size) < level[cluster]).astype(float)
+        elif isinstance(self.design.outcome, Count):
+            mean = level[cluster] * float(self.design.outcome.exposure)
+            outcome = self._counts(mean, 1, arm[cluster], rng)
         else:
             outcome = level[cluster] + self._within_sd() * rng.normal(size=cluster.size)
         return cluster, arm[cluster], outcome
@@ -217,6 +250,8 @@ class ClusterProcess:
         binary = self.design.outcome.binary
         if binary:
             totals = rng.binomial(sizes, level).astype(float)
+        elif isinstance(self.design.outcome, Count):
+            totals = self._counts(level * float(self.design.outcome.exposure), sizes, arm, rng)
         else:
             totals = sizes * level + np.sqrt(sizes) * self._within_sd() * rng.normal(size=level.shape)
         return ClusterBatch(sizes=sizes.astype(float), treated=arm == 1, totals=totals, binary=binary)

@@ -1,0 +1,136 @@
+"""Translates cases about plans of clusters: rates, levels, sites, pairs, groups, losses, several arms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gbveval as gbv
+from tests.reference.power_requests import CENTRAL_QUANTILES, side, size
+
+Case = dict[str, Any]
+Plan = Any
+# Below this many clusters CRTSize leaves the normal for t quantiles.
+CRTSIZE_TURNS = 30.0
+
+
+def observed(value: float) -> gbv.ICC:
+    return gbv.ICC(value, scale="observed")
+
+
+def crtsize(plan: Plan, effect: float, given: Case) -> dict[str, Any]:
+    """Return the normal size, which CRTSize has from 30 clusters on, or that of the noncentral t.
+
+    Below 30 it adds central t quantiles with the df of the size before, and stops when the size changes by 1 or less.
+    The size is (t_a + t_b)^2 / something, so it differs from ours by twice what the quantiles do, relatively. One
+    cluster more before lowers it by about (z_a^3 + z_a + z_b^3 + z_b) / (4 n (z_a + z_b)) clusters, no more than 1 / n
+    at the sizes and powers asked; so its last step is off by 1 / (n - 1) clusters at most.
+    """
+    normal = size(replace(plan, reference="normal"), effect, given, given["power"]).exact
+    if normal >= CRTSIZE_TURNS:
+        return {"clusters_unrounded": normal}
+    n = size(plan, effect, given, given["power"]).exact
+    stopped = 1.0 / (n - 1.0) / n
+    return {
+        "clusters_unrounded": n,
+        "_off": {"clusters_unrounded": (2.0 * CENTRAL_QUANTILES / (2.0 * n - 2.0) + stopped, 0.0)},
+    }
+
+
+def crtsize_means(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.ClusterDesign(10, given["m"], observed(given["icc"]), gbv.Continuous(sd=given["sigma"]))
+    return crtsize(plan, given["delta"], given)
+
+
+def crtsize_risks(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.ClusterDesign(10, given["m"], observed(given["icc"]), gbv.Binary(given["pc"]))
+    return crtsize(plan, given["pe"] - given["pc"], given)
+
+
+def crtsize_rates(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.ClusterDesign(10, given["m"], gbv.BetweenCV(given["cv"]), gbv.Count(given["lc"], exposure=given["t"]))
+    return crtsize(plan, given["le"] - given["lc"], given)
+
+
+def cluster_rates(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.ClusterDesign(
+        given["k"], given["m"], gbv.BetweenCV(given["cvb"]), gbv.Count(given["r1"]), reference="hayes_bennett"
+    )
+    effect = given["r2"] - given["r1"]
+    return {"power": gbv.power(plan, effect=effect, **side(given, effect))}
+
+
+def hayes_bennett(plan: Plan, effect: float, given: Case) -> float:
+    return float(size(plan, effect, given, given["power"]).exact)
+
+
+def hayes_bennett_rates(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    effect = given["l1"] - given["l0"]
+    plan = gbv.ClusterDesign(
+        10, given["y"], gbv.BetweenCV(given["k"]), gbv.Count(given["l0"]), reference="hayes_bennett"
+    )
+    return {"clusters": hayes_bennett(plan, effect, given)}
+
+
+def hayes_bennett_risks(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    effect = given["p1"] - given["p0"]
+    plan = gbv.ClusterDesign(
+        10, given["m"], gbv.BetweenCV(given["k"]), gbv.Binary(given["p0"]), reference="hayes_bennett"
+    )
+    return {"clusters": hayes_bennett(plan, effect, given)}
+
+
+def hayes_bennett_means(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    # The paper has variances by arm, and only their sum counts: a continuous outcome has their mean in both.
+    within = (given["s0"] ** 2 + given["s1"] ** 2) / 2.0
+    between = given["k"] ** 2 * (given["m0"] ** 2 + given["m1"] ** 2) / 2.0
+    plan = gbv.ClusterDesign(
+        10,
+        given["m"],
+        observed(between / (between + within)),
+        gbv.Continuous(sd=math.sqrt(between + within), mean=given["m0"]),
+        reference="hayes_bennett",
+    )
+    return {"clusters": hayes_bennett(plan, given["m1"] - given["m0"], given)}
+
+
+def cluster_risks(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    effect, asked = given["p2"] - given["p1"], side(given, given["p2"] - given["p1"])
+
+    def plan(outcome: Any, **options: Any) -> Plan:
+        return gbv.ClusterDesign(
+            given["k"], given["m"], observed(given["icc"]), outcome, size_cv=float(given["cv"]), **options
+        )
+
+    own = gbv.Binary(given["p1"])
+    # The reference's pooled power has the variance at the mean risk in both arms, as an outcome of that sd has.
+    mean = (given["p1"] + given["p2"]) / 2.0
+    pooled = gbv.Continuous(sd=math.sqrt(mean * (1.0 - mean)))
+    return {
+        "power_t": gbv.power(plan(own), effect=effect, **asked),
+        "power_z": gbv.power(plan(own, reference="normal"), effect=effect, **asked),
+        "power_pooled_t": gbv.power(plan(pooled), effect=effect, **asked),
+    }
+
+
+TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
+    "crt-means-crtsize": crtsize_means,
+    "crt-props-crtsize": crtsize_risks,
+    "crt-rates-crtsize": crtsize_rates,
+    "crt-count-cpa": cluster_rates,
+    "crt-binary-cpa": cluster_risks,
+    "hayes-bennett-rate": hayes_bennett_rates,
+    "hayes-bennett-prop": hayes_bennett_risks,
+    "hayes-bennett-mean": hayes_bennett_means,
+}
