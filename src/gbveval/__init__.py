@@ -62,13 +62,16 @@ _PLACES = {
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "JointTest": "gbveval.estimators.randomised.joint_test",
     "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
+    "Level": "gbveval.design._levels",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
+    "ModeratorDesign": "gbveval.design.moderator",
     "MultiArmDesign": "gbveval.design.multi_arm",
+    "MultilevelDesign": "gbveval.design.multilevel",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "NonInferiorityDesign": "gbveval.design.margins",
@@ -194,6 +197,7 @@ if TYPE_CHECKING:
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
+    from gbveval.design._levels import Level as Level
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.counts import Count as Count
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
@@ -203,7 +207,9 @@ if TYPE_CHECKING:
     from gbveval.design.icc import icc_convert as icc_convert
     from gbveval.design.margins import EquivalenceDesign as EquivalenceDesign
     from gbveval.design.margins import NonInferiorityDesign as NonInferiorityDesign
+    from gbveval.design.moderator import ModeratorDesign as ModeratorDesign
     from gbveval.design.multi_arm import MultiArmDesign as MultiArmDesign
+    from gbveval.design.multilevel import MultilevelDesign as MultilevelDesign
     from gbveval.design.one_sample import OneSampleDesign as OneSampleDesign
     from gbveval.design.ordinal import Ordinal as Ordinal
     from gbveval.design.outcomes import Binary as Binary

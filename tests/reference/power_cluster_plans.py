@@ -124,6 +124,86 @@ def cluster_risks(_: Path, case: Case) -> dict[str, Any]:
     }
 
 
+def site_effects(given: Case, at: int) -> dict[str, Any]:
+    """Return what a level of sites is told: their share, and how much effects vary between them."""
+    icc = given.get(f"rho{at}", 0.0)
+    return {
+        "icc": observed(icc),
+        "effect_sd": math.sqrt(icc * given.get(f"omega{at}", 0.0)),
+        "effect_r_squared": given.get(f"r2t{at}", 0.0),
+    }
+
+
+def nested(given: Case, letters: str, randomised: int, sites: str = "random") -> Plan:
+    """Return the plan of a PowerUp family: sizes by level, the randomised level counted from 1."""
+    levels = []
+    for at, letter in enumerate(letters, start=1):
+        options: dict[str, Any] = {}
+        if at > randomised:
+            options = site_effects(given, at)
+        elif at > 1:
+            options = {"icc": observed(given[f"rho{at}"])}
+        if at <= randomised:
+            options["r_squared"] = given.get(f"r2{at}", 0.0)
+        levels.append(gbv.Level(f"level {at}", given[letter], **options))
+    covariates = [given[f"g{at}"] for at in range(1, 5) if f"g{at}" in given]
+    return gbv.MultilevelDesign(
+        levels=tuple(levels),
+        outcome=gbv.Continuous(),
+        randomised=f"level {randomised}",
+        sites=sites,
+        treated_share=given["p"],
+        n_covariates=covariates[0] if covariates else 0,
+    )
+
+
+def power_up(letters: str, randomised: int, sites: str = "random") -> Callable[[Path, Case], dict[str, Any]]:
+    def answer(_: Path, case: Case) -> dict[str, Any]:
+        given = case["inputs"]
+        plan = nested(given, letters, randomised, sites)
+        test = plan.planned_test(given.get("es", 0.0))
+        found: dict[str, Any] = {
+            "mdes": gbv.mde(plan, power=given["power"], **side(given, 1.0)),
+            "df": test.df,
+            "sse": test.std_error,
+            "_off": {"mdes": (CENTRAL_QUANTILES / test.df, 0.0)},
+        }
+        if "es" in given:
+            found["power"] = gbv.power(plan, effect=given["es"], **side(given, given["es"]))
+        return found
+
+    return answer
+
+
+def multisite_webpower(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    residual = math.sqrt(given["sg2"])
+    # Effects are in residual standard deviations; what varies between sites besides effects does not matter.
+    sites = gbv.Level("sites", given["J"], icc=observed(0.0), effect_sd=math.sqrt(given["tau11"]))
+    plan = gbv.MultilevelDesign(
+        (gbv.Level("people", given["n"]), sites), gbv.Continuous(sd=residual), randomised="people"
+    )
+    effect = given["f"] * residual
+    return {"power": gbv.power(plan, effect=effect, **side(given, effect))}
+
+
+def moderator(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = nested({**given, "g1": 0, "omega2": 0.0}, "nJ", 2)
+    asked = gbv.ModeratorDesign(
+        plan,
+        level="level 1",
+        share=given["q"],
+        gap_sd=math.sqrt(given["rho2"] * given["omegam2"]),
+        gap_r_squared=given["r2m2"],
+        n_covariates=given["g1"],
+    )
+    return {
+        "mdesd": gbv.mde(asked, power=given["power"], **side(given, 1.0)),
+        "_off": {"mdesd": (CENTRAL_QUANTILES / asked.planned_test(0.0).df, 0.0)},
+    }
+
+
 TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "crt-means-crtsize": crtsize_means,
     "crt-props-crtsize": crtsize_risks,
@@ -133,4 +213,14 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "hayes-bennett-rate": hayes_bennett_rates,
     "hayes-bennett-prop": hayes_bennett_risks,
     "hayes-bennett-mean": hayes_bennett_means,
+    "bira2c1": power_up("nJ", 1, "constant"),
+    "bira2f1": power_up("nJ", 1, "fixed"),
+    "bira2r1": power_up("nJ", 1),
+    "bira3r1": power_up("nJK", 1),
+    "bcra3f2": power_up("nJK", 2, "fixed"),
+    "bcra3r2": power_up("nJK", 2),
+    "cra3r3": power_up("nJK", 3),
+    "cra4r4": power_up("nJKL", 4),
+    "mod-cra2": moderator,
+    "mrt-webpower": multisite_webpower,
 }

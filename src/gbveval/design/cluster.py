@@ -137,7 +137,7 @@ class ClusterDesign(PlainDesign):
     >>> reports = Count(rate=0.5, exposure=1.0)
     >>> plan = ClusterDesign(clusters_per_arm=20, cluster_size=50, icc=BetweenCV(0.25), outcome=reports)
     >>> round(plan.planned_test(-0.15).std_error, 4)
-    0.0429
+    0.0449
     """
 
     clusters_per_arm: int
