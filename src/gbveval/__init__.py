@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
     "Ancova": "gbveval.estimators.randomised.ancova",
+    "AttritionDesign": "gbveval.design.attrition",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "BetweenCV": "gbveval.design.icc",
     "Binary": "gbveval.design.outcomes",
@@ -70,6 +71,7 @@ _PLACES = {
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "ModeratorDesign": "gbveval.design.moderator",
+    "MultiArmClusterDesign": "gbveval.design.multi_arm_clusters",
     "MultiArmDesign": "gbveval.design.multi_arm",
     "MultilevelDesign": "gbveval.design.multilevel",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
@@ -80,9 +82,11 @@ _PLACES = {
     "OneSampleDesign": "gbveval.design.one_sample",
     "Ordinal": "gbveval.design.ordinal",
     "OutcomeIndex": "gbveval.estimators.outcome_index",
+    "PairedClusterDesign": "gbveval.design.paired_clusters",
     "PairedDesign": "gbveval.design.paired",
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
+    "PartiallyNestedDesign": "gbveval.design.partially_nested",
     "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
     "Places": "gbveval.data.places",
     "Policy": "gbveval.disclosure.policy",
@@ -198,6 +202,7 @@ if TYPE_CHECKING:
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
     from gbveval.design._levels import Level as Level
+    from gbveval.design.attrition import AttritionDesign as AttritionDesign
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.counts import Count as Count
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
@@ -209,6 +214,7 @@ if TYPE_CHECKING:
     from gbveval.design.margins import NonInferiorityDesign as NonInferiorityDesign
     from gbveval.design.moderator import ModeratorDesign as ModeratorDesign
     from gbveval.design.multi_arm import MultiArmDesign as MultiArmDesign
+    from gbveval.design.multi_arm_clusters import MultiArmClusterDesign as MultiArmClusterDesign
     from gbveval.design.multilevel import MultilevelDesign as MultilevelDesign
     from gbveval.design.one_sample import OneSampleDesign as OneSampleDesign
     from gbveval.design.ordinal import Ordinal as Ordinal
@@ -216,7 +222,9 @@ if TYPE_CHECKING:
     from gbveval.design.outcomes import Continuous as Continuous
     from gbveval.design.paired import Discordant as Discordant
     from gbveval.design.paired import PairedDesign as PairedDesign
+    from gbveval.design.paired_clusters import PairedClusterDesign as PairedClusterDesign
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
+    from gbveval.design.partially_nested import PartiallyNestedDesign as PartiallyNestedDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
+from tests.reference.compare import Unsupported
 from tests.reference.power_requests import CENTRAL_QUANTILES, side, size
 
 Case = dict[str, Any]
@@ -77,7 +78,13 @@ def hayes_bennett_rates(_: Path, case: Case) -> dict[str, Any]:
     plan = gbv.ClusterDesign(
         10, given["y"], gbv.BetweenCV(given["k"]), gbv.Count(given["l0"]), reference="hayes_bennett"
     )
-    return {"clusters": hayes_bennett(plan, effect, given)}
+    pairs = gbv.PairedClusterDesign(
+        10, given["y"], gbv.BetweenCV(given["km"]), gbv.Count(given["l0"]), reference="hayes_bennett"
+    )
+    return {
+        "clusters": hayes_bennett(plan, effect, given),
+        "clusters_matched": hayes_bennett(pairs, effect, given),
+    }
 
 
 def hayes_bennett_risks(_: Path, case: Case) -> dict[str, Any]:
@@ -86,7 +93,13 @@ def hayes_bennett_risks(_: Path, case: Case) -> dict[str, Any]:
     plan = gbv.ClusterDesign(
         10, given["m"], gbv.BetweenCV(given["k"]), gbv.Binary(given["p0"]), reference="hayes_bennett"
     )
-    return {"clusters": hayes_bennett(plan, effect, given)}
+    pairs = gbv.PairedClusterDesign(
+        10, given["m"], gbv.BetweenCV(given["km"]), gbv.Binary(given["p0"]), reference="hayes_bennett"
+    )
+    return {
+        "clusters": hayes_bennett(plan, effect, given),
+        "clusters_matched": hayes_bennett(pairs, effect, given),
+    }
 
 
 def hayes_bennett_means(_: Path, case: Case) -> dict[str, Any]:
@@ -204,6 +217,132 @@ def moderator(_: Path, case: Case) -> dict[str, Any]:
     }
 
 
+def pairs_of_clusters(given: Case) -> Plan:
+    return gbv.PairedClusterDesign(
+        given["pairs"],
+        given["m"],
+        observed(given["icc"]),
+        gbv.Continuous(),
+        matching_correlation=given["matching_corr"],
+    )
+
+
+def matched_pairs(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = pairs_of_clusters(given)
+    test = plan.planned_test(given["d"])
+    unmatched = gbv.ClusterDesign(given["pairs"], given["m"], observed(given["icc"]), gbv.Continuous())
+    asked = side(given, given["d"])
+    return {
+        "se": test.std_error,
+        "df": test.df,
+        "power": gbv.power(plan, effect=given["d"], **asked),
+        "power_unmatched": gbv.power(unmatched, effect=given["d"], **asked),
+    }
+
+
+def matched_pairs_lost(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan, asked = pairs_of_clusters(given), side(given, given["d"])
+    after = gbv.AttritionDesign(plan, clusters_lost=given["pairs_lost"])
+    return {
+        "power_before": gbv.power(plan, effect=given["d"], **asked),
+        "power_after": gbv.power(after, effect=given["d"], **asked),
+    }
+
+
+def lost_clusters(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.ClusterDesign(given["k"], given["m"], observed(given["icc"]), gbv.Continuous(sd=given.get("sd", 1.0)))
+    after = gbv.AttritionDesign(plan, clusters_lost=given["lost_clusters_per_arm"], respondents_lost=given["attrition"])
+    asked = side(given, given["d"])
+    return {
+        "power_planned": gbv.power(plan, effect=given["d"], **asked),
+        "power_after_attrition": gbv.power(after, effect=given["d"], **asked),
+    }
+
+
+def groups_with_known_variances(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    treated = given["varu"] + given["varei"]
+    plan = gbv.PartiallyNestedDesign(
+        n_groups=given["k"],
+        group_size=given["m"],
+        n_control=given["nc"],
+        icc=observed(given["varu"] / treated),
+        outcome=gbv.Continuous(sd=math.sqrt(given["varr"])),
+        treated_sd=math.sqrt(treated),
+        reference="normal",
+    )
+    return {
+        "power": gbv.power(plan, effect=given["d"], **side(given, given["d"])),
+        "var_d": plan.planned_test(given["d"]).std_error ** 2,
+    }
+
+
+def groups_of_treated(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    treated = round(given["n"] * given["p"])
+    if given["ratio_tc_var"] != 1 or treated % given["ic"]:
+        raise Unsupported("groups are whole, and the reference's ratio of variances is in its df only")
+    # The reference's effects are in standard deviations of control, which are those of treated people within groups.
+    plan = gbv.PartiallyNestedDesign(
+        n_groups=treated // given["ic"],
+        group_size=given["ic"],
+        n_control=given["n"] - treated,
+        icc=observed(given["rho"]),
+        outcome=gbv.Continuous(),
+        treated_sd=1.0 / math.sqrt(1.0 - given["rho"]),
+        r_squared=given["r21"],
+    )
+    return {
+        "mdes": gbv.mde(plan, power=given["power"], **side(given, 1.0)),
+        "_off": {"mdes": (CENTRAL_QUANTILES / plan.planned_test(0.0).df, 0.0)},
+    }
+
+
+def shared_control(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+
+    def plan(power_of: str) -> Plan:
+        return gbv.MultiArmClusterDesign(
+            clusters_per_arm=given["k_control"],
+            n_treated_arms=given["arms_treated"],
+            cluster_size=given["m"],
+            icc=observed(given["icc"]),
+            outcome=gbv.Continuous(),
+            ratio=given["k_treat"] / given["k_control"],
+            adjustment="bonferroni",
+            power_of=power_of,
+        )
+
+    asked = side(given, given["d"])
+    found = {word: gbv.power(plan(word), effect=given["d"], **asked) for word in ("each", "any", "all")}
+    return {
+        "power_each": found["each"],
+        "power_any": found["any"],
+        "power_both": found["all"],
+        "df": plan("each").planned_test(given["d"]).df,
+    }
+
+
+def noninferior_risks(_: Path, case: Case) -> dict[str, Any]:
+    """Return sizes that show the new arm (p1) not to be lower by more than the margin, as among single respondents."""
+    given = case["inputs"]
+    icc, effect = observed(given["icc"]), given["p1"] - given["p2"]
+    options: dict[str, Any] = {"margin": -given["margin"], "higher_is_worse": False}
+    asked = {"effect": effect, "alpha": given["alpha"], "power": given["power"]}
+    single = gbv.NonInferiorityDesign(gbv.ParallelDesign(10, gbv.Binary(given["p2"])), **options)
+    clusters = gbv.NonInferiorityDesign(
+        gbv.ClusterDesign(10, given["m"], icc, gbv.Binary(given["p2"]), reference="normal"), **options
+    )
+    return {
+        "n_individual_per_arm": gbv.required_size(single, **asked).exact,
+        "deff": gbv.design_effect(icc, mean_size=given["m"]),
+        "clusters": gbv.required_size(clusters, **asked).rounded + given["add_clusters"],
+    }
+
+
 TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "crt-means-crtsize": crtsize_means,
     "crt-props-crtsize": crtsize_risks,
@@ -223,4 +362,11 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "cra4r4": power_up("nJKL", 4),
     "mod-cra2": moderator,
     "mrt-webpower": multisite_webpower,
+    "matched-pair-crt": matched_pairs,
+    "matched-pair-crt-loss": matched_pairs_lost,
+    "crt-attrition": lost_clusters,
+    "irgt-cpa": groups_with_known_variances,
+    "ira-pn": groups_of_treated,
+    "crt-shared-control": shared_control,
+    "crt-ni-props": noninferior_risks,
 }
