@@ -47,6 +47,7 @@ _PLACES = {
     "GbvevalError": "gbveval.core.errors",
     "Gee": "gbveval.estimators.randomised.gee",
     "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
+    "GivenClustersDesign": "gbveval.design.given_clusters",
     "Hajek": "gbveval.estimators.randomised.hajek",
     "HalfCauchy": "gbveval.numerics.priors",
     "HalfNormal": "gbveval.numerics.priors",
@@ -206,6 +207,7 @@ if TYPE_CHECKING:
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.counts import Count as Count
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
+    from gbveval.design.given_clusters import GivenClustersDesign as GivenClustersDesign
     from gbveval.design.icc import ICC as ICC
     from gbveval.design.icc import BetweenCV as BetweenCV
     from gbveval.design.icc import design_effect as design_effect
