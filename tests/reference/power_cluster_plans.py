@@ -30,6 +30,8 @@ def crtsize(plan: Plan, effect: float, given: Case) -> dict[str, Any]:
     cluster more before lowers it by about (z_a^3 + z_a + z_b^3 + z_b) / (4 n (z_a + z_b)) clusters, no more than 1 / n
     at the sizes and powers asked; so its last step is off by 1 / (n - 1) clusters at most.
     """
+    if given.get("ratio", 1) != 1:
+        raise Unsupported("only arms of one size are translated")
     normal = size(replace(plan, reference="normal"), effect, given, given["power"]).exact
     if normal >= CRTSIZE_TURNS:
         return {"clusters_unrounded": normal}
@@ -264,6 +266,8 @@ def lost_clusters(_: Path, case: Case) -> dict[str, Any]:
 
 def groups_with_known_variances(_: Path, case: Case) -> dict[str, Any]:
     given = case["inputs"]
+    if given.get("test", "z") != "z":
+        raise Unsupported("only the z test of the reference is translated")
     treated = given["varu"] + given["varei"]
     plan = gbv.PartiallyNestedDesign(
         n_groups=given["k"],

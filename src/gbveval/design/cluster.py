@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gbveval.core.errors import DesignError
 from gbveval.design._arms import (
     imbalance_words,
@@ -25,7 +28,7 @@ from gbveval.design._clustered import (
     split_variance,
 )
 from gbveval.design._require import one_of, real, whole
-from gbveval.design._sizes import LEAST, mean_inverse
+from gbveval.design._sizes import LEAST, draw_sizes, mean_inverse
 from gbveval.design.counts import Count
 from gbveval.design.icc import ICC, BetweenCV
 from gbveval.design.outcomes import Binary, Continuous
@@ -63,8 +66,8 @@ ARM_WORDS: Final = {
     ),
     Count: (
         "with the variance of a respondent's rate within clusters, rate/t + dispersion x rate^2, and between them, ",
-        "the rates of clusters may be treated as normal, although events are counts: the test is one of their "
-        "difference, and that of log rates has 0.01 to 0.06 less power where clusters are few or events rare",
+        "the rates of clusters may be treated as normal, although events are counts: power comes out up to 0.01 low "
+        "for a t test of their difference, and 0.01 to 0.06 high for one of log rates where events are few",
         "Hayes and Bennett (1999), International Journal of Epidemiology 28; ",
     ),
 }
@@ -184,6 +187,21 @@ class ClusterDesign(PlainDesign):
     def treated_clusters(self) -> int:
         """Clusters in the treated arm."""
         return math.ceil(self.clusters_per_arm * self.ratio * (1.0 - 1e-9))
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters in all."""
+        return int(self.clusters_per_arm) + self.treated_clusters
+
+    @property
+    def sizes_known(self) -> bool:
+        """Whether every draw of this plan has the same cluster sizes."""
+        return self.size_cv == 0.0
+
+    def draw_clusters(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the arm (0 or 1) and the size of each cluster of one trial."""
+        arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.clusters_per_arm, self.treated_clusters])
+        return arm, draw_sizes(arm.size, self.cluster_size, float(self.size_cv), rng)
 
     @property
     def has_covariates(self) -> bool:

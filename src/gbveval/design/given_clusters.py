@@ -22,6 +22,7 @@ from gbveval.design._clustered import (
 from gbveval.design._require import one_of, whole
 from gbveval.design.icc import ICC, BetweenCV
 from gbveval.design.planned_test import PlainDesign, Rows, wrong_tail
+from gbveval.design.processes import ClusterProcess
 from gbveval.numerics.arm_variance import VarianceForm, cluster_average, participant_average
 from gbveval.numerics.inference import t_quantile
 from gbveval.numerics.noncentral_t import t_power
@@ -188,6 +189,25 @@ class GivenClustersDesign(PlainDesign):
     def icc_at(self, level: float) -> float:
         """Return the ICC on the observed scale in an arm with this mean, risk or rate."""
         return observed_icc_at(self.outcome, self.icc, level)
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters in all."""
+        return len(self.control_sizes) + len(self.treated_sizes)
+
+    @property
+    def sizes_known(self) -> bool:
+        """Whether every draw of this plan has the same cluster sizes: always."""
+        return True
+
+    def draw_clusters(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the arm (0 or 1) and the size of each cluster."""
+        arm = np.repeat(np.array([0, 1], dtype=np.intp), [len(self.control_sizes), len(self.treated_sizes)])
+        return arm, np.array((*self.control_sizes, *self.treated_sizes), dtype=np.intp)
+
+    def process(self, effect: float) -> ClusterProcess:
+        """Return the process that draws trials of this design with this true effect."""
+        return ClusterProcess(self, effect)
 
     def planned_test(
         self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0

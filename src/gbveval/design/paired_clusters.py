@@ -18,7 +18,8 @@ from gbveval.design._clustered import (
 )
 from gbveval.design._require import one_of, real, whole
 from gbveval.design.icc import ICC, BetweenCV
-from gbveval.design.outcomes import Binary
+from gbveval.design.outcomes import Binary, Continuous
+from gbveval.design.paired_process import PairedClusterProcess
 from gbveval.design.planned_test import PlainDesign, PlannedTest, Rows
 
 ANALYSES = ("t", "permutation")
@@ -261,6 +262,12 @@ class PairedClusterDesign(PlainDesign):
                 "pairs instead: solve_for='n_pairs'."
             )
         return "Plan for a larger effect or a lower power."
+
+    def process(self, effect: float) -> PairedClusterProcess:
+        """Return the process that draws trials of this design with this true effect."""
+        if not isinstance(self.outcome, Continuous):
+            raise DesignError("Pairs of clusters are drawn with a continuous outcome only.")
+        return PairedClusterProcess(self, effect)
 
     def icc_at(self, level: float) -> float:
         """Return the ICC on the observed scale in an arm with this mean, risk or rate."""

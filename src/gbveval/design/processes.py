@@ -15,12 +15,12 @@ from gbveval.core.estimand import Estimand
 from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
 from gbveval.design._clustered import split_variance
-from gbveval.design._sizes import draw_sizes
 from gbveval.design.counts import Count
 from gbveval.design.outcomes import Continuous
 
 if TYPE_CHECKING:
     from gbveval.design.cluster import ClusterDesign
+    from gbveval.design.given_clusters import GivenClustersDesign
     from gbveval.design.parallel import ParallelDesign
 
 FloatArray = NDArray[np.float64]
@@ -34,7 +34,7 @@ class _KnowsTruth(Protocol):
     def truths(self, effect: float) -> dict[str, float]: ...
 
 
-def _truth(outcome: _KnowsTruth, effect: float, estimand: Estimand, populations: tuple[str, ...]) -> float:
+def known_truth(outcome: _KnowsTruth, effect: float, estimand: Estimand, populations: tuple[str, ...]) -> float:
     """Return the truth of exactly this estimand, or say which are known."""
     known = outcome.truths(effect)
     asked_well = estimand.effect in ("ITT", "ATE") and estimand.scale == "marginal"
@@ -97,16 +97,16 @@ class ParallelProcess:
 
     def truth(self, estimand: Estimand) -> float:
         """Return the true value of exactly this estimand on its link scale, or raise DesignError."""
-        return _truth(self.design.outcome, self.effect, estimand, ("participant_average",))
+        return known_truth(self.design.outcome, self.effect, estimand, ("participant_average",))
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterProcess:
-    """Draws trials of a `ClusterDesign`, person by person or as cluster totals.
+    """Draws trials of a `ClusterDesign` or `GivenClustersDesign`, person by person or as cluster totals.
 
     Parameters
     ----------
-    design : ClusterDesign
+    design : ClusterDesign or GivenClustersDesign
         The plan.
     effect : float
         True difference in means, risks or rates, treated minus control.
@@ -140,21 +140,25 @@ class ClusterProcess:
     (3, 8)
     """
 
-    design: ClusterDesign
+    design: ClusterDesign | GivenClustersDesign
     effect: float
 
     def __post_init__(self) -> None:
-        self.design.outcome.levels(self.effect)
+        for level in self.design.outcome.levels(self.effect):
+            if self.design.icc_at(level) >= 1.0:
+                raise DesignError(
+                    f"At {level:.3g} clusters cannot vary as much as planned, so no trial can be drawn: give a smaller "
+                    "effect or coefficient of variation."
+                )
 
     @property
     def draws_per_batch(self) -> int:
         """How many draws may share one batch and still be independent draws of this process."""
-        return BLOCK if self.design.size_cv == 0.0 else 1
+        return BLOCK if self.design.sizes_known else 1
 
     def _clusters(self, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the arm and the size of each cluster."""
-        arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.design.clusters_per_arm, self.design.treated_clusters])
-        return arm, draw_sizes(arm.size, self.design.cluster_size, float(self.design.size_cv), rng)
+        return self.design.draw_clusters(rng)
 
     def _cluster_levels(self, arm: NDArray[np.intp], n_draws: int, rng: np.random.Generator) -> FloatArray:
         """Return true cluster means, risks or rates, shape (draws, clusters)."""
@@ -217,7 +221,7 @@ class ClusterProcess:
     def frame(self, rng: np.random.Generator) -> Frame:
         """Return one simulated trial as columns "outcome", "arm" ("control" or "treated") and "cluster"."""
         cluster, arm, outcome = self._arrays(rng)
-        names = np.asarray(_cluster_names(self.design.clusters_per_arm + self.design.treated_clusters), dtype=object)
+        names = np.asarray(cluster_names(self.design.n_clusters), dtype=object)
         return {"outcome": outcome, "arm": np.asarray(ARMS, dtype=object)[arm], "cluster": names[cluster]}
 
     def check(self, frame: Frame) -> Trial:
@@ -232,7 +236,7 @@ class ClusterProcess:
             outcomes=outcome[:, None],
             arms=ARMS,
             arm=arm,
-            cluster=Labels(cluster, _cluster_names(self.design.clusters_per_arm + self.design.treated_clusters)),
+            cluster=Labels(cluster, cluster_names(self.design.n_clusters)),
         )
 
     def draw_batch(self, n_draws: int, rng: np.random.Generator) -> ClusterBatch:
@@ -258,11 +262,11 @@ class ClusterProcess:
 
     def truth(self, estimand: Estimand) -> float:
         """Return the true value of exactly this estimand on its link scale, or raise DesignError."""
-        return _truth(self.design.outcome, self.effect, estimand, ("participant_average", "cluster_average"))
+        return known_truth(self.design.outcome, self.effect, estimand, ("participant_average", "cluster_average"))
 
 
 @lru_cache(maxsize=64)
-def _cluster_names(count: int) -> tuple[str, ...]:
+def cluster_names(count: int) -> tuple[str, ...]:
     """Return labels whose sorted order is their number."""
     width = len(str(count))
     return tuple(f"cluster {number + 1:0{width}d}" for number in range(count))

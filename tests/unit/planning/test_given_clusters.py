@@ -21,6 +21,7 @@ from gbveval.design.icc import ICC
 from gbveval.design.outcomes import Continuous
 from gbveval.numerics.arm_variance import above_zero
 from gbveval.planning.closed_form import explain_power, mde, power, required_size
+from gbveval.planning.simulate import simulate_power
 
 DRAWS = 40_000
 # False alarms once in a million a comparison; seeds are fixed and were not tuned.
@@ -74,6 +75,14 @@ def test_cluster_means_reject_as_often_as_they_say(effect: float) -> None:
     seen = np.mean(ttest_ind(treated, control, axis=1).pvalue < 0.05)
     found = power(replace(PLAN, analysis="cluster_means"), effect=effect)
     assert found == pytest.approx(seen, abs=band(found))
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.5])
+def test_simulated_trials_reject_as_often_as_the_formula_says(effect: float) -> None:
+    found = simulate_power(PLAN, gbv.DifferenceInMeans(), effect=effect, n_draws=20_000, seed=84)[0]
+    planned = power(PLAN, effect=effect)
+    assert found.power.value == pytest.approx(planned, abs=SDS * math.sqrt(planned * (1.0 - planned) / 20_000))
+    assert abs(found.bias.value) < SDS * found.bias.mcse
 
 
 def test_the_df_of_cr2_are_those_of_the_estimator() -> None:

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
+import gbveval as gbv
 from gbveval.core.errors import DesignError
+from gbveval.core.estimand import Estimand
 from gbveval.design.attrition import AttritionDesign
 from gbveval.design.cluster import ClusterDesign
 from gbveval.design.counts import Count
@@ -21,6 +23,7 @@ from gbveval.design.icc import ICC, BetweenCV
 from gbveval.design.outcomes import Binary, Continuous
 from gbveval.design.paired_clusters import PairedClusterDesign, attained
 from gbveval.planning.closed_form import explain_power, mde, power, required_size
+from gbveval.planning.simulate import simulate_power
 
 DRAWS = 20_000
 # False alarms once in a million a comparison; seeds are fixed and were not tuned.
@@ -46,6 +49,30 @@ def test_the_paired_t_rejects_as_often_as_it_says() -> None:
     control, treated = cluster_means(PAIRS, 0.7, 51)
     found = power(PAIRS, effect=0.7)
     assert np.mean(ttest_rel(control, treated, axis=1).pvalue < 0.05) == pytest.approx(found, abs=band(found))
+
+
+def test_simulated_pairs_reject_as_often_as_the_formula_says() -> None:
+    for plan in (PAIRS, replace(PAIRS, matching_correlation=0.0)):
+        found = simulate_power(plan, gbv.DifferenceInMeans(), effect=0.7, n_draws=3000, seed=53)[0]
+        planned = power(plan, effect=0.7)
+        assert found.power.value == pytest.approx(planned, abs=SDS * math.sqrt(planned * (1.0 - planned) / 3000))
+        assert found.coverage.value == pytest.approx(0.95, abs=SDS * math.sqrt(0.95 * 0.05 / 3000))
+        assert abs(found.bias.value) < SDS * found.bias.mcse
+
+
+def test_a_drawn_trial_of_pairs_is_the_checked_frame() -> None:
+    process = PAIRS.process(0.3)
+    drawn, checked = (
+        process.draw(np.random.default_rng(2)),
+        process.check(process.frame(np.random.default_rng(2))),
+    )
+    assert np.array_equal(drawn.outcomes, checked.outcomes)
+    assert drawn.pair is not None
+    assert checked.pair is not None
+    assert np.array_equal(drawn.pair.codes, checked.pair.codes)
+    assert process.truth(Estimand("ITT", "mean_difference", "participant_average")) == 0.3
+    with pytest.raises(DesignError, match="continuous outcome only"):
+        replace(PAIRS, outcome=Binary(0.3)).process(0.1)
 
 
 @pytest.mark.parametrize("pairs", [6, 9])
