@@ -62,6 +62,15 @@ def split_variance(outcome: ClusterOutcome, icc: Dispersion, level: float) -> tu
     return share * total, (1.0 - share) * total
 
 
+def published_variance(outcome: ClusterOutcome, icc: Dispersion, level: float) -> tuple[float, float]:
+    """Return the variances between and within clusters as Hayes and Bennett (1999) have them.
+
+    A risk's variance within clusters is binomial at the mean risk, which counts what lies between clusters again.
+    """
+    between, within = split_variance(outcome, icc, level)
+    return between, outcome.variance(level) if isinstance(outcome, Binary) else within
+
+
 def beyond_words(outcome: ClusterOutcome, icc: Dispersion, level: float) -> str:
     """Return what is taken instead where risks cannot vary as much as planned, or nothing if they can."""
     if not isinstance(icc, BetweenCV) or not isinstance(outcome, Binary):

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from gbveval.core.errors import DesignError
+from gbveval.design._matched import MatchedTest
 from gbveval.design._require import one_of, real, whole
 from gbveval.design.cluster import ClusterDesign
-from gbveval.design.paired_clusters import MatchedTest, PairedClusterDesign
+from gbveval.design.paired_clusters import PairedClusterDesign
 from gbveval.design.planned_test import Otherwise, PlannedTest
 
 

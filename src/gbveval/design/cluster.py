@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,63 +18,25 @@ from gbveval.design._arms import (
     satterthwaite_df,
     with_imbalance,
 )
+from gbveval.design._cluster_words import ARM_WORDS, KNOWN, REFERENCES, WORDS
 from gbveval.design._clustered import (
     ClusterOutcome,
     beyond_words,
     check_dispersion,
     dispersion_words,
     observed_icc_at,
+    published_variance,
     split_variance,
 )
 from gbveval.design._require import one_of, real, whole
 from gbveval.design._sizes import LEAST, draw_sizes, mean_inverse
-from gbveval.design.counts import Count
 from gbveval.design.icc import ICC, BetweenCV
-from gbveval.design.outcomes import Binary, Continuous
+from gbveval.design.outcomes import Continuous
 from gbveval.design.planned_test import PlainDesign, PlannedTest
 from gbveval.design.processes import ClusterProcess
 
 # The second-order formula of van Breukelen et al. (2007) makes a variance negative at a CV of 2.
 LARGEST_CV = 2.0
-WORDS: Final = {
-    "participants_cr2": (
-        "respondents' variance x (icc (1 + cv^2) + (1 - icc)/m) / k",
-        "Donner and Klar (2000); Eldridge, Ashby and Kerry (2006), International Journal of Epidemiology 35",
-        "with unequal sizes the formula is a little cautious: at a CV of 0.8 and 12 clusters an arm it says 0.64 where "
-        "a simulation of DifferenceInMeans, which has Satterthwaite's df, finds 0.66",
-    ),
-    "cluster_means": (
-        "respondents' variance x (icc + (1 - icc) E[1/n]) / k",
-        "Donner and Klar (2000), Design and Analysis of Cluster Randomization Trials",
-        "sizes follow a rounded gamma distribution of at least two respondents; E[1/n] is summed over it",
-    ),
-    "gls": (
-        "respondents' variance x (icc + (1 - icc)/m) / k / (1 - cv^2 L (1 - L)), L = icc / (icc + (1 - icc)/m)",
-        "van Breukelen, Candel and Berger (2007), Statistics in Medicine 26",
-        "clusters are weighted by the inverse of their true variance; near a CV of 1 power comes out about 0.01 high",
-    ),
-}
-REFERENCES = ("t", "normal", "hayes_bennett")
-# What a respondent's variance is, what must hold, and whose that is, by kind of outcome.
-ARM_WORDS: Final = {
-    Continuous: ("", "cluster means are normal with the same variance in both arms", ""),
-    Binary: (
-        "",
-        "cluster proportions may be treated as normal, although events are counts; their ICC is as planned",
-        "",
-    ),
-    Count: (
-        "with the variance of a respondent's rate within clusters, rate/t + dispersion x rate^2, and between them, ",
-        "the rates of clusters may be treated as normal, although events are counts: power comes out up to 0.01 low "
-        "for a t test of their difference, and 0.01 to 0.06 high for one of log rates where events are few",
-        "Hayes and Bennett (1999), International Journal of Epidemiology 28; ",
-    ),
-}
-KNOWN: Final = {
-    "normal": "variances are known; with 10 clusters an arm that overstates power by about 0.05",
-    "hayes_bennett": "one cluster of each arm, not counted, stands for the estimation of variances; a risk's variance "
-    "within clusters is taken at the mean risk, a little too large",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +94,8 @@ class ClusterDesign(PlainDesign):
 
     Examples
     --------
+    >>> from gbveval.design.counts import Count
+    >>> from gbveval.design.outcomes import Binary
     >>> icc = ICC(0.03, scale="observed")
     >>> plan = ClusterDesign(clusters_per_arm=20, cluster_size=50, icc=icc, outcome=Binary(0.35))
     >>> round(plan.planned_test(-0.08).std_error, 4)
@@ -326,10 +289,8 @@ class ClusterDesign(PlainDesign):
     def _cluster_variance(self, level: float, m: float) -> float:
         """Return k x variance of the mean, risk or rate of an arm."""
         cv2 = float(self.size_cv) ** 2
-        between, within = split_variance(self.outcome, self.icc, level)
-        if self.reference == "hayes_bennett" and isinstance(self.outcome, Binary):
-            # As published: binomial at the mean risk, which counts what lies between clusters again, over m.
-            within = self.outcome.variance(level)
+        split = published_variance if self.reference == "hayes_bennett" else split_variance
+        between, within = split(self.outcome, self.icc, level)
         between *= 1.0 - float(self.r_squared_clusters)
         within *= 1.0 - float(self.r_squared_people)
         if self.analysis == "cluster_means":

@@ -16,12 +16,13 @@ from scipy.stats import ttest_rel
 import gbveval as gbv
 from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
+from gbveval.design._matched import attained
 from gbveval.design.attrition import AttritionDesign
 from gbveval.design.cluster import ClusterDesign
 from gbveval.design.counts import Count
 from gbveval.design.icc import ICC, BetweenCV
 from gbveval.design.outcomes import Binary, Continuous
-from gbveval.design.paired_clusters import PairedClusterDesign, attained
+from gbveval.design.paired_clusters import PairedClusterDesign
 from gbveval.planning.closed_form import explain_power, mde, power, required_size
 from gbveval.planning.simulate import simulate_power
 
