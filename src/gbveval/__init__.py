@@ -11,7 +11,9 @@ __version__ = "0.1.0"
 _PLACES = {
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AnovaDesign": "gbveval.design.overall",
+    "AttritionDesign": "gbveval.design.attrition",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
+    "BetweenCV": "gbveval.design.icc",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
@@ -49,6 +51,7 @@ _PLACES = {
     "GbvevalError": "gbveval.core.errors",
     "Gee": "gbveval.estimators.randomised.gee",
     "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
+    "GivenClustersDesign": "gbveval.design.given_clusters",
     "Hajek": "gbveval.estimators.randomised.hajek",
     "HalfCauchy": "gbveval.numerics.priors",
     "HalfNormal": "gbveval.numerics.priors",
@@ -65,13 +68,17 @@ _PLACES = {
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "JointTest": "gbveval.estimators.randomised.joint_test",
     "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
+    "Level": "gbveval.design._levels",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
+    "ModeratorDesign": "gbveval.design.moderator",
+    "MultiArmClusterDesign": "gbveval.design.multi_arm_clusters",
     "MultiArmDesign": "gbveval.design.multi_arm",
+    "MultilevelDesign": "gbveval.design.multilevel",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "NonInferiorityDesign": "gbveval.design.margins",
@@ -80,9 +87,11 @@ _PLACES = {
     "OneSampleDesign": "gbveval.design.one_sample",
     "Ordinal": "gbveval.design.ordinal",
     "OutcomeIndex": "gbveval.estimators.outcome_index",
+    "PairedClusterDesign": "gbveval.design.paired_clusters",
     "PairedDesign": "gbveval.design.paired",
     "Panel": "gbveval.data.panel",
     "ParallelDesign": "gbveval.design.parallel",
+    "PartiallyNestedDesign": "gbveval.design.partially_nested",
     "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
     "Places": "gbveval.data.places",
     "Policy": "gbveval.disclosure.policy",
@@ -204,17 +213,24 @@ if TYPE_CHECKING:
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
+    from gbveval.design._levels import Level as Level
+    from gbveval.design.attrition import AttritionDesign as AttritionDesign
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.correlation import CorrelationDesign as CorrelationDesign
     from gbveval.design.counts import Count as Count
     from gbveval.design.events import EventsDesign as EventsDesign
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
+    from gbveval.design.given_clusters import GivenClustersDesign as GivenClustersDesign
     from gbveval.design.icc import ICC as ICC
+    from gbveval.design.icc import BetweenCV as BetweenCV
     from gbveval.design.icc import design_effect as design_effect
     from gbveval.design.icc import icc_convert as icc_convert
     from gbveval.design.margins import EquivalenceDesign as EquivalenceDesign
     from gbveval.design.margins import NonInferiorityDesign as NonInferiorityDesign
+    from gbveval.design.moderator import ModeratorDesign as ModeratorDesign
     from gbveval.design.multi_arm import MultiArmDesign as MultiArmDesign
+    from gbveval.design.multi_arm_clusters import MultiArmClusterDesign as MultiArmClusterDesign
+    from gbveval.design.multilevel import MultilevelDesign as MultilevelDesign
     from gbveval.design.one_sample import OneSampleDesign as OneSampleDesign
     from gbveval.design.ordinal import Ordinal as Ordinal
     from gbveval.design.outcomes import Binary as Binary
@@ -224,7 +240,9 @@ if TYPE_CHECKING:
     from gbveval.design.overall import RegressionDesign as RegressionDesign
     from gbveval.design.paired import Discordant as Discordant
     from gbveval.design.paired import PairedDesign as PairedDesign
+    from gbveval.design.paired_clusters import PairedClusterDesign as PairedClusterDesign
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
+    from gbveval.design.partially_nested import PartiallyNestedDesign as PartiallyNestedDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
     from gbveval.design.several_outcomes import SeveralOutcomesDesign as SeveralOutcomesDesign
     from gbveval.disclosure.policy import Policy as Policy

@@ -80,7 +80,8 @@ def compare(case: str, results: Any, answer: Any, tolerance: Tolerance, ignored:
     outcome = Comparison(case)
     disputed = answer.get("_disputed", {}) if isinstance(answer, Mapping) else {}
     for path, expected in leaves(results):
-        if not is_number(expected):
+        # What a case records as another package's wrong answer is no number to be matched.
+        if not is_number(expected) or path[-1].startswith("wrong_"):
             continue
         outcome.numbers += 1
         if ignored(path):

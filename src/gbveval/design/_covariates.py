@@ -7,11 +7,33 @@ product that is normal given the scatter. These are the laws of the sums, so dra
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Sums = tuple[FloatArray, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What covariates of a continuous outcome explain.
+
+    Attributes
+    ----------
+    of_clusters, of_people : float
+        Shares of the variance between clusters, and of that within them.
+    covariates : int
+        Covariates of clusters that explain the first; one of respondents explains the second.
+    """
+
+    of_clusters: float = 0.0
+    of_people: float = 0.0
+    covariates: int = 0
+
+
+NOTHING_EXPLAINED = Explained()
 
 
 def covariate_names(of_clusters: int, of_people: int) -> tuple[str, ...]:

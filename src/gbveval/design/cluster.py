@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError
 from gbveval.design._arms import (
@@ -16,33 +18,26 @@ from gbveval.design._arms import (
     satterthwaite_df,
     with_imbalance,
 )
+from gbveval.design._cluster_words import ARM_WORDS, KNOWN, REFERENCES, WORDS
+from gbveval.design._clustered import (
+    ClusterOutcome,
+    beyond_words,
+    check_dispersion,
+    dispersion_words,
+    observed_icc_at,
+    published_variance,
+    split_variance,
+)
+from gbveval.design._covariates import NOTHING_EXPLAINED, Explained
 from gbveval.design._require import one_of, real, whole
-from gbveval.design._sizes import LEAST, mean_inverse
-from gbveval.design.icc import ICC, icc_convert
-from gbveval.design.outcomes import Binary, Continuous, Outcome
+from gbveval.design._sizes import LEAST, draw_sizes, mean_inverse
+from gbveval.design.icc import ICC, BetweenCV
+from gbveval.design.outcomes import Continuous
 from gbveval.design.planned_test import PlainDesign, PlannedTest
 from gbveval.design.processes import ClusterProcess
 
 # The second-order formula of van Breukelen et al. (2007) makes a variance negative at a CV of 2.
 LARGEST_CV = 2.0
-WORDS: Final = {
-    "participants_cr2": (
-        "respondents' variance x (icc (1 + cv^2) + (1 - icc)/m) / k",
-        "Donner and Klar (2000); Eldridge, Ashby and Kerry (2006), International Journal of Epidemiology 35",
-        "with unequal sizes the formula is a little cautious: at a CV of 0.8 and 12 clusters an arm it says 0.64 where "
-        "a simulation of DifferenceInMeans, which has Satterthwaite's df, finds 0.66",
-    ),
-    "cluster_means": (
-        "respondents' variance x (icc + (1 - icc) E[1/n]) / k",
-        "Donner and Klar (2000), Design and Analysis of Cluster Randomization Trials",
-        "sizes follow a rounded gamma distribution of at least two respondents; E[1/n] is summed over it",
-    ),
-    "gls": (
-        "respondents' variance x (icc + (1 - icc)/m) / k / (1 - cv^2 L (1 - L)), L = icc / (icc + (1 - icc)/m)",
-        "van Breukelen, Candel and Berger (2007), Statistics in Medicine 26",
-        "clusters are weighted by the inverse of their true variance; near a CV of 1 power comes out about 0.01 high",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +50,12 @@ class ClusterDesign(PlainDesign):
         Clusters in each arm, at least 2.
     cluster_size : int
         Respondents a cluster; their mean when `size_cv` is above zero.
-    icc : ICC
-        With its scale. A latent one is converted to the observed scale at the risk of each arm.
-    outcome : Continuous or Binary
-        What is measured.
+    icc : ICC or BetweenCV
+        An ICC with its scale, or for risks and rates the coefficient of variation between clusters. A latent ICC, or a
+        coefficient of variation, gives the observed ICC at the level of each arm.
+    outcome : Continuous, Binary or Count
+        What is measured. For a count, person-time a cluster is `cluster_size` times the exposure, and `dispersion` is
+        that within a cluster; the test is one of the difference in rates.
     size_cv : float
         Coefficient of variation of cluster sizes: 0 for equal sizes, below 2.
     analysis : str
@@ -73,6 +70,9 @@ class ClusterDesign(PlainDesign):
     n_cluster_covariates : int
         Covariates of clusters in the regression; each costs a degree of freedom. Their imbalance by chance is not
         counted: `explain_power` gives power with it.
+    reference : str
+        "t"; "normal", as in tables that take variances as known; or "hayes_bennett", their published formula: normal,
+        one cluster of each arm not counted (clusters = 1 + ...), a risk's variance within clusters at the mean risk.
 
     Raises
     ------
@@ -84,31 +84,40 @@ class ClusterDesign(PlainDesign):
     The reference is t, also for risks: with 10 clusters an arm the normal would overstate power by 0.05. The analyses
     "cluster_means" and "gls" pool the variance over arms and have k0 + k1 - 2 degrees of freedom (less covariates of
     clusters); "participants_cr2" does not, and has Satterthwaite's, which are the same with equal arms and few when one
-    arm is small: 6 and not 23 with 20 clusters against 5. Sizes are independent of outcomes.
+    arm is small: 6 and not 23 with 20 clusters against 5. Sizes are independent of outcomes. Not for rates so low that
+    many clusters have no event: their rates are then far from normal.
 
     References
     ----------
     Donner and Klar (2000), Design and Analysis of Cluster Randomization Trials. Bell and McCaffrey (2002), Survey
-    Methodology 28, for CR2 and its degrees of freedom.
+    Methodology 28, for CR2 and its degrees of freedom. Hayes and Bennett (1999), International Journal of Epidemiology
+    28, for rates and between-cluster coefficients of variation.
 
     Examples
     --------
+    >>> from gbveval.design.counts import Count
+    >>> from gbveval.design.outcomes import Binary
     >>> icc = ICC(0.03, scale="observed")
     >>> plan = ClusterDesign(clusters_per_arm=20, cluster_size=50, icc=icc, outcome=Binary(0.35))
     >>> round(plan.planned_test(-0.08).std_error, 4)
     0.0324
+    >>> reports = Count(rate=0.5, exposure=1.0)
+    >>> plan = ClusterDesign(clusters_per_arm=20, cluster_size=50, icc=BetweenCV(0.25), outcome=reports)
+    >>> round(plan.planned_test(-0.15).std_error, 4)
+    0.0449
     """
 
     clusters_per_arm: int
     cluster_size: int
-    icc: ICC
-    outcome: Outcome
+    icc: ICC | BetweenCV
+    outcome: ClusterOutcome
     size_cv: float = 0.0
     analysis: str = "participants_cr2"
     ratio: float = 1.0
     r_squared_clusters: float = 0.0
     r_squared_people: float = 0.0
     n_cluster_covariates: int = 0
+    reference: str = "t"
 
     def __post_init__(self) -> None:
         whole("clusters_per_arm", self.clusters_per_arm, least=2)
@@ -117,18 +126,8 @@ class ClusterDesign(PlainDesign):
         real("size_cv", self.size_cv, low=0.0, high=LARGEST_CV, closed=True)
         whole("cluster_size", self.cluster_size, least=self.least_sizes["cluster_size"])
         one_of("analysis", self.analysis, tuple(WORDS))
-        if not isinstance(self.outcome, Continuous | Binary):
-            raise DesignError("outcome must be Continuous(...) or Binary(...).")
-        if not isinstance(self.icc, ICC):
-            raise DesignError(
-                f"An ICC of unnamed scale cannot be used: icc is {self.icc!r}. Give ICC(..., scale='observed') or "
-                "ICC(..., scale='latent_logistic')."
-            )
-        if not self.outcome.binary and self.icc.scale != "observed":
-            raise DesignError(
-                "A latent logistic ICC describes a binary outcome. A continuous outcome needs "
-                "ICC(..., scale='observed')."
-            )
+        one_of("reference", self.reference, REFERENCES)
+        check_dispersion(self.outcome, self.icc)
         self._check_covariates()
         if self.treated_clusters < 2:
             raise DesignError(f"A ratio of {self.ratio:g} leaves {self.treated_clusters} treated clusters; at least 2.")
@@ -141,7 +140,7 @@ class ClusterDesign(PlainDesign):
                 "What covariates explain between clusters (r_squared_clusters) takes covariates, each of which costs a "
                 "degree of freedom: give n_cluster_covariates, at least 1."
             )
-        if self.has_covariates and self.outcome.binary:
+        if self.has_covariates and not isinstance(self.outcome, Continuous):
             raise DesignError("Covariates are planned for with a continuous outcome only; leave the shares out.")
         if self.clusters_per_arm + self.treated_clusters - 2 - self.n_cluster_covariates < 1:
             raise DesignError(
@@ -154,9 +153,30 @@ class ClusterDesign(PlainDesign):
         return math.ceil(self.clusters_per_arm * self.ratio * (1.0 - 1e-9))
 
     @property
+    def n_clusters(self) -> int:
+        """Clusters in all."""
+        return int(self.clusters_per_arm) + self.treated_clusters
+
+    @property
+    def sizes_known(self) -> bool:
+        """Whether every draw of this plan has the same cluster sizes."""
+        return self.size_cv == 0.0
+
+    def draw_clusters(self, rng: np.random.Generator, n_draws: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the arm (0 or 1) of each cluster, and their sizes in each draw, shape (draws, clusters)."""
+        arm = np.repeat(np.array([0, 1], dtype=np.intp), [self.clusters_per_arm, self.treated_clusters])
+        sizes = draw_sizes(n_draws * arm.size, self.cluster_size, float(self.size_cv), rng)
+        return arm, sizes.reshape(n_draws, arm.size)
+
+    @property
+    def explained(self) -> Explained:
+        """What covariates explain."""
+        return Explained(float(self.r_squared_clusters), float(self.r_squared_people), int(self.n_cluster_covariates))
+
+    @property
     def has_covariates(self) -> bool:
         """Whether covariates are planned for."""
-        return bool(self.r_squared_clusters or self.r_squared_people or self.n_cluster_covariates)
+        return self.explained != NOTHING_EXPLAINED
 
     @property
     def least_sizes(self) -> Mapping[str, int]:
@@ -176,16 +196,14 @@ class ClusterDesign(PlainDesign):
         """Return what holds power down when only this size grows, and what to do."""
         if name == "cluster_size":
             return (
-                f"With {self.clusters_per_arm} clusters an arm the ICC of {self.icc.value:g} ({self.icc.scale}) sets a "
-                "floor under the standard error. Add clusters instead: solve_for='clusters_per_arm'."
+                f"With {self.clusters_per_arm} clusters an arm {dispersion_words(self.icc)} sets a floor under the "
+                "standard error. Add clusters instead: solve_for='clusters_per_arm'."
             )
         return "Plan for a larger effect or a lower power."
 
     def icc_at(self, level: float) -> float:
-        """Return the ICC on the observed scale in an arm with this mean or risk."""
-        if self.icc.scale == "observed":
-            return float(self.icc.value)
-        return icc_convert(self.icc, to="observed", risk=level).value
+        """Return the ICC on the observed scale in an arm with this mean, risk or rate."""
+        return observed_icc_at(self.outcome, self.icc, level)
 
     def process(self, effect: float) -> ClusterProcess:
         """Return the process that draws trials of this design with this true effect."""
@@ -197,7 +215,7 @@ class ClusterDesign(PlainDesign):
         Parameters
         ----------
         effect : float
-            Difference in means, or in risks for a binary outcome.
+            Difference in means, risks or rates.
         size : (str, float), optional
             ("clusters_per_arm" or "cluster_size", any real number) instead of the design's own.
         null : float
@@ -210,31 +228,46 @@ class ClusterDesign(PlainDesign):
                 m = float(size[1])
             else:
                 arms = float(size[1]), float(size[1]) * self.ratio
-        variance = sum(
-            self.outcome.variance(level) * self._cluster_factor(self.icc_at(level), m) / k
-            for level, k in zip(self.outcome.levels(effect), arms, strict=True)
-        )
+        return self.test_with(effect, arms, m, null=null)
+
+    def test_with(self, effect: float, arms: tuple[float, float], m: float, *, null: float = 0.0) -> PlannedTest:
+        """Return the planned test with these clusters in control and treated, and respondents a cluster: any numbers.
+
+        Parameters
+        ----------
+        effect, null : float
+            True effect and that under the null hypothesis.
+        arms : (float, float)
+            Clusters in control and in the treated arm.
+        m : float
+            Respondents a cluster.
+        """
+        levels = self.outcome.levels(effect)
+        counted = arms if self.reference != "hayes_bennett" else (arms[0] - 1.0, arms[1] - 1.0)
+        variance = sum(self._cluster_variance(level, m) / k for level, k in zip(levels, counted, strict=True))
         formula, source, limit = WORDS[self.analysis]
-        explained = "covariates explain the planned shares of the variance, to the same degree in both arms"
-        spread = "cluster means are normal with the same variance in both arms"
-        if self.outcome.binary:
-            spread = "cluster proportions may be treated as normal, although events are counts; their ICC is as planned"
+        per_arm, more, published = ARM_WORDS[type(self.outcome)]
         g, total = int(self.n_cluster_covariates), sum(arms)
         df, reference = self._reference(arms)
+        explained = "covariates explain the planned shares of the variance, to the same degree in both arms"
+        if self.reference == "hayes_bennett":
+            published = f"Hayes and Bennett (1999), International Journal of Epidemiology 28; {published}"
         return PlannedTest(
             effect=effect,
             std_error=math.sqrt(variance),
             df=df,
             null=null,
-            formula=f"effect over its standard error (squared: the sum over arms of {formula}), against the "
-            f"noncentral t with {reference}",
-            source=source,
+            formula=f"effect over its standard error (squared: the sum over arms of {per_arm}{formula}), against "
+            f"{reference}",
+            source=f"{published}{source}",
             assumptions=(
-                spread,
+                more,
                 "cluster sizes do not depend on outcomes",
                 *((limit,) if self.size_cv > 0.0 else ()),
                 *((explained,) if self.has_covariates else ()),
                 *((imbalance_words(total, g, "clusters"),) if g else ()),
+                *((KNOWN[self.reference],) if self.reference != "t" else ()),
+                *(word for level in levels if (word := beyond_words(self.outcome, self.icc, level))),
             ),
             others=(with_imbalance(total, g, df),) if g else (),
         )
@@ -242,24 +275,29 @@ class ClusterDesign(PlainDesign):
     def _reference(self, arms: tuple[float, float]) -> tuple[float, str]:
         """Return the degrees of freedom of the planned analysis, and which these are."""
         g = int(self.n_cluster_covariates)
+        if self.reference != "t":
+            less = ", with one cluster of each arm not counted" if self.reference == "hayes_bennett" else ""
+            return math.inf, f"the normal distribution{less}"
         if arms[0] != arms[1] and self.analysis == "participants_cr2":
             return satterthwaite_df(*arms, g), (
-                "Satterthwaite's df for clusters of one size and variance, because this analysis does not pool the "
-                "variance over arms"
+                "the noncentral t with Satterthwaite's df for clusters of one size and variance, because this analysis "
+                "does not pool the variance over arms"
             )
         if arms[0] == arms[1] and not g:
-            return sum(arms) - 2.0, "2(k - 1) df"
+            return sum(arms) - 2.0, "the noncentral t with 2(k - 1) df"
         pools = "" if arms[0] == arms[1] else ", because this analysis pools the variance over arms"
-        return sum(arms) - 2.0 - g, f"k0 + k1 - 2{' - covariates' if g else ''} df{pools}"
+        return sum(arms) - 2.0 - g, f"the noncentral t with k0 + k1 - 2{' - covariates' if g else ''} df{pools}"
 
-    def _cluster_factor(self, icc: float, m: float) -> float:
-        """Return k x variance of an arm's mean over the variance of one respondent."""
+    def _cluster_variance(self, level: float, m: float) -> float:
+        """Return k x variance of the mean, risk or rate of an arm."""
         cv2 = float(self.size_cv) ** 2
-        between = icc * (1.0 - float(self.r_squared_clusters))
-        personal = (1.0 - icc) * (1.0 - float(self.r_squared_people))
+        split = published_variance if self.reference == "hayes_bennett" else split_variance
+        between, within = split(self.outcome, self.icc, level)
+        between *= 1.0 - float(self.r_squared_clusters)
+        within *= 1.0 - float(self.r_squared_people)
         if self.analysis == "cluster_means":
-            return between + personal * mean_inverse(m, float(self.size_cv))
-        within = personal / m
+            return between + within * mean_inverse(m, float(self.size_cv))
+        within /= m
         if self.analysis == "participants_cr2":
             return between * (1.0 + cv2) + within
         total = between + within

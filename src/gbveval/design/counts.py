@@ -20,9 +20,10 @@ class Count:
     ----------
     rate : float
         Events per unit of exposure in control. An effect is a difference in rates, treated minus control; tests are
-        done on the log rate ratio.
+        done on the log rate ratio, or with clusters on their rates.
     dispersion : float
-        k in variance = mean + k mean^2, the same in both arms; 0 for Poisson.
+        k in variance = mean + k mean^2, the same in both arms; 0 for Poisson. In a plan of clusters it is that between
+        respondents of one cluster.
     exposure : float
         Exposure of each respondent, such as years at risk.
 
@@ -49,6 +50,11 @@ class Count:
         real("A rate", self.rate, low=0.0, high=math.inf)
         real("dispersion", self.dispersion, low=0.0, high=math.inf, closed=True)
         real("exposure", self.exposure, low=0.0, high=math.inf)
+
+    @property
+    def binary(self) -> bool:
+        """Whether the outcome is 0 or 1."""
+        return False
 
     def levels(self, effect: float) -> tuple[float, float]:
         """Return the rates in control and in the treated arm."""

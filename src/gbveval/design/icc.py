@@ -78,6 +78,39 @@ class ICC:
         return cls(value, scale="observed")
 
 
+@dataclass(frozen=True, slots=True)
+class BetweenCV:
+    """How much the true risks or rates of clusters vary: their standard deviation over their mean, k.
+
+    Give it to a design of clusters instead of an ICC, which for a rate would change with the time that people are
+    watched. Between clusters the variance is k^2 x risk^2, or k^2 x rate^2, with the same k in both arms.
+
+    Parameters
+    ----------
+    value : float
+        At least 0; 0.25 is usual where nothing is known, and 0.15 within matched pairs.
+
+    Raises
+    ------
+    DesignError
+        If it is negative, not finite or not a number.
+
+    References
+    ----------
+    Hayes and Bennett (1999), International Journal of Epidemiology 28.
+
+    Examples
+    --------
+    >>> BetweenCV(0.25).value
+    0.25
+    """
+
+    value: float
+
+    def __post_init__(self) -> None:
+        real("A between-cluster coefficient of variation", self.value, low=0.0, high=math.inf, closed=True)
+
+
 @overload
 def icc_convert(icc: ICC, *, to: Literal["observed", "latent_logistic"], risk: float) -> ICC: ...
 @overload

@@ -10,6 +10,7 @@ from typing import Any, Self
 from gbveval.core.errors import DesignError
 from gbveval.design._require import real
 from gbveval.design.cluster import ClusterDesign
+from gbveval.design.multilevel import MultilevelDesign
 from gbveval.design.one_sample import OneSampleDesign
 from gbveval.design.outcomes import Binary
 from gbveval.design.paired import PairedDesign
@@ -19,7 +20,7 @@ from gbveval.design.repeated import RepeatedMeasuresDesign
 from gbveval.numerics.inference import normal_quantile, t_quantile
 from gbveval.numerics.noncentral_t import equivalence_power
 
-Plan = ParallelDesign | ClusterDesign | RepeatedMeasuresDesign | PairedDesign | OneSampleDesign
+Plan = ParallelDesign | ClusterDesign | MultilevelDesign | RepeatedMeasuresDesign | PairedDesign | OneSampleDesign
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class NonInferiorityDesign(_WithinPlan):
 
     Parameters
     ----------
-    plan : ParallelDesign, ClusterDesign, RepeatedMeasuresDesign, PairedDesign or OneSampleDesign
+    plan : ParallelDesign, ClusterDesign, MultilevelDesign, RepeatedMeasuresDesign, PairedDesign or OneSampleDesign
         The design, whose test is then one-sided: alpha is all in one tail (0.025 is usual).
     margin : float
         The largest acceptable effect in the bad direction, in units of the outcome: above zero when higher is worse,
@@ -207,7 +208,7 @@ class EquivalenceDesign(_WithinPlan):
 
     Parameters
     ----------
-    plan : ParallelDesign, ClusterDesign, RepeatedMeasuresDesign, PairedDesign or OneSampleDesign
+    plan : ParallelDesign, ClusterDesign, MultilevelDesign, RepeatedMeasuresDesign, PairedDesign or OneSampleDesign
         The design.
     margin_low, margin_high : float
         The smallest effects that would matter, below and above zero, in units of the outcome.
@@ -272,5 +273,7 @@ def _check_margins(plan: Plan, *margins: float) -> None:
 
 def _needs_plan(plan: object) -> None:
     if not isinstance(plan, Plan):
-        names = "ParallelDesign, ClusterDesign, RepeatedMeasuresDesign, PairedDesign or OneSampleDesign"
+        names = (
+            "ParallelDesign, ClusterDesign, MultilevelDesign, RepeatedMeasuresDesign, PairedDesign or OneSampleDesign"
+        )
         raise DesignError(f"plan must be a {names}; it is a {type(plan).__name__}.")

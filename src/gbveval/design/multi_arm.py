@@ -36,6 +36,7 @@ class ManyToOneTest:
     correlation: float
     adjustment: str
     power_of: str
+    limits: tuple[str, ...] = ()
 
     null = 0.0
 
@@ -62,6 +63,8 @@ class ManyToOneTest:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What must hold."""
+        if self.limits:
+            return self.limits
         words = ["the outcome is normal with the same standard deviation in every arm"]
         if self.adjustment == "bonferroni" and self.power_of != "each" and math.isfinite(self.df):
             words.append("comparisons are given one common estimate of the variance, on the df of one comparison")

@@ -14,6 +14,8 @@ from gbveval.design._require import asked_size, one_of, real, whole
 from gbveval.design.planned_test import EXACT, Nearness, PlainDesign, Rows, zero_only
 
 ANY = "any"
+# Beyond this noncentrality power is one to rounding, and the series of the noncentral F is long.
+CERTAIN = 1e7
 NEAR_SHARES = Nearness(0.04, "60 respondents or more in up to six categories of which each expects ten")
 
 
@@ -24,7 +26,7 @@ class OverallTest:
     Parameters
     ----------
     effect : float
-        Size of the departure, zero or above.
+        Size of the departure; zero where nothing differs.
     noncentrality : float
         Of the statistic, without its division by degrees of freedom.
     df1, df2 : float
@@ -51,11 +53,11 @@ class OverallTest:
     @property
     def unit(self) -> float:
         """An effect from which a search may start."""
-        return 0.1 if self.noncentrality == 0.0 else self.effect / math.sqrt(self.noncentrality)
+        return 0.1 if self.noncentrality == 0.0 else abs(self.effect) / math.sqrt(self.noncentrality)
 
     def never(self, alternative: str) -> str:
         """Return why no study, however large, finds this; nothing if one can."""
-        if self.effect > 0.0:
+        if self.effect != 0.0:
             return ""
         return "Where nothing differs there is nothing to find: give the smallest departure that would matter."
 
@@ -63,7 +65,7 @@ class OverallTest:
         """Return the probability that the test rejects."""
         from scipy.special import chdtri, chndtr, fdtri, ncfdtr
 
-        if math.isinf(self.noncentrality):
+        if self.noncentrality > CERTAIN:
             return 1.0
         if self.noncentrality == 0.0:
             return alpha

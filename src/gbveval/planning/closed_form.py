@@ -242,6 +242,8 @@ def required_size(
     if reason := design.planned_test(effect).never(alternative):
         raise DesignError(reason)
     least_sizes = design.least_sizes
+    if not least_sizes:
+        raise DesignError(f"{type(design).__name__} has no size to solve for: ask power of one list after the other.")
     name = next(iter(least_sizes)) if solve_for is None else solve_for
     if name not in least_sizes:
         raise DesignError(f"This design can be solved for {' or '.join(least_sizes)}, not for {name!r}.")

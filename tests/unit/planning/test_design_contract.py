@@ -11,20 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gbveval.core.errors import DesignError
+from gbveval.design._levels import Level
+from gbveval.design.attrition import AttritionDesign
 from gbveval.design.cluster import ClusterDesign
 from gbveval.design.correlation import CorrelationDesign
 from gbveval.design.counts import Count
 from gbveval.design.events import EventsDesign
 from gbveval.design.factorial import FactorialDesign
-from gbveval.design.icc import ICC
+from gbveval.design.icc import ICC, BetweenCV
 from gbveval.design.margins import EquivalenceDesign, NonInferiorityDesign
 from gbveval.design.multi_arm import MultiArmDesign
+from gbveval.design.multi_arm_clusters import MultiArmClusterDesign
+from gbveval.design.multilevel import MultilevelDesign
 from gbveval.design.one_sample import OneSampleDesign
 from gbveval.design.ordinal import Ordinal
 from gbveval.design.outcomes import Binary, Continuous
 from gbveval.design.overall import AnovaDesign, ChiSquareDesign, RegressionDesign
 from gbveval.design.paired import Discordant, PairedDesign
+from gbveval.design.paired_clusters import PairedClusterDesign
 from gbveval.design.parallel import ParallelDesign
+from gbveval.design.partially_nested import PartiallyNestedDesign
 from gbveval.design.planned_test import PlannedDesign
 from gbveval.design.repeated import RepeatedMeasuresDesign
 from gbveval.design.several_outcomes import SeveralOutcomesDesign
@@ -36,6 +42,10 @@ from gbveval.planning.simulate import simulate_power
 
 MEANS = ParallelDesign(n_per_arm=60, outcome=Continuous(sd=2.0))
 CLUSTERS = ClusterDesign(12, 30, ICC(0.05, scale="observed"), Binary(0.4))
+OBSERVED = ICC(0.05, scale="observed")
+LEVELS = MultilevelDesign(
+    (Level("pupils", 20), Level("schools", 24, icc=OBSERVED, effect_sd=0.2)), Continuous(), randomised="pupils"
+)
 WRONG_SIZES: tuple[Any, ...] = (0.0, 1.0, -1.0, None, "x", True, float("nan"))
 # A design, and an effect that it may have.
 SMOOTH: dict[str, tuple[Any, float]] = {
@@ -63,6 +73,15 @@ SMOOTH: dict[str, tuple[Any, float]] = {
     "events": (EventsDesign(120, treated_share=0.4), -0.5),
     "outcomes, all": (SeveralOutcomesDesign(MEANS, (1.0, 1.3), 0.4, correction="none", power_of="all"), 0.9),
     "not worse": (NonInferiorityDesign(MEANS, margin=1.0), 0.0),
+    "rates of clusters": (ClusterDesign(12, 30, BetweenCV(0.2), Count(0.5)), -0.15),
+    "clusters, variances known": (replace(CLUSTERS, reference="normal"), -0.15),
+    "Hayes and Bennett": (ClusterDesign(12, 30, BetweenCV(0.2), Binary(0.4), reference="hayes_bennett"), -0.15),
+    "levels": (LEVELS, 0.3),
+    "pairs of clusters": (PairedClusterDesign(12, 30, OBSERVED, Continuous(), 0.4), 0.4),
+    "groups in one arm": (PartiallyNestedDesign(20, 8, 160, OBSERVED, Continuous()), 0.5),
+    "clusters after losses": (AttritionDesign(CLUSTERS, 2, 0.1), -0.15),
+    "arms of clusters": (MultiArmClusterDesign(12, 2, 30, OBSERVED, Continuous(), adjustment="bonferroni"), 0.5),
+    "levels not worse": (NonInferiorityDesign(LEVELS, margin=0.3), 0.0),
     "clusters not worse": (NonInferiorityDesign(CLUSTERS, margin=0.15), -0.02),
     "restricted": (NonInferiorityDesign(ParallelDesign(150, Binary(0.4), analysis="pooled"), margin=0.15), 0.0),
 }
@@ -108,7 +127,7 @@ def test_power_grows_with_the_size_and_away_from_the_null_and_is_alpha_there(nam
     assert list(curve) == sorted(curve)
     # A continuity correction makes the test smaller, one of several comparisons has a share of alpha, and the z of a
     # correlation is nearly normal only.
-    if name not in ("corrected", "dunnett", "outcomes, all", "correlation"):
+    if name not in ("corrected", "dunnett", "outcomes, all", "correlation", "arms of clusters"):
         # The restricted risks are computed to 1e-15, standard errors of both kinds agree at the null.
         assert power(plan, effect=null, alpha=0.03) == pytest.approx(0.03, abs=1e-8)
 
@@ -135,6 +154,10 @@ def test_units_of_measurement_do_not_matter(unit: float, shift: float) -> None:
         if not isinstance(inner.outcome, Continuous):
             continue
         other: Any = replace(inner, outcome=Continuous(sd=inner.outcome.sd * unit, mean=shift))
+        if isinstance(inner, MultilevelDesign):
+            # How much effects vary is in units of the outcome too.
+            levels = tuple(replace(level, effect_sd=level.effect_sd * unit) for level in inner.levels)
+            other = replace(other, levels=levels)
         if isinstance(plan, SeveralOutcomesDesign):
             other = replace(plan, plan=other)
         elif inner is not plan:

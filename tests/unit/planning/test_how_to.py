@@ -35,6 +35,15 @@ def test_a_simulated_study_says_what_the_page_says() -> None:
     assert names["more"][0].n_draws == 300
 
 
+def test_the_code_of_the_page_on_clusters_runs() -> None:
+    names = run_page("plan-clusters.md")
+    # What the prose says about the numbers.
+    assert gbv.mde(names["girls"]) > gbv.mde(names["trial"])
+    assert float(names["told"]["power"]) > float(names["told"]["power of the same clusters unmatched"])
+    assert names["left"].left == (18, 25.5)
+    assert float(names["size"]["one large school"]) > 2.0 * float(names["size"]["like control"])
+
+
 def test_the_code_of_the_page_runs() -> None:
     names = run_page("planning.md")
     # What the prose says about the numbers.
