@@ -16,6 +16,8 @@ _PLACES = {
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
     "ClusterDesign": "gbveval.design.cluster",
+    "ClusterPeriodCorrelation": "gbveval.design.cluster_period_correlation",
+    "ClusterSchedule": "gbveval.design.cluster_schedule",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
@@ -64,6 +66,7 @@ _PLACES = {
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
+    "LongitudinalClusterDesign": "gbveval.design.longitudinal",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
@@ -194,11 +197,14 @@ if TYPE_CHECKING:
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
+    from gbveval.design.cluster_period_correlation import ClusterPeriodCorrelation as ClusterPeriodCorrelation
+    from gbveval.design.cluster_schedule import ClusterSchedule as ClusterSchedule
     from gbveval.design.counts import Count as Count
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
     from gbveval.design.icc import ICC as ICC
     from gbveval.design.icc import design_effect as design_effect
     from gbveval.design.icc import icc_convert as icc_convert
+    from gbveval.design.longitudinal import LongitudinalClusterDesign as LongitudinalClusterDesign
     from gbveval.design.margins import EquivalenceDesign as EquivalenceDesign
     from gbveval.design.margins import NonInferiorityDesign as NonInferiorityDesign
     from gbveval.design.multi_arm import MultiArmDesign as MultiArmDesign

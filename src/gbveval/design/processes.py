@@ -31,7 +31,7 @@ class _KnowsTruth(Protocol):
     def truths(self, effect: float) -> dict[str, float]: ...
 
 
-def _truth(outcome: _KnowsTruth, effect: float, estimand: Estimand, populations: tuple[str, ...]) -> float:
+def known_truth(outcome: _KnowsTruth, effect: float, estimand: Estimand, populations: tuple[str, ...]) -> float:
     """Return the truth of exactly this estimand, or say which are known."""
     known = outcome.truths(effect)
     asked_well = estimand.effect in ("ITT", "ATE") and estimand.scale == "marginal"
@@ -94,7 +94,7 @@ class ParallelProcess:
 
     def truth(self, estimand: Estimand) -> float:
         """Return the true value of exactly this estimand on its link scale, or raise DesignError."""
-        return _truth(self.design.outcome, self.effect, estimand, ("participant_average",))
+        return known_truth(self.design.outcome, self.effect, estimand, ("participant_average",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class ClusterProcess:
 
     def truth(self, estimand: Estimand) -> float:
         """Return the true value of exactly this estimand on its link scale, or raise DesignError."""
-        return _truth(self.design.outcome, self.effect, estimand, ("participant_average", "cluster_average"))
+        return known_truth(self.design.outcome, self.effect, estimand, ("participant_average", "cluster_average"))
 
 
 @lru_cache(maxsize=64)

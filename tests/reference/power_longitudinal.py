@@ -1,0 +1,243 @@
+"""Translates cases about power of stepped wedges, crossovers, baselines and rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gbveval as gbv
+from tests.reference.compare import Unsupported
+from tests.reference.power_requests import CENTRAL_QUANTILES, side, size
+
+Case = dict[str, Any]
+Plan = Any
+# swdpwr rounds power to three decimals, and counts the tail of the effect alone.
+ROUNDED = 0.5e-3
+
+
+def likeness(within: float, between: float, same_person: float | None = None, decay: float = 1.0) -> Any:
+    """Return the correlation of two people in one period, in two, and of one with herself."""
+    found = gbv.ClusterPeriodCorrelation.from_alphas(within, between, same_person)
+    return gbv.ClusterPeriodCorrelation(found.icc, found.cac, found.individual_autocorrelation, decay)
+
+
+def schedule(given: Case) -> Any:
+    kind, times, around = given.get("design", "stepped_wedge"), given.get("timepoints"), given.get("incomplete")
+    if kind == "stepped_wedge":
+        sequences = len(given["clusters"])
+        if times is not None and times != sequences + 1:
+            raise Unsupported("a stepped wedge with more periods than sequences and one before")
+        if around is not None and not isinstance(around, int):
+            raise Unsupported("a pattern of observed cells that is not told by periods around the switch")
+        return gbv.ClusterSchedule.stepped_wedge(
+            sequences, transition_periods=given.get("transition_periods") or 0, observed_around=around
+        )
+    if around is not None:
+        raise Unsupported(f"an incomplete {kind} design")
+    if kind == "parallel":
+        return gbv.ClusterSchedule.parallel(times or 1)
+    first, second = times or (1, 1)
+    if kind == "parallel_baseline":
+        return gbv.ClusterSchedule.parallel_with_baseline(n_before=first, n_after=second)
+    if kind == "crossover":
+        return gbv.ClusterSchedule.crossover(n_first=first, n_second=second)
+    raise Unsupported(f"the design {kind}")
+
+
+def variances(given: Case, **options: Any) -> Plan:
+    """Return the plan of a case that names standard deviations of clusters, cluster-periods, people and residuals."""
+    tau, gamma, psi, residual = (float(given.get(name) or 0.0) ** 2 for name in ("tau", "gamma", "psi", "sigma"))
+    decay = given.get("AR")
+    if isinstance(decay, list):
+        raise Unsupported("a decay of its own for each component")
+    total = tau + gamma + psi + residual
+    return gbv.LongitudinalClusterDesign(
+        schedule=schedule(given),
+        clusters_per_sequence=tuple(given["clusters"]),
+        cluster_period_size=given["n"],
+        correlation=likeness(
+            (tau + gamma) / total, tau / total, (tau + psi) / total, 1.0 if decay is None else float(decay)
+        ),
+        # sigma is the standard deviation of the residual, sd that between respondents.
+        outcome=gbv.Continuous(sd=total**0.5),
+        effect_sd=float(given.get("eta") or 0.0),
+        reference="normal",
+        **options,
+    )
+
+
+def hussey_hughes(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = variances(given)
+    both = gbv.power(plan, effect=given["d"], alpha=given["alpha"])
+    return {
+        "power": both,
+        "power_SteppedPower": both,
+        "power_closed": gbv.power(plan, effect=given["d"], **side({**given, "tails_counted": "upper"}, given["d"])),
+        "var_theta": plan.planned_test(given["d"]).std_error ** 2,
+    }
+
+
+def stepped_power(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = variances(given)
+    return {
+        "power": gbv.power(plan, effect=given["d"], **side(given, given["d"])),
+        "se": plan.planned_test(given["d"]).std_error,
+    }
+
+
+def alphas(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    within, between, same = given["alphas"]
+    plan = gbv.LongitudinalClusterDesign(
+        schedule=gbv.ClusterSchedule.stepped_wedge(len(given["clusters"])),
+        clusters_per_sequence=tuple(given["clusters"]),
+        cluster_period_size=given["n"],
+        correlation=likeness(within, between, same),
+        # The reference takes sigma as the residual standard deviation, so that the total variance is larger.
+        outcome=gbv.Continuous(sd=given["sigma"] / (1.0 - within - same + between) ** 0.5),
+        reference="normal",
+    )
+    return {"power": gbv.power(plan, effect=given["d"], **side(given, given["d"]))}
+
+
+def marginal(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    if given.get("model", "marginal") != "marginal":
+        raise Unsupported("a conditional model")
+    link, start, end = given["link"], given["m0"], given["m0e"]
+    binary = given["family"] == "binomial"
+    if not binary and link != "identity":
+        raise Unsupported("a link for a continuous outcome")
+    cohort = given["type"] == "cohort"
+    plan = gbv.LongitudinalClusterDesign(
+        schedule=gbv.ClusterSchedule.stepped_wedge(len(given["clusters"])),
+        clusters_per_sequence=tuple(given["clusters"]),
+        cluster_period_size=given["K"],
+        correlation=likeness(given["a0"], given["a1"], given["a2"] if cohort else None),
+        outcome=gbv.Binary(end) if binary else gbv.Continuous(sd=given["s2"] ** 0.5, mean=end),
+        period_effects=bool(given["period_effects"]),
+        link=link,
+        trend=end - start,
+        reference="normal",
+    )
+    effect = given["m1"] - end
+    found = gbv.power(plan, effect=effect, **side({**given, "tails_counted": "upper"}, effect))
+    return {"power": found, "_off": {"power": (0.0, ROUNDED)}}
+
+
+def crossover(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.LongitudinalClusterDesign(
+        schedule=gbv.ClusterSchedule.crossover(),
+        clusters_per_sequence=10,
+        cluster_period_size=given["m"],
+        correlation=likeness(given["wpc"], given["bpc"]),
+        outcome=gbv.Continuous(),
+        reference="normal",
+    )
+    # Half of all measurements are under treatment: single respondents would have this variance.
+    single = 4.0 / plan.n_measurements
+    return {
+        "deff": plan.planned_test(0.0).std_error ** 2 / single,
+        "clusters_per_sequence": size(plan, given["d"], given, given["power"], solve_for="clusters_per_sequence").exact,
+    }
+
+
+def woertman(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    k, n = given["k"], given["n"]
+    plan = gbv.LongitudinalClusterDesign(
+        schedule=gbv.ClusterSchedule.stepped_wedge(k, periods_before=given["b"], periods_per_step=given["t"]),
+        clusters_per_sequence=5,
+        cluster_period_size=n,
+        correlation=likeness(given["icc"], given["icc"]),
+        outcome=gbv.Continuous(),
+        reference="normal",
+    )
+    # The design effect is over the variance of a trial of as many single respondents as one period has.
+    return {"deff": plan.planned_test(0.0).std_error ** 2 * plan.n_clusters * n / 4.0}
+
+
+def decay_transition(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    if "icc" in given:
+        total, within = float(given.get("total_variance", 1.0)), float(given["icc"])
+        given = {**given, "tau": (within * total) ** 0.5, "sigma": ((1.0 - within) * total) ** 0.5}
+    elif "tau" not in given:
+        raise Unsupported("a case that names neither an ICC nor the variance of clusters")
+    elif "sigma" not in given:
+        given = {**given, "sigma": (float(given["total_variance"]) - float(given["tau"]) ** 2) ** 0.5}
+    effect = given.get("d", given.get("delta", given.get("effect")))
+    found = {}
+    for gap in (True, False):
+        plan = variances({**given, "transition_periods": given["transition_periods"] if gap else 0})
+        found[gap] = {
+            "se": plan.planned_test(effect).std_error,
+            "power": gbv.power(plan, effect=effect, **side(given, effect)),
+        }
+    # "the two without the gap" may be called anything that begins with the name.
+    return {name: found[name in ("se", "power")][name.split("_")[0]] for name in case["results"]}
+
+
+def baseline(given: Case, sd: float, **options: Any) -> Plan:
+    return gbv.LongitudinalClusterDesign(
+        schedule=gbv.ClusterSchedule.parallel_with_baseline(),
+        clusters_per_sequence=given["k"],
+        cluster_period_size=given["m"],
+        outcome=gbv.Continuous(sd=sd),
+        cluster_effects="fixed",
+        **options,
+    )
+
+
+def change_of_means(given: Case, sd: float) -> Plan:
+    icc = gbv.ICC(given["icc"], scale="observed")
+    return baseline(given, sd, correlation=gbv.ClusterPeriodCorrelation(icc, given["rho_c"], given["rho_s"]))
+
+
+def cluster_change(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = change_of_means(given, given["sd"])
+    within = plan.correlation.of_means(given["m"], [0.0, 1.0])
+    return {
+        "power": gbv.power(plan, effect=given["d"], **side(given, given["d"])),
+        "r": within[0, 1] / within[0, 0],
+    }
+
+
+def cluster_change_of_risks(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    # The formula takes one variance, that of the mean proportion, for both arms and periods.
+    plan = change_of_means(given, (given["p"] * (1.0 - given["p"])) ** 0.5)
+    return {"power": gbv.power(plan, effect=given["d"], **side(given, given["d"]))}
+
+
+def two_by_two_clusters(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    total = given["cp_var"] + given["ind_var"]
+    icc = gbv.ICC(given["cp_var"] / total, scale="observed")
+    plan = baseline(given, total**0.5, correlation=gbv.ClusterPeriodCorrelation(icc, cac=0.0))
+    test = plan.planned_test(0.0)
+    return {
+        "var": test.std_error**2,
+        "mde": gbv.mde(plan, power=given["power"], **side(given, 1.0)),
+        "_off": {"mde": (CENTRAL_QUANTILES / test.df, 0.0)},
+    }
+
+
+TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
+    "sw-hh": hussey_hughes,
+    "sw-steppedpower": stepped_power,
+    "sw-alpha012": alphas,
+    "sw-swdpwr": marginal,
+    "sw-swdpwr-time": marginal,
+    "sw-woertman": woertman,
+    "sw-decay-transition": decay_transition,
+    "crossover-cluster": crossover,
+    "crt-did-cpa": cluster_change,
+    "crt-did-binary-cpa": cluster_change_of_risks,
+    "did-2x2-cluster": two_by_two_clusters,
+}
