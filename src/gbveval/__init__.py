@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _PLACES = {
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
+    "Autoregressive": "gbveval.design.panel_errors",
+    "AverageCovariances": "gbveval.design.panel_errors",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
@@ -32,6 +34,7 @@ _PLACES = {
     "Discordant": "gbveval.design.paired",
     "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
+    "Equicorrelated": "gbveval.design.panel_errors",
     "EquivalenceDesign": "gbveval.design.margins",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
@@ -45,6 +48,7 @@ _PLACES = {
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
     "GbvevalError": "gbveval.core.errors",
+    "GbvevalWarning": "gbveval.core.errors",
     "Gee": "gbveval.estimators.randomised.gee",
     "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
     "Hajek": "gbveval.estimators.randomised.hajek",
@@ -59,6 +63,7 @@ _PLACES = {
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
     "Imputation": "gbveval.estimators.did.imputation",
+    "Independent": "gbveval.design.panel_errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "JointTest": "gbveval.estimators.randomised.joint_test",
@@ -94,7 +99,9 @@ _PLACES = {
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
     "RepeatedMeasuresDesign": "gbveval.design.repeated",
+    "ResidualCovariance": "gbveval.design.panel_errors",
     "RiskFactors": "gbveval.factors.risk_factors",
+    "RolloutDesign": "gbveval.design.rollout",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
     "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
@@ -180,6 +187,7 @@ if TYPE_CHECKING:
     from gbveval.core.errors import DataError as DataError
     from gbveval.core.errors import DesignError as DesignError
     from gbveval.core.errors import GbvevalError as GbvevalError
+    from gbveval.core.errors import GbvevalWarning as GbvevalWarning
     from gbveval.core.errors import IdentificationError as IdentificationError
     from gbveval.core.estimand import Estimand as Estimand
     from gbveval.core.estimates import Estimates as Estimates
@@ -214,8 +222,14 @@ if TYPE_CHECKING:
     from gbveval.design.outcomes import Continuous as Continuous
     from gbveval.design.paired import Discordant as Discordant
     from gbveval.design.paired import PairedDesign as PairedDesign
+    from gbveval.design.panel_errors import Autoregressive as Autoregressive
+    from gbveval.design.panel_errors import AverageCovariances as AverageCovariances
+    from gbveval.design.panel_errors import Equicorrelated as Equicorrelated
+    from gbveval.design.panel_errors import Independent as Independent
+    from gbveval.design.panel_errors import ResidualCovariance as ResidualCovariance
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
+    from gbveval.design.rollout import RolloutDesign as RolloutDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +231,119 @@ def two_by_two_clusters(_: Path, case: Case) -> dict[str, Any]:
     }
 
 
+def upper(given: Case, effect: float) -> dict[str, Any]:
+    """Return size and side of formulas that add two normal quantiles: the tail of the effect alone."""
+    return side({**given, "tails_counted": "upper"}, effect)
+
+
+def apart(**options: Any) -> Plan:
+    """Return a plan that takes errors as independent, which warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gbv.GbvevalWarning)
+        return gbv.RolloutDesign(**options)
+
+
+def autoregressive_panel(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    options: dict[str, Any] = {
+        "n_periods": given["m"] + given["r"],
+        "first_treated": (None, given["m"] + 1),
+        "units_per_cohort": (given["nC"], given["nT"]),
+    }
+    plan = gbv.RolloutDesign(**options, errors=gbv.Autoregressive(given["rho"], sd=given["sd"]))
+    test = plan.planned_test(0.0)
+    naive = apart(**options, errors=gbv.Independent(sd=given["sd"]))
+    return {
+        "var": test.std_error**2,
+        "se": test.std_error,
+        "mde_z": gbv.mde(replace(plan, reference="normal"), power=given["power"], **upper(given, 1.0)),
+        "mde_t": gbv.mde(plan, power=given["power"], **upper(given, 1.0)),
+        "var_iid_naive": naive.planned_test(0.0).std_error ** 2,
+        "_off": {"mde_t": (CENTRAL_QUANTILES / test.df, 0.0)},
+    }
+
+
+def average_covariances(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    treated = round(given["J"] * given["P"])
+    if abs(treated - given["J"] * given["P"]) > 1e-9:
+        raise Unsupported("a share of units that is no whole number of them")
+    plan = gbv.RolloutDesign.before_after(
+        given["J"] - treated,
+        treated,
+        n_before=given["m"],
+        n_after=given["r"],
+        errors=gbv.AverageCovariances(
+            sd=given["s2"] ** 0.5, before=given["psiB"], after=given["psiA"], across=given["psiX"]
+        ),
+    )
+    test = plan.planned_test(0.0)
+    normal = replace(plan, reference="normal")
+    # The published expression has as many degrees of freedom as units, two more than there are; a t quantile moves by
+    # (z^3 + z) / (4 df), so that two of them matter by less than 3 / df^2 of it.
+    off = CENTRAL_QUANTILES / test.df + 3.0 / test.df**2
+    return {
+        "var": test.std_error**2,
+        "mde": gbv.mde(plan, power=given["power"], **upper(given, 1.0)),
+        "J_z": gbv.required_size(normal, effect=given["tau"], power=given["power"], **upper(given, given["tau"])).exact,
+        "_off": {"mde": (off, 0.0)},
+    }
+
+
+def clusters_in_waves(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.RolloutDesign.before_after(
+        given["k"],
+        given["k"],
+        n_before=given["pre"],
+        n_after=given["post"],
+        errors=gbv.Autoregressive(given["rho"], sd=given["cp_var"] ** 0.5),
+        people_per_period=given["m"],
+        people_sd=given["ind_var"] ** 0.5,
+    )
+    test = plan.planned_test(0.0)
+    return {
+        "var": test.std_error**2,
+        "se": test.std_error,
+        "mde": gbv.mde(plan, power=given["power"], **upper(given, 1.0)),
+        "_off": {"mde": (CENTRAL_QUANTILES / test.df, 0.0)},
+    }
+
+
+def staggered(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    starts = given["first_treated_period_0based"]
+    cohorts = Counter(None if start is None else start + 1 for start in starts)
+    options: dict[str, Any] = {
+        "n_periods": given["periods"],
+        "first_treated": tuple(cohorts),
+        "units_per_cohort": tuple(cohorts.values()),
+    }
+    plan = gbv.RolloutDesign(**options, errors=gbv.Autoregressive(given["rho"], sd=given["sd"]), reference="normal")
+    error = plan.planned_test(0.0).std_error
+    return {
+        "var": error**2,
+        "se": error,
+        "se_if_iid": apart(**options, errors=gbv.Independent(sd=given["sd"])).planned_test(0.0).std_error,
+        "mde80_z": gbv.mde(plan, power=given["power"], **upper(given, 1.0)),
+    }
+
+
+def pretrends(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    if given.get("layout", "column_major") != "column_major":
+        raise Unsupported(f"a covariance laid out by {given['layout']}")
+    times = [time - given["ref"] - 1 for time in given["tVec"]]
+    k = len(times)
+    sigma = [given["S"][row * k : (row + 1) * k] for row in range(k)]
+    study = gbv.event_study_from([0.0] * k, sigma, times)
+    asked: dict[str, Any] = {"alpha": given["alpha"]}
+    slopes = gbv.pretrend_power(study, power=given["target_powers"], **asked).column("slope")[1:]
+    power = gbv.pretrend_power(study, slope=given["slope"], power=(), **asked).column("power")[-1]
+    names = [f"slope{round(100 * target)}" for target in given["target_powers"]]
+    return {**dict(zip(names, slopes, strict=True)), "power_joint_nis": power}
+
+
 TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "sw-hh": hussey_hughes,
     "sw-steppedpower": stepped_power,
@@ -240,4 +356,9 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "crt-did-cpa": cluster_change,
     "crt-did-binary-cpa": cluster_change_of_risks,
     "did-2x2-cluster": two_by_two_clusters,
+    "did-ar1": autoregressive_panel,
+    "did-bpw": average_covariances,
+    "did-cluster-ar1": clusters_in_waves,
+    "did-staggered-twfe": staggered,
+    "pretrends-power": pretrends,
 }
