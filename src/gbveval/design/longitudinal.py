@@ -85,8 +85,8 @@ class LongitudinalClusterDesign(PlainDesign):
     -----
     The variance is that of generalised least squares on cluster-period means, with known covariance; for cells of one
     size that is the same as from respondents. With estimated covariance and few clusters the normal rejects too often:
-    a simulation of feasible generalised least squares found a size of 0.063 with 12 clusters and 0.068 with 10 at a
-    nominal 0.05. The t is on the safe side: 0.033 and 0.034. `explain_power` gives power by both; the distance between
+    simulations of feasible generalised least squares find a size of 0.06 to 0.07 with 12 or 10 clusters at a nominal
+    0.05. The t is on the safe side: 0.03 to 0.04. `explain_power` gives power by both; the distance between
     them is the price. For "logit" and "log" the model is the marginal one (generalised estimating equations with the
     true correlation), and the effect is still given as a difference of risks, in the last period.
 

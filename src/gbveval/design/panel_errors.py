@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from gbveval.core.errors import DesignError
 from gbveval.data.panel import Panel
 from gbveval.design._require import real
-from gbveval.numerics.two_way_variance import residual_covariance
+from gbveval.numerics.two_way_variance import fit_fading, residual_covariance
 
 FloatArray = NDArray[np.float64]
 # Eigenvalues below this share of the largest are rounding.
 ROUNDING = 1e-9
-FEWEST_UNITS = 3
+FEWEST_UNITS, FEWEST_PERIODS = 3, 3
 
 
 @runtime_checkable
@@ -64,6 +64,32 @@ class Autoregressive:
     def __post_init__(self) -> None:
         real("The correlation of neighbouring periods", self.correlation, low=-1.0, high=1.0)
         _check_sd(self.sd)
+
+    @classmethod
+    def from_array(cls, outcomes: ArrayLike) -> Autoregressive:
+        """Return the errors that a pilot without treatment suggests, for a plan of any length.
+
+        Parameters
+        ----------
+        outcomes : array_like, shape (units, periods)
+            A row a unit, a column a period, at least three; no unit is treated and nothing is missing.
+
+        Notes
+        -----
+        The correlation of neighbouring residuals is too low, as unit levels are estimated from a few periods. Here the
+        two numbers are fitted to what such residuals would have, so that they are right on average in large pilots, if
+        errors fade by one factor. Where they do not, `ResidualCovariance` does not need it, up to the pilot's length.
+        """
+        found = _pilot(outcomes)
+        if found.shape[1] < FEWEST_PERIODS:
+            raise DesignError("A correlation that fades takes a pilot of at least three periods.")
+        fitted = fit_fading(residual_covariance(found))
+        return cls(fitted.correlation, math.sqrt(fitted.variance))
+
+    @classmethod
+    def from_panel(cls, panel: Panel) -> Autoregressive:
+        """Return the same from a balanced `Panel` whose units are never treated within it."""
+        return cls.from_array(_untreated(panel))
 
     @property
     def independent(self) -> bool:
@@ -286,12 +312,7 @@ class ResidualCovariance:
         outcomes : array_like, shape (units, periods)
             A row a unit, a column a period; no unit is treated and nothing is missing.
         """
-        found = np.asarray(outcomes, dtype=float)
-        if found.ndim != 2 or found.shape[1] < 2 or found.shape[0] < FEWEST_UNITS or not np.all(np.isfinite(found)):
-            raise DesignError(
-                "A pilot needs a row for each of at least three units, a column for each of at least two periods, and "
-                "no gaps."
-            )
+        found = _pilot(outcomes)
         return cls(tuple(tuple(map(float, row)) for row in residual_covariance(found)), len(found))
 
     @classmethod
@@ -334,6 +355,17 @@ Errors = Autoregressive | Equicorrelated | Independent | AverageCovariances | Re
 
 def _check_sd(sd: Any) -> None:
     real("The standard deviation of an error (sd)", sd, low=0.0, high=math.inf)
+
+
+def _pilot(outcomes: ArrayLike) -> FloatArray:
+    """Return the outcomes of a pilot as a matrix, or say what it needs."""
+    found = np.asarray(outcomes, dtype=float)
+    if found.ndim != 2 or found.shape[1] < 2 or found.shape[0] < FEWEST_UNITS or not np.all(np.isfinite(found)):
+        raise DesignError(
+            "A pilot needs a row for each of at least three units, a column for each of at least two periods, and no "
+            "gaps."
+        )
+    return found
 
 
 def _untreated(panel: Panel) -> FloatArray:

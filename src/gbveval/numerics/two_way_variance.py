@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 # Directions of event times below this share of the largest are collinear.
 COLLINEAR = 1e-9
+# A correlation between neighbours nearer to 1 cannot be told from a random walk.
+LARGEST_CORRELATION = 0.999
 
 
 def two_way_residual(columns: FloatArray, units: FloatArray) -> FloatArray:
@@ -111,3 +115,55 @@ def residual_covariance(outcomes: FloatArray) -> FloatArray:
     left = two_way_residual(outcomes, np.ones(len(outcomes)))
     found: FloatArray = left.T @ left / (len(outcomes) - 1.0)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class FadingErrors:
+    """Errors of a first-order autoregression.
+
+    Attributes
+    ----------
+    correlation : float
+        Of neighbouring periods.
+    variance : float
+        Of an error.
+    """
+
+    correlation: float
+    variance: float
+
+
+def fit_fading(covariance: FloatArray) -> FadingErrors:
+    """Return the autoregression whose residuals, after unit and period effects, have nearly this covariance.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (periods, periods)
+        As `residual_covariance` gives it; of three periods or more, or the two numbers cannot be told apart.
+
+    Notes
+    -----
+    Minimises the squared distance from M V M, M = I - 11'/periods, so that what unit levels take out of variances and
+    correlations is put back; the correlation of neighbouring residuals themselves is too low (Nickell 1981). Given the
+    correlation the variance is linear.
+    """
+    from scipy.optimize import minimize_scalar
+
+    lag = np.abs(np.subtract.outer(np.arange(len(covariance)), np.arange(len(covariance))))
+
+    def shape(correlation: float) -> FloatArray:
+        V = correlation**lag
+        centred: FloatArray = V - V.mean(axis=0) - V.mean(axis=1)[:, None] + V.mean()
+        return centred / (1.0 - correlation)
+
+    def distance(correlation: float) -> float:
+        # The shape is scaled so that it has a limit as the correlation goes to 1.
+        S = shape(correlation)
+        return -float((S * covariance).sum() ** 2 / (S * S).sum())
+
+    grid = np.linspace(-LARGEST_CORRELATION, LARGEST_CORRELATION, 41)
+    best = int(np.argmin([distance(each) for each in grid]))
+    ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = float(minimize_scalar(distance, bounds=ends, method="bounded", options={"xatol": 1e-10}).x)
+    S = shape(found)
+    return FadingErrors(found, float((S * covariance).sum() / (S * S).sum()) / (1.0 - found))

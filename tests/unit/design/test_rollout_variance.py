@@ -21,7 +21,7 @@ from gbveval.design.panel_errors import (
     ResidualCovariance,
 )
 from gbveval.design.rollout import RolloutDesign, _shared
-from gbveval.numerics.two_way_variance import event_covariance, two_way_variance
+from gbveval.numerics.two_way_variance import event_covariance, fit_fading, two_way_variance
 
 # Variances of an average over simulations are left by chance five times in ten million.
 MCSE = 5.0
@@ -162,6 +162,32 @@ def test_pilots_give_an_unbiased_variance_from_a_biased_matrix() -> None:
     assert np.all(diagonal < 0.75)
 
 
+@settings(deadline=None, max_examples=40)
+@given(correlation=st.floats(-0.9, 0.97), periods=st.integers(3, 10), sd=st.floats(0.1, 10.0))
+def test_an_autoregression_is_found_behind_what_unit_levels_take_out(
+    correlation: float, periods: int, sd: float
+) -> None:
+    centre = np.eye(periods) - 1.0 / periods
+    fitted = fit_fading(centre @ Autoregressive(correlation, sd).covariance(periods, None) @ centre)
+    # The search stops at 1e-8 of the correlation, of which the variance knows 1 / (1 - correlation) times as much.
+    assert fitted.correlation == pytest.approx(correlation, abs=1e-6)
+    assert fitted.variance == pytest.approx(sd**2, rel=1e-4)
+
+
+def test_a_pilot_gives_the_correlation_that_its_residuals_hide() -> None:
+    root = np.linalg.cholesky(Autoregressive(0.6).covariance(5, None))
+    rng = np.random.default_rng(20261124)
+    y = 3.0 * rng.normal(size=(4000, 1)) + rng.normal(size=(4000, 5)) @ root.T
+    residuals = np.asarray(ResidualCovariance.from_array(y).matrix)
+    assert residuals[1, 2] / residuals[1, 1] < 0.2
+    # With three differences a unit the correlation has a standard error of about 1.5 / sqrt(3 x 4000) = 0.014.
+    assert Autoregressive.from_array(y).correlation == pytest.approx(0.6, abs=5 * 0.014)
+    with pytest.raises(DesignError, match="at least three periods"):
+        Autoregressive.from_array(y[:, :2])
+    with pytest.raises(DesignError, match=r"\(sd\) must be"):
+        Autoregressive.from_array(np.ones((5, 4)))
+
+
 def test_pilots_come_from_panels_before_treatment() -> None:
     y = np.random.default_rng(3).normal(size=(5, 4))
     frame = {
@@ -174,6 +200,7 @@ def test_pilots_come_from_panels_before_treatment() -> None:
     pilot = ResidualCovariance.from_panel(gbv.Panel(frame, **roles))
     assert pilot == ResidualCovariance.from_array(y)
     assert pilot.n_units == 5
+    assert Autoregressive.from_panel(gbv.Panel(frame, **roles)) == Autoregressive.from_array(y)
     late = {**frame, "cohort": np.repeat([np.nan, np.nan, 4.0, 4.0, 9.0], 4)}
     with pytest.raises(DesignError, match="2 rows of the pilot are under treatment"):
         ResidualCovariance.from_panel(gbv.Panel(late, **roles))

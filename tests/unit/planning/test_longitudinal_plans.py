@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 import gbveval as gbv
 from gbveval.core.errors import DesignError
@@ -240,3 +240,65 @@ def test_clusters_whose_effects_differ_are_drawn_so() -> None:
     # A variance of 240 normal means is known to 9 %: five of these.
     assert np.var(first, ddof=1) == pytest.approx(expected, rel=0.46)
     assert np.var(last, ddof=1) == pytest.approx(expected + 1.0, rel=0.46)
+
+
+def _feasible(plan: LongitudinalClusterDesign, n: int) -> tuple[np.ndarray, int]:
+    """Return |z| of feasible generalised least squares without an effect, variances by the method of moments.
+
+    Residual and cluster variance come from the sums of squares left by the model with and without cluster levels.
+    """
+    X = np.repeat(np.array(plan.schedule.rows, dtype=float), plan.sequence_sizes, axis=0)
+    count, t = X.shape
+    rng, m = np.random.default_rng(20261124), plan.cluster_period_size
+    icc = float(plan.correlation.icc.value)
+    y = icc**0.5 * rng.normal(size=(n, count, 1)) + ((1.0 - icc) / m) ** 0.5 * rng.normal(size=(n, count, t))
+    D = np.array([np.column_stack([x, np.eye(t)]) for x in X])
+    Z, centred = D.sum(axis=1), np.eye(t) - 1.0 / t
+
+    def left(weight: np.ndarray) -> np.ndarray:
+        inverse = np.linalg.pinv(np.einsum("itp,ts,isq->pq", D, weight, D), hermitian=True)
+        right = np.einsum("itp,ts,nis->np", D, weight, y)
+        total = np.einsum("nit,ts,nis->n", y, weight, y)
+        return np.asarray(total - np.einsum("np,pq,nq->n", right, inverse, right))
+
+    every = np.einsum("itp,itq->pq", D, D)
+    residual = left(centred) / (count * t - count - t)
+    spread = count * t - np.einsum("ip,pq,iq->", Z, np.linalg.inv(every), Z)
+    between = np.maximum((left(np.eye(t)) - residual * (count * t - t - 1)) / spread, 0.0)
+    share = between / (residual + t * between)
+    information = (every - share[:, None, None] * (Z.T @ Z)) / residual[:, None, None]
+    right = np.einsum("itp,nit->np", D, y) - share[:, None] * np.einsum("ip,ni->np", Z, y.sum(axis=2))
+    inverse = np.linalg.inv(information)[:, 0]
+    return np.abs(np.einsum("np,np->n", inverse, right / residual[:, None])) / np.sqrt(inverse[:, 0]), count
+
+
+@pytest.mark.parametrize(("sequences", "size", "icc"), [(4, 20, 0.04), (5, 50, 0.01)])
+def test_with_few_clusters_the_normal_rejects_too_often_and_the_t_too_seldom(
+    sequences: int, size: int, icc: float
+) -> None:
+    clusters = {4: 3, 5: 2}[sequences]
+    likeness = ClusterPeriodCorrelation(ICC(icc, scale="observed"), cac=1.0)
+    plan = LongitudinalClusterDesign(
+        ClusterSchedule.stepped_wedge(sequences), clusters, size, likeness, Continuous(), reference="normal"
+    )
+    n = 20_000
+    z, count = _feasible(plan, n)
+    df = replace(plan, reference="t").planned_test(0.0).df
+    assert df == count - 2.0
+    by_normal, by_t = np.mean(z > ndtri(0.975)), np.mean(z > stdtrit(df, 0.975))
+    # What the documentation says: 0.06 to 0.07, and 0.03 to 0.04.
+    low, high = binomial_band(0.06, n, false_alarm=FALSE_ALARM)[0], binomial_band(0.07, n, false_alarm=FALSE_ALARM)[1]
+    assert low <= by_normal <= high
+    assert by_normal > binomial_band(0.05, n, false_alarm=FALSE_ALARM)[1]
+    low, high = binomial_band(0.03, n, false_alarm=FALSE_ALARM)[0], binomial_band(0.04, n, false_alarm=FALSE_ALARM)[1]
+    assert low <= by_t <= high
+    assert by_t < binomial_band(0.05, n, false_alarm=FALSE_ALARM)[0]
+
+
+def test_a_wedge_can_be_planned_against_a_margin() -> None:
+    plan = gbv.NonInferiorityDesign(WEDGE, margin=0.5)
+    assert power(plan, effect=0.0) == pytest.approx(power(WEDGE, effect=-0.5, alternative="less"), abs=1e-9)
+    both = gbv.EquivalenceDesign(replace(WEDGE, cluster_period_size=400), margin_low=-1.0, margin_high=1.0)
+    assert power(both, effect=0.0) > 0.8
+    with pytest.raises(DesignError, match="against no difference only"):
+        gbv.NonInferiorityDesign(PLANS["odds"][0], margin=0.05)

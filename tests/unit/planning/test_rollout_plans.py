@@ -202,3 +202,8 @@ def test_errors_are_refused_by_name() -> None:
 def test_independence_over_periods_warns(errors: Any) -> None:
     with pytest.warns(gbv.GbvevalWarning, match="GBV201"):
         replace(STAGGERED, errors=errors)
+
+
+def test_a_rollout_can_be_planned_against_a_margin() -> None:
+    plan = gbv.NonInferiorityDesign(STAGGERED, margin=1.0)
+    assert power(plan, effect=0.0) == pytest.approx(power(STAGGERED, effect=-1.0, alternative="less"), abs=1e-9)
