@@ -168,7 +168,9 @@ def decay_transition(_: Path, case: Case) -> dict[str, Any]:
     given = case["inputs"]
     if "icc" in given:
         total, within = float(given.get("total_variance", 1.0)), float(given["icc"])
-        given = {**given, "tau": (within * total) ** 0.5, "sigma": ((1.0 - within) * total) ** 0.5}
+        steady = within * total * float(given.get("cac", 1.0))
+        parts = {"tau": steady, "gamma": within * total - steady, "sigma": (1.0 - within) * total}
+        given = {**given, **{name: part**0.5 for name, part in parts.items()}}
     elif "tau" not in given:
         raise Unsupported("a case that names neither an ICC nor the variance of clusters")
     elif "sigma" not in given:
@@ -181,8 +183,8 @@ def decay_transition(_: Path, case: Case) -> dict[str, Any]:
             "se": plan.planned_test(effect).std_error,
             "power": gbv.power(plan, effect=effect, **side(given, effect)),
         }
-    # "the two without the gap" may be called anything that begins with the name.
-    return {name: found[name in ("se", "power")][name.split("_")[0]] for name in case["results"]}
+    # The two without the gap may have any name that says which it is.
+    return {name: found[name in ("se", "power")]["power" if "power" in name else "se"] for name in case["results"]}
 
 
 def baseline(given: Case, sd: float, **options: Any) -> Plan:

@@ -123,11 +123,6 @@ class ClusterSchedule:
         return len(self.rows[0])
 
     @property
-    def observed_cells(self) -> int:
-        """Observed periods of one cluster of each sequence, together."""
-        return sum(entry is not None for row in self.rows for entry in row)
-
-    @property
     def exposure(self) -> tuple[Row, ...]:
         """For each sequence and period how long it has been treated, 1 in the first period observed under treatment.
 

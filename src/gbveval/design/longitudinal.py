@@ -186,7 +186,8 @@ class LongitudinalClusterDesign(PlainDesign):
             return
         if self.schedule.returns_to_control:
             raise DesignError("Effects by exposure time need clusters that stay treated once they have crossed over.")
-        if self.exposure_time is not None and self.exposure_time not in self.schedule.exposure_times:
+        asked = self.exposure_time
+        if asked is not None and (isinstance(asked, bool) or asked not in self.schedule.exposure_times):
             known = ", ".join(map(str, self.schedule.exposure_times))
             raise DesignError(f"exposure_time must be one of those observed ({known}); it is {self.exposure_time!r}.")
 

@@ -12,7 +12,7 @@ from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.data._frame import Labels
 from gbveval.data.trial import Trial
-from gbveval.design._cluster_cells import observed_periods
+from gbveval.design._cluster_cells import cell_levels, observed_periods
 from gbveval.design._labels import numbered
 from gbveval.design.processes import ARMS, Frame, known_truth
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
+# The contrast that each link holds constant over periods.
+CONSTANT = {"identity": "risk_difference", "logit": "odds_ratio", "log": "risk_ratio"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +32,23 @@ class LongitudinalProcess:
     Parameters
     ----------
     design : LongitudinalClusterDesign
-        The plan; its outcome is continuous and its people are not followed.
+        The plan; its people are not followed.
     effect : float
         True effect, the same at every exposure time.
 
     Raises
     ------
     DesignError
-        If people are followed, or the outcome is a risk.
+        If people are followed, or a risk leaves (0, 1).
 
     Notes
     -----
-    An outcome is the level of the period, the effect where treated, a normal deviation of the cluster in the period
-    with the planned correlation between periods, and a normal deviation of the person.
+    A continuous outcome is the level of the period, the effect where treated, a normal deviation of the cluster in the
+    period with the planned correlation between periods, and a normal deviation of the person. For a risk, that of a
+    cluster in a period is from a beta distribution with the planned mean and ICC. Its rank among clusters is kept to the
+    next period with the probability `decay`, else drawn anew, and shown with the probability sqrt(cac), else another is
+    drawn for that period: correlations between periods of one mean risk are then exactly the planned ones, and a hair
+    lower between periods of two.
 
     Examples
     --------
@@ -61,12 +67,7 @@ class LongitudinalProcess:
     effect: float
 
     def __post_init__(self) -> None:
-        self.design.outcome.levels(self.effect)
-        if self.design.outcome.binary:
-            raise DesignError(
-                "Trials of a risk over several periods are not drawn: give power by formula, or a Continuous outcome "
-                "with sd = sqrt(risk (1 - risk)) for a simulation that is near it."
-            )
+        self._means()
         if self.design.correlation.cohort:
             raise DesignError(
                 "Trials of a cohort are not drawn, because no estimator here models people within clusters: plan for "
@@ -95,17 +96,53 @@ class LongitudinalProcess:
         drawn = [rng.normal(size=(design.n_clusters, n)) @ _root(covariance) for covariance in (between, effects)]
         return np.array(drawn)
 
+    def _means(self) -> FloatArray:
+        """Return the expected outcome of each sequence in each period, zero where nothing is observed."""
+        design = self.design
+        found = np.zeros((design.schedule.n_sequences, design.schedule.n_periods))
+        levels = cell_levels(design.schedule, design.outcome, design.link, float(design.trend), self.effect)
+        for number, (row, mean) in enumerate(zip(design.schedule.rows, levels.means, strict=True)):
+            found[number, observed_periods(row)] = mean
+        return found
+
+    def _ranks(self, rng: np.random.Generator) -> FloatArray:
+        """Return the rank, in (0, 1), of each cluster's risk in each period."""
+        shape = (self.design.n_clusters, self.design.schedule.n_periods)
+        kept = rng.random(shape)
+        stays = rng.random(shape) < float(self.design.correlation.decay)
+        for period in range(1, shape[1]):
+            kept[:, period] = np.where(stays[:, period], kept[:, period - 1], kept[:, period])
+        shown = rng.random(shape) < float(self.design.correlation.cac) ** 0.5
+        return np.where(shown, kept, rng.random(shape))
+
+    def _events(self, mean: FloatArray, cluster: IntArray, period: IntArray, rng: np.random.Generator) -> FloatArray:
+        """Return a yes or no for each respondent, whose expected risk is given."""
+        from scipy.special import betaincinv
+
+        icc = float(self.design.correlation.icc.value)
+        risk = mean
+        if icc > 0.0:
+            strength = (1.0 - icc) / icc
+            cell = cluster * self.design.schedule.n_periods + period
+            _, first, place = np.unique(cell, return_index=True, return_inverse=True)
+            rank = self._ranks(rng)[cluster[first], period[first]]
+            risk = betaincinv(mean[first] * strength, (1.0 - mean[first]) * strength, rank)[place]
+        return (rng.random(cluster.size) < risk).astype(np.float64)
+
     def _arrays(self, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray, IntArray, FloatArray]:
         sequence, cluster, period = self._cells()
         design = self.design
-        treated = np.array([[int(entry or 0) for entry in row] for row in design.schedule.rows])[sequence, period]
+        treated = np.array([[int(entry or 0) for entry in row] for row in design.schedule.rows], dtype=np.intp)[
+            sequence, period
+        ]
+        mean = self._means()[sequence, period]
+        if design.outcome.binary:
+            return sequence, cluster, period, treated, self._events(mean, cluster, period, rng)
         level, change = self._deviations(rng)
         icc = float(design.correlation.icc.value)
         own = np.sqrt(design.outcome.variance(0.0) * (1.0 - icc)) * rng.normal(size=cluster.size)
-        last = max(design.schedule.n_periods - 1, 1)
-        path = design.outcome.levels(0.0)[0] - float(design.trend) * (1.0 - np.arange(last + 1.0) / last)
-        outcome = path[period] + level[cluster, period] + own + treated * (self.effect + change[cluster, period])
-        return sequence, cluster, period, treated.astype(np.intp), outcome
+        outcome = mean + level[cluster, period] + own + treated * change[cluster, period]
+        return sequence, cluster, period, treated, outcome
 
     def frame(self, rng: np.random.Generator) -> Frame:
         """Return one simulated trial as columns "outcome", "arm", "cluster", "time" and "sequence"."""
@@ -139,6 +176,9 @@ class LongitudinalProcess:
 
     def truth(self, estimand: Estimand) -> float:
         """Return the true value of exactly this estimand on its link scale, or raise DesignError."""
+        own = CONSTANT[self.design.link]
+        if self.design.outcome.binary and self.design.trend and estimand.contrast != own:
+            raise DesignError(f"With a trend only the {own} is the same in all periods; its truth is known, no other.")
         return known_truth(self.design.outcome, self.effect, estimand, ("participant_average", "cluster_average"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,21 +19,6 @@ FloatArray = NDArray[np.float64]
 # Eigenvalues below this share of the largest are rounding.
 ROUNDING = 1e-9
 FEWEST_UNITS, FEWEST_PERIODS = 3, 3
-
-
-@runtime_checkable
-class PanelErrors(Protocol):
-    """How the errors of a unit vary and follow each other."""
-
-    @property
-    def independent(self) -> bool:
-        """Whether errors of different periods are taken as unrelated."""
-
-    def covariance(self, n_periods: int, n_before: int | None) -> FloatArray:
-        """Return their covariance over the periods; `n_before` is known where all treated units start together."""
-
-    def assumptions(self) -> tuple[str, ...]:
-        """Return what is assumed about them, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DesignError, GbvevalWarning
 from gbveval.design._require import one_of, real, whole
 from gbveval.design.outcomes import Continuous
-from gbveval.design.panel_errors import Errors, PanelErrors
+from gbveval.design.panel_errors import Errors
 from gbveval.design.planned_test import Otherwise, PlainDesign, PlannedTest
 from gbveval.numerics.two_way_variance import event_covariance, two_way_variance
 
@@ -113,7 +113,7 @@ class RolloutDesign(PlainDesign):
     def __post_init__(self) -> None:
         whole("n_periods", self.n_periods, least=2)
         self._check_cohorts()
-        if not isinstance(self.errors, PanelErrors):
+        if not isinstance(self.errors, Errors):
             raise DesignError("errors must be Autoregressive(...), ResidualCovariance(...) or another of them.")
         real("people_sd", self.people_sd, low=0.0, high=math.inf, closed=True)
         if self.people_per_period is not None:

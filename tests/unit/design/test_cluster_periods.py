@@ -261,5 +261,8 @@ def test_exposure_is_counted_as_the_estimator_counts_it() -> None:
         (None, 0, 1, None),
         (None, None, 0, 1),
     )
+    # The incomplete wedge of SteppedPower's vignette, in which a two means two periods on each side of the step.
+    seen = [[entry is not None for entry in row] for row in ClusterSchedule.stepped_wedge(4, observed_around=2).rows]
+    assert np.array(seen).astype(int).tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [0, 1, 1, 1, 1], [0, 0, 1, 1, 1]]
     assert ClusterSchedule.crossover().returns_to_control
     assert not WEDGE.returns_to_control

@@ -118,6 +118,7 @@ def test_more_respondents_in_a_cell_cannot_do_what_clusters_do() -> None:
         ({"course": "later"}, "course must be one of"),
         ({"exposure_time": 2}, "needs course='exposure_time'"),
         ({"course": "exposure_time", "exposure_time": 9}, "must be one of those observed"),
+        ({"course": "exposure_time", "exposure_time": True}, "must be one of those observed"),
         ({"course": "exposure_time", "schedule": ClusterSchedule.crossover()}, "stay treated"),
         ({"link": "logit"}, "are for Binary outcomes"),
         ({"link": "probit"}, "link must be one of"),
@@ -221,12 +222,8 @@ def test_drawn_trials_are_checked_data_and_know_their_truth() -> None:
     assert process.truth(Estimand("ITT", "mean_difference", "participant_average")) == 0.5
     with pytest.raises(DesignError, match="does not know the true"):
         process.truth(Estimand("ATT", "mean_difference", "treated"))
-    for change, words in (
-        ({"outcome": Binary(0.3)}, "are not drawn"),
-        ({"correlation": replace(LIKENESS, individual_autocorrelation=0.5)}, "Trials of a cohort"),
-    ):
-        with pytest.raises(DesignError, match=words):
-            replace(WEDGE, **change).process(0.1)  # type: ignore[arg-type]
+    with pytest.raises(DesignError, match="Trials of a cohort"):
+        replace(WEDGE, correlation=replace(LIKENESS, individual_autocorrelation=0.5)).process(0.1)
 
 
 def test_clusters_whose_effects_differ_are_drawn_so() -> None:
@@ -302,3 +299,40 @@ def test_a_wedge_can_be_planned_against_a_margin() -> None:
     assert power(both, effect=0.0) > 0.8
     with pytest.raises(DesignError, match="against no difference only"):
         gbv.NonInferiorityDesign(PLANS["odds"][0], margin=0.05)
+
+
+def test_risks_are_drawn_with_the_planned_means_and_correlations() -> None:
+    likeness = ClusterPeriodCorrelation(ICC(0.1, scale="observed"), cac=0.6, decay=0.8)
+    schedule = ClusterSchedule(((0, 0, 0), (0, 0, 1)))
+    plan = LongitudinalClusterDesign(
+        schedule, 3000, 4, likeness, Binary(0.3), link="logit", trend=0.0, reference="normal"
+    )
+    process = plan.process(0.2)
+    trial = process.draw(np.random.default_rng(20261124))
+    assert trial.digest == process.check(process.frame(np.random.default_rng(20261124))).digest
+    cells = trial.outcomes[:, 0].reshape(6000, 3, 4)
+    means = cells[3000:].mean(axis=(0, 2))
+    # A share of 12,000 clustered answers has a standard error below 0.006.
+    np.testing.assert_allclose(means, [0.3, 0.3, 0.5], atol=5 * 0.006)
+    control = cells[:3000] - 0.3
+    sums = control.sum(axis=2)
+    within = np.mean((sums**2 - (control**2).sum(axis=2)) / 12.0) / 0.21
+    across = [np.mean(sums[:, s] * sums[:, t]) / 16.0 / 0.21 for s, t in ((0, 1), (1, 2), (0, 2))]
+    # Products of two answers over 3,000 clusters: standard errors of at most 0.25 / 0.21 / sqrt(3000) / 2 = 0.011.
+    assert within == pytest.approx(0.1, abs=5 * 0.011)
+    np.testing.assert_allclose(across, [0.048, 0.048, 0.0384], atol=5 * 0.011)
+
+
+def test_the_formula_for_risks_is_near_the_estimator_that_will_be_run() -> None:
+    likeness = ClusterPeriodCorrelation(ICC(0.03, scale="observed"), cac=0.8)
+    plan = LongitudinalClusterDesign(ClusterSchedule.stepped_wedge(4), 5, 25, likeness, Binary(0.35), trend=-0.03)
+    effect, n = -0.12, 300
+    found = simulate_power(plan, gbv.SteppedWedge(effect="immediate"), effect=effect, n_draws=n, seed=20261124)[0]
+    low = binomial_band(power(plan, effect=effect) - 0.03, n, false_alarm=FALSE_ALARM)[0]
+    high = binomial_band(power(replace(plan, reference="normal"), effect=effect) + 0.02, n, false_alarm=FALSE_ALARM)[1]
+    assert low <= found.power.value <= high
+    assert abs(found.bias.value) < 5.0 * found.bias.mcse
+    process = plan.process(effect)
+    assert process.truth(Estimand("ITT", "risk_difference", "participant_average")) == effect
+    with pytest.raises(DesignError, match="only the risk_difference"):
+        process.truth(Estimand("ITT", "odds_ratio", "participant_average"))

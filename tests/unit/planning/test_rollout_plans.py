@@ -170,6 +170,7 @@ def test_an_event_study_is_planned_with_what_its_pre_test_will_see() -> None:
         ({"units_per_cohort": (3, 3)}, "has 2 numbers"),
         ({"units_per_cohort": 0}, "units_per_cohort must be"),
         ({"errors": 0.5}, "errors must be"),
+        ({"errors": Autoregressive}, "errors must be"),
         ({"errors": AverageCovariances(1.0, 0.2, 0.2, 0.1)}, "start in one period"),
         ({"people_per_period": 10}, "belong together"),
         ({"people_sd": 1.0}, "belong together"),
