@@ -45,10 +45,10 @@ class LongitudinalProcess:
     -----
     A continuous outcome is the level of the period, the effect where treated, a normal deviation of the cluster in the
     period with the planned correlation between periods, and a normal deviation of the person. For a risk, that of a
-    cluster in a period is from a beta distribution with the planned mean and ICC. Its rank among clusters is kept to the
-    next period with the probability `decay`, else drawn anew, and shown with the probability sqrt(cac), else another is
-    drawn for that period: correlations between periods of one mean risk are then exactly the planned ones, and a hair
-    lower between periods of two.
+    cluster in a period is from a beta distribution with the planned mean and ICC. Its rank among clusters is kept to
+    the next period with the probability `decay`, else drawn anew, and shown with the probability sqrt(cac), else
+    another is drawn for that period: correlations between periods of one mean risk are then exactly the planned ones,
+    and a hair lower between periods of two.
 
     Examples
     --------
@@ -120,13 +120,14 @@ class LongitudinalProcess:
         from scipy.special import betaincinv
 
         icc = float(self.design.correlation.icc.value)
-        risk = mean
+        risk: FloatArray = mean
         if icc > 0.0:
             strength = (1.0 - icc) / icc
             cell = cluster * self.design.schedule.n_periods + period
             _, first, place = np.unique(cell, return_index=True, return_inverse=True)
             rank = self._ranks(rng)[cluster[first], period[first]]
-            risk = betaincinv(mean[first] * strength, (1.0 - mean[first]) * strength, rank)[place]
+            level = mean[first]
+            risk = np.asarray(betaincinv(level * strength, (1.0 - level) * strength, rank), dtype=np.float64)[place]
         return (rng.random(cluster.size) < risk).astype(np.float64)
 
     def _arrays(self, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray, IntArray, FloatArray]:
