@@ -14,12 +14,16 @@ _PLACES = {
     "AttritionDesign": "gbveval.design.attrition",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "BetweenCV": "gbveval.design.icc",
+    "Autoregressive": "gbveval.design.panel_errors",
+    "AverageCovariances": "gbveval.design.panel_errors",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
     "ChiSquareDesign": "gbveval.design.overall",
     "ClusterDesign": "gbveval.design.cluster",
+    "ClusterPeriodCorrelation": "gbveval.design.cluster_period_correlation",
+    "ClusterSchedule": "gbveval.design.cluster_schedule",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
@@ -35,6 +39,7 @@ _PLACES = {
     "Discordant": "gbveval.design.paired",
     "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
+    "Equicorrelated": "gbveval.design.panel_errors",
     "EquivalenceDesign": "gbveval.design.margins",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
@@ -49,6 +54,7 @@ _PLACES = {
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
     "GbvevalError": "gbveval.core.errors",
+    "GbvevalWarning": "gbveval.core.errors",
     "Gee": "gbveval.estimators.randomised.gee",
     "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
     "GivenClustersDesign": "gbveval.design.given_clusters",
@@ -64,6 +70,7 @@ _PLACES = {
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
     "Imputation": "gbveval.estimators.did.imputation",
+    "Independent": "gbveval.design.panel_errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "JointTest": "gbveval.estimators.randomised.joint_test",
@@ -72,6 +79,7 @@ _PLACES = {
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
+    "LongitudinalClusterDesign": "gbveval.design.longitudinal",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
@@ -105,7 +113,9 @@ _PLACES = {
     "RegressionDesign": "gbveval.design.overall",
     "Released": "gbveval.disclosure.released",
     "RepeatedMeasuresDesign": "gbveval.design.repeated",
+    "ResidualCovariance": "gbveval.design.panel_errors",
     "RiskFactors": "gbveval.factors.risk_factors",
+    "RolloutDesign": "gbveval.design.rollout",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
     "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
@@ -197,6 +207,7 @@ if TYPE_CHECKING:
     from gbveval.core.errors import DataError as DataError
     from gbveval.core.errors import DesignError as DesignError
     from gbveval.core.errors import GbvevalError as GbvevalError
+    from gbveval.core.errors import GbvevalWarning as GbvevalWarning
     from gbveval.core.errors import IdentificationError as IdentificationError
     from gbveval.core.estimand import Estimand as Estimand
     from gbveval.core.estimates import Estimates as Estimates
@@ -216,6 +227,8 @@ if TYPE_CHECKING:
     from gbveval.design._levels import Level as Level
     from gbveval.design.attrition import AttritionDesign as AttritionDesign
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
+    from gbveval.design.cluster_period_correlation import ClusterPeriodCorrelation as ClusterPeriodCorrelation
+    from gbveval.design.cluster_schedule import ClusterSchedule as ClusterSchedule
     from gbveval.design.correlation import CorrelationDesign as CorrelationDesign
     from gbveval.design.counts import Count as Count
     from gbveval.design.events import EventsDesign as EventsDesign
@@ -225,6 +238,7 @@ if TYPE_CHECKING:
     from gbveval.design.icc import BetweenCV as BetweenCV
     from gbveval.design.icc import design_effect as design_effect
     from gbveval.design.icc import icc_convert as icc_convert
+    from gbveval.design.longitudinal import LongitudinalClusterDesign as LongitudinalClusterDesign
     from gbveval.design.margins import EquivalenceDesign as EquivalenceDesign
     from gbveval.design.margins import NonInferiorityDesign as NonInferiorityDesign
     from gbveval.design.moderator import ModeratorDesign as ModeratorDesign
@@ -241,9 +255,15 @@ if TYPE_CHECKING:
     from gbveval.design.paired import Discordant as Discordant
     from gbveval.design.paired import PairedDesign as PairedDesign
     from gbveval.design.paired_clusters import PairedClusterDesign as PairedClusterDesign
+    from gbveval.design.panel_errors import Autoregressive as Autoregressive
+    from gbveval.design.panel_errors import AverageCovariances as AverageCovariances
+    from gbveval.design.panel_errors import Equicorrelated as Equicorrelated
+    from gbveval.design.panel_errors import Independent as Independent
+    from gbveval.design.panel_errors import ResidualCovariance as ResidualCovariance
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
     from gbveval.design.partially_nested import PartiallyNestedDesign as PartiallyNestedDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
+    from gbveval.design.rollout import RolloutDesign as RolloutDesign
     from gbveval.design.several_outcomes import SeveralOutcomesDesign as SeveralOutcomesDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release

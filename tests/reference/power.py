@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import power_cluster_plans, power_clusters, power_overall, power_risks
+from tests.reference import (
+    power_cluster_plans,
+    power_clusters,
+    power_longitudinal,
+    power_overall,
+    power_risks,
+)
 from tests.reference.compare import Unsupported
 from tests.reference.power_requests import CENTRAL_QUANTILES, side, size
 
@@ -222,4 +228,5 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     **power_clusters.TASKS,
     **power_overall.TASKS,
     **power_cluster_plans.TASKS,
+    **power_longitudinal.TASKS,
 }

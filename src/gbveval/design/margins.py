@@ -10,6 +10,7 @@ from typing import Any, Self
 from gbveval.core.errors import DesignError
 from gbveval.design._require import real
 from gbveval.design.cluster import ClusterDesign
+from gbveval.design.longitudinal import LongitudinalClusterDesign
 from gbveval.design.multilevel import MultilevelDesign
 from gbveval.design.one_sample import OneSampleDesign
 from gbveval.design.outcomes import Binary
@@ -17,10 +18,20 @@ from gbveval.design.paired import PairedDesign
 from gbveval.design.parallel import ParallelDesign
 from gbveval.design.planned_test import EXACT, Nearness, PlannedTest, PowerTest, Rows
 from gbveval.design.repeated import RepeatedMeasuresDesign
+from gbveval.design.rollout import RolloutDesign
 from gbveval.numerics.inference import normal_quantile, t_quantile
 from gbveval.numerics.noncentral_t import equivalence_power
 
-Plan = ParallelDesign | ClusterDesign | MultilevelDesign | RepeatedMeasuresDesign | PairedDesign | OneSampleDesign
+Plan = (
+    ParallelDesign
+    | ClusterDesign
+    | MultilevelDesign
+    | RepeatedMeasuresDesign
+    | PairedDesign
+    | OneSampleDesign
+    | LongitudinalClusterDesign
+    | RolloutDesign
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +285,7 @@ def _check_margins(plan: Plan, *margins: float) -> None:
 def _needs_plan(plan: object) -> None:
     if not isinstance(plan, Plan):
         names = (
-            "ParallelDesign, ClusterDesign, MultilevelDesign, RepeatedMeasuresDesign, PairedDesign or OneSampleDesign"
+            "ParallelDesign, ClusterDesign, MultilevelDesign, RepeatedMeasuresDesign, PairedDesign, OneSampleDesign, "
+            "LongitudinalClusterDesign or RolloutDesign"
         )
         raise DesignError(f"plan must be a {names}; it is a {type(plan).__name__}.")

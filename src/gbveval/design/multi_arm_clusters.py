@@ -154,8 +154,8 @@ class MultiArmClusterDesign(PlainDesign):
                 noncentrality=float(effect) ** 2 * spread if effect else 0.0,
                 df1=float(arms),
                 df2=df,
-                formula="noncentral F of the means of clusters; noncentrality: clusters x squared distances of arms from "
-                "their mean, over the variance of a cluster mean",
+                formula="noncentral F of the means of clusters; noncentrality: clusters x squared distances of arms "
+                "from their mean, over the variance of a cluster mean",
                 source="Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, on means of clusters",
                 assumptions=LIMITS,
                 near=EXACT,
