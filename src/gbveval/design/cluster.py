@@ -33,9 +33,21 @@ from gbveval.design._require import one_of, real, whole
 from gbveval.design._sizes import LEAST, draw_sizes, mean_inverse
 from gbveval.design.icc import ICC, BetweenCV
 from gbveval.design.outcomes import Continuous
-from gbveval.design.planned_test import PlainDesign, PlannedTest
+from gbveval.design.planned_test import EXACT, Nearness, PlainDesign, PlannedTest
 from gbveval.design.processes import ClusterProcess
 
+# Measured by simulation of the planned analysis on raw data.
+NEAR_ARMS = Nearness(0.01, "six clusters or more in control and four treated")
+NEAR_COVARIATES = Nearness(
+    0.07, "eight clusters or more an arm with one covariate of clusters or two, whose chance imbalance costs it"
+)
+NEAR_EVENTS = Nearness(0.04, "five clusters or more an arm, ten people or more in each and equally many")
+_UNEVEN = "six clusters or more an arm, sizes with a coefficient of variation up to 0.8"
+NEAR_SIZES = {
+    "participants_cr2": Nearness(0.06, _UNEVEN),
+    "cluster_means": Nearness(0.03, _UNEVEN),
+    "gls": Nearness(0.02, _UNEVEN),
+}
 # The second-order formula of van Breukelen et al. (2007) makes a variance negative at a CV of 2.
 LARGEST_CV = 2.0
 
@@ -270,7 +282,20 @@ class ClusterDesign(PlainDesign):
                 *(word for level in levels if (word := beyond_words(self.outcome, self.icc, level))),
             ),
             others=(with_imbalance(total, g, df),) if g else (),
+            near=self._near(arms) if null == 0.0 or isinstance(self.outcome, Continuous) else None,
         )
+
+    def _near(self, arms: tuple[float, float]) -> Nearness | None:
+        """Return how near the formula is to the planned analysis, as far as that was measured."""
+        if self.reference != "t" or (self.has_covariates and self.size_cv > 0.0):
+            return None
+        if self.has_covariates:
+            return NEAR_COVARIATES if self.n_cluster_covariates else None
+        if not isinstance(self.outcome, Continuous):
+            return NEAR_EVENTS if self.size_cv == 0.0 and self.analysis != "gls" else None
+        if self.size_cv > 0.0:
+            return NEAR_SIZES[self.analysis]
+        return NEAR_ARMS if arms[0] != arms[1] and self.analysis == "participants_cr2" else EXACT
 
     def _reference(self, arms: tuple[float, float]) -> tuple[float, str]:
         """Return the degrees of freedom of the planned analysis, and which these are."""

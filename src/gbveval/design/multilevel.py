@@ -12,7 +12,7 @@ from gbveval.core.errors import DesignError
 from gbveval.design._levels import Level, parts, shares, units
 from gbveval.design._require import one_of, real, whole
 from gbveval.design.outcomes import Continuous
-from gbveval.design.planned_test import PlainDesign, PlannedTest
+from gbveval.design.planned_test import EXACT, PlainDesign, PlannedTest
 
 ROUNDING = 1e-9
 SOURCE = (
@@ -222,16 +222,21 @@ class MultilevelDesign(PlainDesign):
             f"{told}), against the noncentral t with {self._df_words()}",
             source=SOURCE,
             assumptions=self._assumptions(),
+            near=None if self._adjusted else EXACT,
         )
+
+    @property
+    def _adjusted(self) -> bool:
+        """Whether covariates are planned for, at any level."""
+        return bool(self.n_covariates or any(level.r_squared or level.effect_r_squared for level in self.levels))
 
     def _assumptions(self) -> tuple[str, ...]:
         covariates = "covariates explain the planned shares; their imbalance by chance is not counted"
-        has = bool(self.n_covariates or any(level.r_squared or level.effect_r_squared for level in self.levels))
         return (
             "what varies at each level is normal, with the same variance in both arms",
             "units of a level have the same size, and the treated share is the same wherever arms are compared",
             *((SITES[self.sites].format(top=self.names[-1]),) if self.place < len(self.levels) - 1 else ()),
-            *((covariates,) if has else ()),
+            *((covariates,) if self._adjusted else ()),
         )
 
     def _variance(self) -> float:

@@ -22,7 +22,7 @@ from gbveval.design._require import one_of, real, whole
 from gbveval.design.icc import ICC, BetweenCV
 from gbveval.design.outcomes import Continuous
 from gbveval.design.paired_process import PairedClusterProcess
-from gbveval.design.planned_test import PlainDesign, PlannedTest
+from gbveval.design.planned_test import EXACT, PlainDesign, PlannedTest
 
 ANALYSES = ("t", "permutation")
 REFERENCES = ("t", "normal", "hayes_bennett")
@@ -185,6 +185,7 @@ class PairedClusterDesign(PlainDesign):
                 "clusters have the same size and none is lost; where one is, its pair is",
                 *(word for level in levels if (word := beyond_words(self.outcome, self.icc, level))),
             ),
+            near=EXACT if not known and isinstance(self.outcome, Continuous) else None,
         )
         unmatched = replace(test, std_error=math.sqrt(without), df=math.inf if known else 2.0 * pairs - 2.0)
         return MatchedTest(

@@ -344,7 +344,7 @@ def explain_power(
         ("formula", test.formula),
         critical,
         ("tails", tails(size, alternative)),
-        ("how near", "not compared with a simulation" if test.near is None else test.near.words()),
+        ("how near", "no bound is claimed; simulate_power tells" if test.near is None else test.near.words()),
         ("source", test.source),
         *(("assumes", words) for words in test.assumptions),
     )

@@ -326,3 +326,81 @@ def several_outcomes(plan: Any, effect: float, alternative: str, studies: int, r
     critical = stats.norm.isf(size / 2.0 if alternative == "two_sided" else size)
     found = {"two_sided": np.abs(z), "greater": z, "less": -z}[alternative] > critical
     return {"any": found.any(axis=1), "all": found.all(axis=1), "each": found[:, 0]}[plan.power_of]
+
+
+def cluster_means(plan: Any, studies: int, effect: float, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
+    """Return the sizes and the means of clusters, control then treated, rows are studies."""
+    sizes, found = [], []
+    for k, level in zip((plan.clusters_per_arm, plan.treated_clusters), plan.outcome.levels(effect), strict=True):
+        m = np.full((studies, k), plan.cluster_size)
+        if plan.size_cv:
+            shape = 1.0 / plan.size_cv**2
+            m = np.maximum(np.rint(rng.gamma(shape, plan.cluster_size / shape, (studies, k))), 2).astype(int)
+        sizes.append(m)
+        found.append(_means_of_clusters(plan, level, m, rng))
+    return sizes, found
+
+
+def _means_of_clusters(plan: Any, level: float, m: Array, rng: np.random.Generator) -> Array:
+    kind = type(plan.outcome).__name__
+    if kind == "Continuous":
+        icc, sd = plan.icc.value, plan.outcome.sd
+        return level + sd * (
+            math.sqrt(icc) * rng.normal(size=m.shape) + np.sqrt((1.0 - icc) / m) * rng.normal(size=m.shape)
+        )
+    if kind == "Binary":
+        strength = (1.0 - plan.icc.value) / plan.icc.value
+        return rng.binomial(m, rng.beta(level * strength, (1.0 - level) * strength, m.shape)) / m
+    shape = 1.0 / plan.icc.value**2
+    rate = rng.gamma(shape, level / shape, m.shape)
+    return rng.poisson(rate * m * plan.outcome.exposure) / (m * plan.outcome.exposure)
+
+
+def clusters(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Test clusters as the plan says: CR2 over respondents, means of clusters, or clusters weighted efficiently."""
+    (m0, m1), (y0, y1) = cluster_means(plan, studies, effect, rng)
+    if plan.analysis == "cluster_means":
+        return decide(*two_means(y0, y1, "pooled"), alternative)
+    if plan.analysis == "gls":
+        icc = plan.icc.value
+        w0, w1 = (1.0 / (icc + (1.0 - icc) / m) for m in (m0, m1))
+        mean0, mean1 = (np.average(y, axis=1, weights=w) for y, w in ((y0, w0), (y1, w1)))
+        df = y0.shape[1] + y1.shape[1] - 2.0
+        rest = (w0 * (y0 - mean0[:, None]) ** 2).sum(axis=1) + (w1 * (y1 - mean1[:, None]) ** 2).sum(axis=1)
+        spread = np.sqrt(rest / df * (1.0 / w0.sum(axis=1) + 1.0 / w1.sum(axis=1)))
+        return decide((mean1 - mean0) / spread, np.full(studies, df), alternative)
+    parts = [_cr2_of_arm(m, y) for m, y in ((m0, y0), (m1, y1))]
+    (mean0, v0, t0, s0), (mean1, v1, t1, s1) = parts
+    return decide((mean1 - mean0) / np.sqrt(v0 + v1), (t0 + t1) ** 2 / (s0 + s1), alternative)
+
+
+def _cr2_of_arm(m: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the mean over respondents, its CR2 variance, and trace and squares of Bell and McCaffrey's matrix, in full."""
+    w = m / m.sum(axis=1, keepdims=True)
+    mean = (w * y).sum(axis=1)
+    variance = (w**2 * (y - mean[:, None]) ** 2 / (1.0 - w)).sum(axis=1)
+    # With errors of one variance, cluster g's adjusted residual is b_g'e: b_g = (1_g - w_g 1) stretch_g / N.
+    total = m.sum(axis=1)[:, None]
+    stretch = 1.0 / np.sqrt(1.0 - w) / total
+    cross = -(stretch[:, :, None] * stretch[:, None, :]) * m[:, :, None] * m[:, None, :] / total[:, :, None]
+    diagonal = stretch**2 * m * (1.0 - w)
+    index = np.arange(m.shape[1])
+    cross[:, index, index] = diagonal
+    return mean, variance, diagonal.sum(axis=1), (cross**2).sum(axis=(1, 2))
+
+
+def adjusted_clusters(plan: Any, effect: float, alternative: str, studies: int, rng: np.random.Generator) -> Array:
+    """Run `Ancova` itself, whose CR2 from cross-products has its own witness."""
+    import gbveval as gbv
+
+    found = gbv.simulate_power(
+        plan,
+        gbv.Ancova(),
+        effect=effect,
+        seed=int(rng.integers(2**31)),
+        n_draws=studies,
+        alternative=alternative,
+        keep_replicates=True,
+        progress=False,
+    )
+    return found.replicates[0].rejected

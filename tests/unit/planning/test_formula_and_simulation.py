@@ -219,6 +219,66 @@ FAMILIES = [
 ]
 
 
+def clusters(
+    analysis: str,
+    *,
+    least: int = 4,
+    most: int = 16,
+    size_cv: tuple[float, ...] = (0.0,),
+    ratio: tuple[float, ...] = (1.0,),
+    kind: str = "means",
+) -> Callable[[np.random.Generator], Any]:
+    def draw(rng: np.random.Generator) -> Any:
+        icc: Any = gbv.ICC(float(rng.uniform(0.01, 0.2)), scale="observed")
+        outcome: Any = gbv.Continuous(sd=2.0)
+        if kind == "risks":
+            outcome = gbv.Binary(float(rng.uniform(0.2, 0.6)))
+            icc = gbv.ICC(float(rng.uniform(0.02, 0.1)), scale="observed")
+        if kind == "rates":
+            outcome = gbv.Count(rate=float(rng.uniform(0.3, 1.5)))
+            icc = gbv.BetweenCV(float(rng.uniform(0.1, 0.4)))
+        return gbv.ClusterDesign(
+            between(rng, least, most),
+            between(rng, 10, 60),
+            icc,
+            outcome,
+            size_cv=float(rng.choice(size_cv)),
+            analysis=analysis,
+            ratio=float(rng.choice(ratio)),
+        )
+
+    return draw
+
+
+UNEVEN = (0.3, 0.5, 0.8)
+FAMILIES += [
+    Family("clusters, CR2", clusters("participants_cr2"), analyses.clusters, 9),
+    Family("clusters, means", clusters("cluster_means", ratio=(0.6, 1.0, 1.7)), analyses.clusters, 9),
+    Family("clusters, weighted", clusters("gls", ratio=(1.0, 1.7)), analyses.clusters),
+    Family("clusters in unequal arms", clusters("participants_cr2", least=6, ratio=(0.7, 1.7)), analyses.clusters),
+    *(
+        Family(f"uneven clusters, {how}", clusters(how, least=6, most=24, size_cv=UNEVEN), analyses.clusters, 6, 6_000)
+        for how in ("participants_cr2", "cluster_means", "gls")
+    ),
+    Family("risks of clusters", clusters("participants_cr2", least=5, most=20, kind="risks"), analyses.clusters),
+    Family("rates of clusters", clusters("cluster_means", least=5, most=20, kind="rates"), analyses.clusters),
+    Family(
+        "clusters with covariates",
+        lambda rng: gbv.ClusterDesign(
+            between(rng, 8, 25),
+            between(rng, 10, 60),
+            gbv.ICC(float(rng.uniform(0.02, 0.2)), scale="observed"),
+            gbv.Continuous(),
+            r_squared_clusters=0.5,
+            n_cluster_covariates=between(rng, 1, 2),
+            r_squared_people=float(rng.choice([0.0, 0.3])),
+        ),
+        analyses.adjusted_clusters,
+        studies=6_000,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Compared:
     """One drawn plan: power by formula, its documented gap (0: exact), and the share of studies that reject."""
