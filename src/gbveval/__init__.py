@@ -9,16 +9,21 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
+    "Allocated": "gbveval.design.allocation.allocated",
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "Binary": "gbveval.design.outcomes",
+    "BlockedAllocation": "gbveval.design.allocation.blocked",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
+    "ClusterAllocation": "gbveval.design.allocation.complete",
     "ClusterDesign": "gbveval.design.cluster",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
+    "CompleteAllocation": "gbveval.design.allocation.complete",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
+    "ConstrainedAllocation": "gbveval.design.allocation.restricted",
     "Continuous": "gbveval.design.outcomes",
     "ConvergenceError": "gbveval.core.errors",
     "Count": "gbveval.design.counts",
@@ -65,6 +70,8 @@ _PLACES = {
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
+    "MatchedAllocation": "gbveval.design.allocation.matched",
+    "Minimisation": "gbveval.design.allocation.minimised",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "MultiArmDesign": "gbveval.design.multi_arm",
@@ -91,17 +98,22 @@ _PLACES = {
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
     "RepeatedMeasuresDesign": "gbveval.design.repeated",
+    "Rerandomisation": "gbveval.design.allocation.restricted",
     "RiskFactors": "gbveval.factors.risk_factors",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
+    "SaturationAllocation": "gbveval.design.allocation.staggered",
     "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
     "Section": "gbveval.reporting.report",
+    "SimpleAllocation": "gbveval.design.allocation.complete",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
     "StackedDid": "gbveval.estimators.did.stacked_did",
     "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
     "Standardised": "gbveval.estimators.randomised.standardised",
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
+    "SteppedWedgeAllocation": "gbveval.design.allocation.staggered",
+    "StratifiedAllocation": "gbveval.design.allocation.complete",
     "SubgroupEffects": "gbveval.estimators.randomised.subgroup_effects",
     "SunAbraham": "gbveval.estimators.did.sun_abraham",
     "Survey": "gbveval.data.survey",
@@ -121,7 +133,9 @@ _PLACES = {
     "WinProbability": "gbveval.estimators.randomised.win_probability",
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
+    "allocate": "gbveval.design.allocation.allocated",
     "balance": "gbveval.estimators.diagnostics.balance",
+    "balance_score": "gbveval.design.allocation.restricted",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
     "compare": "gbveval.estimators.did.comparison",
     "design_effect": "gbveval.design.icc",
@@ -162,6 +176,7 @@ _PLACES = {
     "reporting_shock": "gbveval.estimators.did.reporting_shock",
     "required_sample": "gbveval.planning.precision",
     "required_size": "gbveval.planning.closed_form",
+    "rerandomisation_gain": "gbveval.design.allocation.restricted",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
@@ -193,6 +208,21 @@ if TYPE_CHECKING:
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
+    from gbveval.design.allocation.allocated import Allocated as Allocated
+    from gbveval.design.allocation.allocated import allocate as allocate
+    from gbveval.design.allocation.blocked import BlockedAllocation as BlockedAllocation
+    from gbveval.design.allocation.complete import ClusterAllocation as ClusterAllocation
+    from gbveval.design.allocation.complete import CompleteAllocation as CompleteAllocation
+    from gbveval.design.allocation.complete import SimpleAllocation as SimpleAllocation
+    from gbveval.design.allocation.complete import StratifiedAllocation as StratifiedAllocation
+    from gbveval.design.allocation.matched import MatchedAllocation as MatchedAllocation
+    from gbveval.design.allocation.minimised import Minimisation as Minimisation
+    from gbveval.design.allocation.restricted import ConstrainedAllocation as ConstrainedAllocation
+    from gbveval.design.allocation.restricted import Rerandomisation as Rerandomisation
+    from gbveval.design.allocation.restricted import balance_score as balance_score
+    from gbveval.design.allocation.restricted import rerandomisation_gain as rerandomisation_gain
+    from gbveval.design.allocation.staggered import SaturationAllocation as SaturationAllocation
+    from gbveval.design.allocation.staggered import SteppedWedgeAllocation as SteppedWedgeAllocation
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.counts import Count as Count
     from gbveval.design.factorial import FactorialDesign as FactorialDesign

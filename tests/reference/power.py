@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import power_clusters, power_risks
+from tests.reference import power_allocation, power_clusters, power_risks
 from tests.reference.compare import Unsupported
 from tests.reference.power_requests import CENTRAL_QUANTILES, side, size
 
@@ -220,4 +220,5 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "ni-means": noninferiority_of_means,
     **power_risks.TASKS,
     **power_clusters.TASKS,
+    **power_allocation.TASKS,
 }
