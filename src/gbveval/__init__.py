@@ -153,9 +153,11 @@ _PLACES = {
     "leave_one_site_out": "gbveval.multisite.site_checks",
     "love_plot": "gbveval.estimators.diagnostics.balance",
     "mde": "gbveval.planning.closed_form",
+    "new_secret": "gbveval.design.allocation._chain",
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
+    "open_sealed": "gbveval.design.allocation.sealed",
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
     "plot_comparison": "gbveval.estimators.did.comparison",
@@ -177,11 +179,13 @@ _PLACES = {
     "required_sample": "gbveval.planning.precision",
     "required_size": "gbveval.planning.closed_form",
     "rerandomisation_gain": "gbveval.design.allocation.restricted",
+    "seal_allocation": "gbveval.design.allocation.sealed",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
     "twfe_robustness": "gbveval.estimators.did.twfe_weights",
     "twfe_weights": "gbveval.estimators.did.twfe_weights",
+    "verify_sealed": "gbveval.design.allocation.sealed",
     "weighting_design_effect": "gbveval.planning.precision",
     "write_report": "gbveval.reporting.report",
 }
@@ -208,6 +212,7 @@ if TYPE_CHECKING:
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
+    from gbveval.design.allocation._chain import new_secret as new_secret
     from gbveval.design.allocation.allocated import Allocated as Allocated
     from gbveval.design.allocation.allocated import allocate as allocate
     from gbveval.design.allocation.blocked import BlockedAllocation as BlockedAllocation
@@ -221,6 +226,9 @@ if TYPE_CHECKING:
     from gbveval.design.allocation.restricted import Rerandomisation as Rerandomisation
     from gbveval.design.allocation.restricted import balance_score as balance_score
     from gbveval.design.allocation.restricted import rerandomisation_gain as rerandomisation_gain
+    from gbveval.design.allocation.sealed import open_sealed as open_sealed
+    from gbveval.design.allocation.sealed import seal_allocation as seal_allocation
+    from gbveval.design.allocation.sealed import verify_sealed as verify_sealed
     from gbveval.design.allocation.staggered import SaturationAllocation as SaturationAllocation
     from gbveval.design.allocation.staggered import SteppedWedgeAllocation as SteppedWedgeAllocation
     from gbveval.design.cluster import ClusterDesign as ClusterDesign

@@ -155,7 +155,7 @@ SMALL: dict[str, tuple[Any, Any]] = {
     "wedge by number": (gbv.SteppedWedgeAllocation(TWO, cluster="c", steps=2, counts=(3, 2)), {"c": list("abcde")}),
     "saturation": (
         gbv.SaturationAllocation(TWO, cluster="c", saturations=(0, 0.5)),
-        {"c": list("aaabbccc") + ["d"]},
+        {"c": list("aaabbcccd")},
     ),
     "pairs": (gbv.MatchedAllocation(TWO, covariates="x"), {"x": [1.0, 2.0, 7.0, 9.0]}),
     "minimisation": (gbv.Minimisation(TWO, factors="f"), {"f": list("ababa")}),

@@ -374,7 +374,8 @@ def allocate(
         `MatchedAllocation`, `Minimisation`, `Rerandomisation`, `ConstrainedAllocation`, `SteppedWedgeAllocation` or
         `SaturationAllocation`.
     seed : int
-        Seed, zero or more. Fix it before the frame is known, by a public draw if others must trust it.
+        Seed, zero or more. Whoever has seed and frame has the list. Where assignments are told at once, let the seed be
+        drawn in public after the frame is closed; where they must stay concealed, let it be long and secret.
     unit : str, optional
         Column that names the units. With it the order of rows changes nothing, except where order is that of
         enrolment, and a trial finds its units by name.
