@@ -174,7 +174,7 @@ def matching(_: Path, case: Case) -> dict[str, Any]:
 def predictability(_: Path, case: Case) -> dict[str, Any]:
     given = case["inputs"]
     named = given["arms"]
-    ratio = list(given.get("ratio") or [1] * (named if isinstance(named, int) else len(named)))
+    ratio = [int(r) for r in given.get("ratio") or [1] * (named if isinstance(named, int) else len(named))]
     scheme = gbv.BlockedAllocation(arms(len(ratio)), sizes=list(given["block_sizes"]), ratio=ratio)
     return {f"deterministic_fraction_{found.size}": found.forced for found in scheme.predictability()}
 

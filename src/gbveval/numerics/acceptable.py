@@ -14,13 +14,31 @@ from gbveval.numerics.philox import Words
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-Rule = Callable[[Codes], BoolArray]
 # Candidates drawn for one accepted allocation before the rule is said to be too strict.
 MOST_CANDIDATES = 2_000_000
 
 
 class TooStrictError(Exception):
     """Raised where no candidate is accepted; the number of candidates is the argument."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Within:
+    """The rule that every score of an allocation is at most its limit.
+
+    Attributes
+    ----------
+    score : callable
+        Scores of allocations, shape (allocations, scores).
+    limits : ndarray, shape (scores,)
+    """
+
+    score: Callable[[Codes], FloatArray]
+    limits: FloatArray
+
+    def __call__(self, codes: Codes) -> BoolArray:
+        """Return which allocations are accepted."""
+        return np.asarray((self.score(codes) <= self.limits).all(axis=1))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,12 +99,12 @@ class Redrawn:
     ----------
     base : Mechanism
         What candidates are drawn from.
-    rule : callable
+    rule : Within
         Which of the candidates are accepted.
     """
 
     base: Mechanism
-    rule: Rule
+    rule: Within
 
     @property
     def n_units(self) -> int:

@@ -145,6 +145,22 @@ class Moments:
         return np.asarray(np.sqrt(probability * (1.0 - probability) / self.codes.shape[0]))
 
 
+def simulated_number(mechanism: Mechanism, words: Words, n_draws: int) -> tuple[int, float] | None:
+    """Return how many allocations there are with its standard error, from the probabilities of drawn ones.
+
+    The number of allocations is the mean of one over the probability of a drawn one. None where probabilities of
+    allocations are not known, or the number has too many digits.
+    """
+    known = getattr(mechanism, "log_probability", None)
+    if known is None:
+        return None
+    logs = -known(draw(mechanism, words, n_draws))
+    if float(logs.max()) > 600.0:
+        return None
+    numbers = np.exp(logs)
+    return round(float(numbers.mean())), float(numbers.std(ddof=1) / np.sqrt(n_draws))
+
+
 def moments(mechanism: Mechanism, words: Words, n_draws: int) -> Moments:
     """Return the probabilities of a mechanism by listing its allocations, or else by drawing some."""
     found = listed(mechanism)

@@ -145,6 +145,16 @@ class Minimised:
     def _start(self, n: int) -> Int64:
         return np.zeros((n, self.levels.shape[1], int(self.levels.max()) + 1, self.n_labels), dtype=np.int64)
 
+    def log_probability(self, codes: Codes) -> FloatArray:
+        """Return the logarithm of the probability of allocations, shape (allocations,)."""
+        numbers, out = self._start(codes.shape[0]), np.zeros(codes.shape[0])
+        factors, rows = np.arange(self.levels.shape[1]), np.arange(codes.shape[0])
+        for unit, level in enumerate(self.levels):
+            label = codes[:, unit].astype(np.intp)
+            out += np.log(self.step_probabilities(numbers[:, factors, level])[rows, label])
+            numbers[rows[:, None], factors[None, :], level[None, :], label[:, None]] += self._step[label][:, None]
+        return out
+
     def listed(self, most: int) -> tuple[Codes, FloatArray] | None:
         """Return every allocation with its probability, if there are at most so many."""
         if self.n_units * np.log(self.n_labels) > np.log(most):

@@ -547,3 +547,49 @@ def test_the_repr_names_arms_and_numbers_and_no_unit() -> None:
     found = gbv.allocate(FRAME, golden()["strata"][0], seed=1, unit="id")
     assert "p7" not in repr(found)
     assert "24 units" in repr(found)
+
+
+def test_the_number_of_allocations_is_estimated_where_it_cannot_be_listed() -> None:
+    from gbveval.numerics.mechanism import simulated_number
+
+    table = {"a": list("xyxxyxyyxyxy"), "b": list("uuvvuvuvvuuv")}
+    scheme = gbv.Minimisation(TWO, factors=("a", "b"), preferred=1.0)
+    found = gbv.allocate(table, scheme, seed=1)
+    assert found.exact  # 12 units are listed
+    estimate = simulated_number(found.plan.mechanism, Words("number"), 4_000)
+    assert estimate is not None
+    assert found.n_allocations is not None
+    assert abs(estimate[0] - found.n_allocations) < stats.norm.isf(5e-5) * estimate[1] + 1
+    many = gbv.allocate({"a": ["x", "y"] * 30, "b": ["u"] * 60}, scheme, seed=1)
+    assert not many.exact
+    assert many.n_allocations is not None
+    assert many.n_allocations_mcse > 0
+
+
+def test_what_can_be_foretold_is_told() -> None:
+    def status(scheme: Any, table: Any) -> list[str]:
+        return [c.status for c in gbv.allocate(table, scheme, seed=1).checks if c.name == "predictability"]
+
+    assert status(gbv.BlockedAllocation(TWO, sizes=4), 40) == ["warn"]
+    assert status(gbv.BlockedAllocation(TWO, sizes=(4, 6)), 40) == ["info"]
+    factor = {"a": ["x", "y"] * 10}
+    assert status(gbv.Minimisation(TWO, factors="a", preferred=1.0), factor) == ["warn"]
+    assert status(gbv.Minimisation(TWO, factors="a"), factor) == []
+
+
+def test_an_allocation_travels_to_another_process() -> None:
+    import pickle
+
+    table, names, _ = normals(40, 2)
+    scheme = gbv.Rerandomisation(gbv.CompleteAllocation(TWO), covariates=names, accept=0.1)
+    found = gbv.allocate(table, scheme, seed=1)
+    back = pickle.loads(pickle.dumps(found))
+    assert np.array_equal(back.redraw(20, seed=1), found.redraw(20, seed=1))
+    assert back.digest == found.digest
+
+
+def test_candidates_that_do_not_fit_into_memory_are_refused() -> None:
+    table = {"x": np.arange(20_000.0)}
+    scheme = gbv.ConstrainedAllocation(gbv.CompleteAllocation(TWO), covariates="x")
+    with pytest.raises(gbv.DesignError, match="fit into memory"):
+        gbv.allocate(table, scheme, seed=1)

@@ -65,7 +65,7 @@ class MatchedAllocation:
     Notes
     -----
     The sum of distances inside groups is the least possible: matching is optimal and not greedy. It takes up to 300
-    units in pairs (about a minute) and 36 in triplets in a stratum. `plan.note("matched")` has the groups, and
+    units in pairs (ten seconds) and 36 in triplets in a stratum. `plan.note("matched")` has the groups, and
     `Allocated.matched_groups` the number of each row's, for the role pair of `Trial`. **The analysis it needs**
     compares inside pairs.
 

@@ -15,7 +15,7 @@ from gbveval.design.allocation import _declared as declared
 from gbveval.design.allocation._units import Roles, Units
 from gbveval.design.allocation.complete import ClusterAllocation, CompleteAllocation, StratifiedAllocation
 from gbveval.design.allocation.plan import AllocationPlan, arms_only, declaration_of
-from gbveval.numerics.acceptable import Listed, Redrawn
+from gbveval.numerics.acceptable import Listed, Redrawn, Within
 from gbveval.numerics.allocations import Codes, Scheme, count_allocations, enumerate_allocations
 from gbveval.numerics.balance_scores import Mahalanobis, mahalanobis, squared_differences
 from gbveval.numerics.block_allocation import Blocks
@@ -27,6 +27,8 @@ Score = Callable[[Codes], FloatArray]
 BASES = (CompleteAllocation, StratifiedAllocation, ClusterAllocation)
 # Allocations, and labels, that are listed rather than drawn.
 MOST_LISTED, MOST_LABELS = 200_000, 20_000_000
+# Labels of drawn candidates that are held in memory, one byte each and eight for their sort keys.
+MOST_CANDIDATE_LABELS = 400_000_000
 # Candidates from which the share accepted is estimated.
 CANDIDATES = 20_000
 # Mirrored allocations have the same score but for rounding.
@@ -233,23 +235,19 @@ class Rerandomisation:
         if min(score.ranks) == 0:
             raise DesignError("The covariates of a tier do not vary, or follow from earlier tiers. Leave them out.")
         limits, left = self._limits(score.ranks)
-        bounds = np.array(limits) * (1.0 + ROUNDING)
-
-        def accepts(codes: Codes) -> NDArray[np.bool_]:
-            return np.asarray((score(codes) <= bounds).all(axis=1))
-
+        rule = Within(score, np.array(limits) * (1.0 + ROUNDING))
         words = f"{base.words}, drawn again until balanced in {', '.join(sum(self.covariates, ()))}"
         everything = _all_of(blocks)
         if everything is not None:
             values = score(everything)
-            kept = everything[(values <= bounds).all(axis=1)]
+            kept = everything[(values <= rule.limits).all(axis=1)]
             balance = _balance(values, limits, kept.shape[0], exact=True, left=left)
             _need_some(kept.shape[0], balance)
             listed = Listed(kept, len(self.arms), complete=True)
             return arms_only(listed, self.arms, words, ("balance", balance))
-        drawn = draw(blocks, Words("candidates", units.digest, declaration_of(self)), CANDIDATES)
-        values = score(drawn)
-        balance = _balance(values, limits, int((values <= bounds).all(axis=1).sum()), exact=False, left=left)
+        number_drawn = min(CANDIDATES, max(1_000, MOST_LABELS // units.n))
+        values = score(draw(blocks, Words("candidates", units.digest, declaration_of(self)), number_drawn))
+        balance = _balance(values, limits, int((values <= rule.limits).all(axis=1).sum()), exact=False, left=left)
         whole_number = blocks.count()
         assert whole_number is not None
         # Whole numbers of hundreds of digits are no floats; parts per million of them are.
@@ -257,7 +255,7 @@ class Rerandomisation:
         number = whole_number * round(balance.accepted * 10**6) // 10**6
         error = _times(whole_number, balance.accepted_mcse)
         notes += [("n_allocations", number), ("n_allocations_mcse", error)]  # type: ignore[list-item]
-        return arms_only(Redrawn(blocks, accepts), self.arms, words, *notes)
+        return arms_only(Redrawn(blocks, rule), self.arms, words, *notes)
 
     def _limits(self, ranks: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         from scipy.stats import chi2
@@ -356,6 +354,11 @@ class ConstrainedAllocation:
         codes = _all_of(blocks)
         exact = codes is not None
         if codes is None:
+            if self.candidates * units.n > MOST_CANDIDATE_LABELS:
+                raise DesignError(
+                    f"{self.candidates:,} candidates of {units.n:,} units do not fit into memory. Draw fewer, or use "
+                    "Rerandomisation, which keeps none."
+                )
             words = Words("candidates", units.digest, declaration_of(self))
             codes = np.unique(draw(blocks, words, self.candidates), axis=0)
         values = self.score(units, blocks)(codes)
@@ -412,7 +415,8 @@ def _balance(
 ) -> BalanceOfAllocations:
     n = values.shape[0]
     share = kept / n
-    error = 0.0 if exact else float(np.sqrt(share * (1.0 - share) / n))
+    # Where none was seen, one could have been.
+    error = 0.0 if exact else float(np.sqrt(max(share, 1.0 / n) * (1.0 - share) / n))
     return BalanceOfAllocations(tuple(limits), share, error, float(values[:, 0].min()), n, exact, left)
 
 
