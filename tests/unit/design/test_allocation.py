@@ -588,6 +588,15 @@ def test_an_allocation_travels_to_another_process() -> None:
     assert back.digest == found.digest
 
 
+def test_scores_need_every_arm_and_no_other() -> None:
+    scheme = gbv.Rerandomisation(gbv.CompleteAllocation(TWO), covariates="x")
+    table = {"x": [1.0, 2.0, 3.0, 5.0]}
+    with pytest.raises(gbv.DataError, match="1 arm without a unit"):
+        gbv.balance_score({**table, "arm": ["new"] * 4}, scheme, arm="arm")
+    with pytest.raises(gbv.DataError, match="1 label unknown"):
+        gbv.balance_score({**table, "arm": ["new", "usual", "newer", "new"]}, scheme, arm="arm")
+
+
 def test_candidates_that_do_not_fit_into_memory_are_refused() -> None:
     table = {"x": np.arange(20_000.0)}
     scheme = gbv.ConstrainedAllocation(gbv.CompleteAllocation(TWO), covariates="x")

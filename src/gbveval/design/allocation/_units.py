@@ -252,9 +252,9 @@ def read_arms(frame: Any, column: str, arms: tuple[str, ...], units: Units) -> N
     reader.raise_problems()
     unknown = [level for level in found.levels if level not in arms]
     if unknown:
-        raise DataError(
-            f"Column {column!r} (arm) holds {plural(len(unknown), 'label')} that are no arms of the scheme."
-        )
+        raise DataError(f"Column {column!r} (arm): {plural(len(unknown), 'label')} unknown to the scheme. Rename them.")
+    if len(found.levels) < len(arms):
+        raise DataError(f"Column {column!r} (arm): {plural(len(arms) - len(found.levels), 'arm')} without a unit.")
     codes = np.array([arms.index(level) for level in found.levels], dtype=np.int8)[found.codes]
     by_unit = np.zeros(units.n, dtype=np.int8)
     by_unit[units.of_row] = codes

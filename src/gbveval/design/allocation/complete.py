@@ -275,10 +275,11 @@ def divide(units: Units, labels: tuple[str, ...], shares: Any, counts: Any, misf
     sure = np.array([part.fixed for part in blocks.splits]).reshape(-1, len(labels))
     short = int((sure.min(axis=1) < least).sum())
     if short:
-        strata = plural(short, "stratum").replace("stratums", "strata")
+        strata = f"{short:,} {'stratum' if short == 1 else 'strata'}"
+        smallest = plural(int(blocks.sizes.min()), kind_of(units)[:-1])
         raise DesignError(
-            f"In {strata} some arm is not sure to have {least}; the smallest stratum has {int(blocks.sizes.min()):,} "
-            f"{kind_of(units)}. Merge strata, or lower least_per_cell."
+            f"In {strata} some arm is not sure to have {least}; the smallest stratum has {smallest}. Merge strata, or "
+            "lower least_per_cell."
         )
     if not sure.sum() and misfits != "stratum":
         raise DesignError(

@@ -288,7 +288,7 @@ class ConstrainedAllocation:
     -----
     The score is l2: squared standardised differences of arm means, summed (over pairs of arms, with several). Where
     candidates are drawn, the acceptable set is those among them, fixed by frame and declaration and not by the seed, so
-    that tests use the set from which the list came.
+    that tests use the set from which the list came; `n_allocations` is then the size of that set, and `exact` is false.
 
     **Validity.** `Allocated.pair_coincidence` says how often each two units are in the same arm among acceptable
     allocations; a pair that always or never is makes the design biased in the sense of Bailey, and is warned of in
