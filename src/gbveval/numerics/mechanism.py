@@ -74,11 +74,14 @@ class Again:
         The units that are looked at, in their order.
     code_of : ndarray of int8
         What each label counts as.
+    about : int or None
+        About how many allocations there are, where the mechanism itself does not know.
     """
 
     mechanism: Mechanism
     columns: IntArray = field(repr=False)
     code_of: Codes = field(repr=False)
+    about: int | None = None
 
     @cached_property
     def listed(self) -> tuple[Codes, FloatArray] | None:
@@ -89,7 +92,7 @@ class Again:
     @property
     def count(self) -> int | None:
         """Allocations there are, if known."""
-        return self.mechanism.count()
+        return self.mechanism.count() or self.about
 
     def draw(self, n_draws: int, rng: np.random.Generator) -> Codes:
         """Return allocations, shape (n_draws, columns)."""
@@ -169,7 +172,7 @@ def moments(mechanism: Mechanism, words: Words, n_draws: int) -> Moments:
     return Moments(draw(mechanism, words, n_draws), None, mechanism.n_labels)
 
 
-def pick(mechanism: Mechanism, codes: Codes, columns: IntArray, code_of: IntArray) -> Scheme:
+def pick(mechanism: Mechanism, codes: Codes, columns: IntArray, code_of: IntArray, about: int | None = None) -> Scheme:
     """Return the allocations that could have been of some units, as a test takes them.
 
     Units that the mechanism left unassigned are among no columns; given which they are, the others are permuted.
@@ -184,6 +187,8 @@ def pick(mechanism: Mechanism, codes: Codes, columns: IntArray, code_of: IntArra
         Units of the test.
     code_of : ndarray of int, shape (labels,)
         What each label counts as in the test.
+    about : int, optional
+        About how many allocations there are, where the mechanism itself does not know.
     """
     to = code_of.astype(np.int8)
     labels, n_codes = to[codes[columns]], int(to.max()) + 1
@@ -195,14 +200,14 @@ def pick(mechanism: Mechanism, codes: Codes, columns: IntArray, code_of: IntArra
         return Scheme(labels, n_codes, block.astype(np.intp))
     found = mechanism.scheme(codes)
     if found is None:
-        return Scheme(labels, n_codes, one, source=Again(mechanism, columns, to))
+        return Scheme(labels, n_codes, one, source=Again(mechanism, columns, to, about))
     if found.recorded is not None:
         return Scheme(labels, n_codes, one, recorded=to[found.recorded[:, columns]])
     if found.probability is not None:
         return Scheme(labels, n_codes, one, probability=_by_code(found.probability[columns], to))
     if whole:
         return Scheme(labels, n_codes, found.block[columns])
-    return Scheme(labels, n_codes, one, source=Again(mechanism, columns, to))
+    return Scheme(labels, n_codes, one, source=Again(mechanism, columns, to, about))
 
 
 def _by_code(probability: FloatArray, code_of: Codes) -> FloatArray:

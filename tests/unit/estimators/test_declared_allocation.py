@@ -99,7 +99,9 @@ def test_rerandomisation_that_is_not_listed_is_drawn_by_its_rule(monkeypatch: py
     assert exact is not None
     # 9,999 draws: four standard errors.
     assert answer[0].p_value == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 9_999) + 1e-4)
-    assert "declared scheme run again" in answer.check("allocations").message
+    said = answer.check("allocations").message
+    assert "declared scheme run again" in said
+    assert f"9,999 drawn of {drawn.n_allocations}" in said
     with pytest.raises(gbv.DesignError, match="not listed"):
         difference(distribution="exact").estimate(trial_of(drawn, OUTCOME))
 

@@ -334,7 +334,7 @@ class Allocated:
         code_of : ndarray of int
             What each label counts as.
         """
-        return pick(self.plan.mechanism, self.label_of_unit, units, code_of)
+        return pick(self.plan.mechanism, self.label_of_unit, units, code_of, self.plan.note("n_allocations"))
 
     def __repr__(self) -> str:
         counts = np.bincount(self.label_of_unit[self.label_of_unit >= 0], minlength=len(self.labels))
