@@ -597,6 +597,16 @@ def test_scores_need_every_arm_and_no_other() -> None:
         gbv.balance_score({**table, "arm": ["new", "usual", "newer", "new"]}, scheme, arm="arm")
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.text(max_size=4), min_size=2, max_size=12, unique=True))
+def test_distinct_names_are_numbered_in_their_order(names: list[str]) -> None:
+    from gbveval.data._frame import Reader
+
+    found = Reader(pd.DataFrame({"id": pd.Series(names, dtype="str")}), "test").labels("id", "unit")
+    assert list(found.levels) == sorted(names)
+    assert [found.levels[code] for code in found.codes] == names
+
+
 def test_candidates_that_do_not_fit_into_memory_are_refused() -> None:
     table = {"x": np.arange(20_000.0)}
     scheme = gbv.ConstrainedAllocation(gbv.CompleteAllocation(TWO), covariates="x")
