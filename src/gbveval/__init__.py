@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
+    "Allocated": "gbveval.design.allocation.allocated",
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AnovaDesign": "gbveval.design.overall",
     "AttritionDesign": "gbveval.design.attrition",
@@ -17,16 +18,20 @@ _PLACES = {
     "Autoregressive": "gbveval.design.panel_errors",
     "AverageCovariances": "gbveval.design.panel_errors",
     "Binary": "gbveval.design.outcomes",
+    "BlockedAllocation": "gbveval.design.allocation.blocked",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
     "ChiSquareDesign": "gbveval.design.overall",
+    "ClusterAllocation": "gbveval.design.allocation.complete",
     "ClusterDesign": "gbveval.design.cluster",
     "ClusterPeriodCorrelation": "gbveval.design.cluster_period_correlation",
     "ClusterSchedule": "gbveval.design.cluster_schedule",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
+    "CompleteAllocation": "gbveval.design.allocation.complete",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
+    "ConstrainedAllocation": "gbveval.design.allocation.restricted",
     "Continuous": "gbveval.design.outcomes",
     "ConvergenceError": "gbveval.core.errors",
     "CorrelationDesign": "gbveval.design.correlation",
@@ -81,6 +86,8 @@ _PLACES = {
     "LogNormal": "gbveval.numerics.priors",
     "LongitudinalClusterDesign": "gbveval.design.longitudinal",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
+    "MatchedAllocation": "gbveval.design.allocation.matched",
+    "Minimisation": "gbveval.design.allocation.minimised",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "ModeratorDesign": "gbveval.design.moderator",
@@ -114,19 +121,24 @@ _PLACES = {
     "Released": "gbveval.disclosure.released",
     "RepeatedMeasuresDesign": "gbveval.design.repeated",
     "ResidualCovariance": "gbveval.design.panel_errors",
+    "Rerandomisation": "gbveval.design.allocation.restricted",
     "RiskFactors": "gbveval.factors.risk_factors",
     "RolloutDesign": "gbveval.design.rollout",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
+    "SaturationAllocation": "gbveval.design.allocation.staggered",
     "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
     "Section": "gbveval.reporting.report",
     "SeveralOutcomesDesign": "gbveval.design.several_outcomes",
+    "SimpleAllocation": "gbveval.design.allocation.complete",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
     "StackedDid": "gbveval.estimators.did.stacked_did",
     "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
     "Standardised": "gbveval.estimators.randomised.standardised",
     "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
+    "SteppedWedgeAllocation": "gbveval.design.allocation.staggered",
+    "StratifiedAllocation": "gbveval.design.allocation.complete",
     "SubgroupEffects": "gbveval.estimators.randomised.subgroup_effects",
     "SunAbraham": "gbveval.estimators.did.sun_abraham",
     "Survey": "gbveval.data.survey",
@@ -146,7 +158,9 @@ _PLACES = {
     "WinProbability": "gbveval.estimators.randomised.win_probability",
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
+    "allocate": "gbveval.design.allocation.allocated",
     "balance": "gbveval.estimators.diagnostics.balance",
+    "balance_score": "gbveval.design.allocation.restricted",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
     "compare": "gbveval.estimators.did.comparison",
     "design_effect": "gbveval.design.icc",
@@ -169,6 +183,11 @@ _PLACES = {
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
     "pilot_inflation": "gbveval.planning.precision",
+    "new_secret": "gbveval.design.allocation._chain",
+    "noninferiority": "gbveval.core.margins",
+    "noninferiority_of_risks": "gbveval.core.margins",
+    "one_more_site": "gbveval.multisite.site_checks",
+    "open_sealed": "gbveval.design.allocation.sealed",
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
     "plot_comparison": "gbveval.estimators.did.comparison",
@@ -192,11 +211,14 @@ _PLACES = {
     "required_sample": "gbveval.planning.precision",
     "required_size": "gbveval.planning.closed_form",
     "simulate_curve": "gbveval.planning.simulate",
+    "rerandomisation_gain": "gbveval.design.allocation.restricted",
+    "seal_allocation": "gbveval.design.allocation.sealed",
     "simulate_power": "gbveval.planning.simulate",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
     "twfe_robustness": "gbveval.estimators.did.twfe_weights",
     "twfe_weights": "gbveval.estimators.did.twfe_weights",
+    "verify_sealed": "gbveval.design.allocation.sealed",
     "weighting_design_effect": "gbveval.planning.precision",
     "write_report": "gbveval.reporting.report",
 }
@@ -225,6 +247,25 @@ if TYPE_CHECKING:
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
     from gbveval.design._levels import Level as Level
+    from gbveval.design.allocation._chain import new_secret as new_secret
+    from gbveval.design.allocation.allocated import Allocated as Allocated
+    from gbveval.design.allocation.allocated import allocate as allocate
+    from gbveval.design.allocation.blocked import BlockedAllocation as BlockedAllocation
+    from gbveval.design.allocation.complete import ClusterAllocation as ClusterAllocation
+    from gbveval.design.allocation.complete import CompleteAllocation as CompleteAllocation
+    from gbveval.design.allocation.complete import SimpleAllocation as SimpleAllocation
+    from gbveval.design.allocation.complete import StratifiedAllocation as StratifiedAllocation
+    from gbveval.design.allocation.matched import MatchedAllocation as MatchedAllocation
+    from gbveval.design.allocation.minimised import Minimisation as Minimisation
+    from gbveval.design.allocation.restricted import ConstrainedAllocation as ConstrainedAllocation
+    from gbveval.design.allocation.restricted import Rerandomisation as Rerandomisation
+    from gbveval.design.allocation.restricted import balance_score as balance_score
+    from gbveval.design.allocation.restricted import rerandomisation_gain as rerandomisation_gain
+    from gbveval.design.allocation.sealed import open_sealed as open_sealed
+    from gbveval.design.allocation.sealed import seal_allocation as seal_allocation
+    from gbveval.design.allocation.sealed import verify_sealed as verify_sealed
+    from gbveval.design.allocation.staggered import SaturationAllocation as SaturationAllocation
+    from gbveval.design.allocation.staggered import SteppedWedgeAllocation as SteppedWedgeAllocation
     from gbveval.design.attrition import AttritionDesign as AttritionDesign
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.cluster_period_correlation import ClusterPeriodCorrelation as ClusterPeriodCorrelation

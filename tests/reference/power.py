@@ -8,6 +8,7 @@ from typing import Any
 
 import gbveval as gbv
 from tests.reference import (
+    power_allocation,
     power_cluster_plans,
     power_clusters,
     power_longitudinal,
@@ -229,4 +230,5 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     **power_overall.TASKS,
     **power_cluster_plans.TASKS,
     **power_longitudinal.TASKS,
+    **power_allocation.TASKS,
 }

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gbveval.core.batch import BatchEstimates, ClusterBatch
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
+from gbveval.numerics.allocations import Scheme
 
 D_contra = TypeVar("D_contra", contravariant=True)
 D_co = TypeVar("D_co", covariant=True)
@@ -67,11 +69,42 @@ class BatchProcess(Protocol):
 
 @runtime_checkable
 class Allocation(Protocol):
-    """Who was allocated to which arm, by a design that can say how likely that was."""
+    """Who was allocated to which arm, by a scheme that can be run again."""
 
     @property
     def arms(self) -> tuple[str, ...]:
         """Arm labels, control first."""
 
+    @property
+    def unit_names(self) -> tuple[str, ...] | None:
+        """Names of the units of assignment; None where they are the rows of the frame, in its order."""
+
+    @property
+    def assigns_clusters(self) -> bool:
+        """Whether the units of assignment are clusters."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the frame that was allocated."""
+
+    @property
+    def label_of_unit(self) -> NDArray[np.integer]:
+        """Label of each unit of assignment; -1 where unassigned."""
+
+    @property
+    def arm_of(self) -> NDArray[np.intp]:
+        """Arm of each label in each period, shape (labels, periods); one period where arms do not change."""
+
+    @property
+    def words(self) -> str:
+        """The scheme, said."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of frame and declaration."""
+
     def assigned(self) -> Mapping[Any, str]:
-        """Return the arm of each unit of assignment."""
+        """Return the label of each unit of assignment."""
+
+    def scheme_of(self, units: NDArray[np.intp], code_of: NDArray[np.intp]) -> Scheme:
+        """Return how some units of assignment, by number, could have been allocated; `code_of` recodes the labels."""

@@ -321,7 +321,14 @@ class Reader:
             return inverse, tuple(str(x) for x in unique.tolist())
         elif series.dtype == nw.String and series.null_count() == 0:
             texts = series.to_list()
-            names = tuple(sorted(set(texts)))
+            distinct = set(texts)
+            if len(distinct) == self.n:
+                # Names of a million units: sorting their places is twice as fast as looking each up.
+                order = sorted(range(self.n), key=texts.__getitem__)
+                codes = np.empty(self.n, dtype=np.intp)
+                codes[order] = np.arange(self.n)
+                return codes, tuple(texts[i] for i in order)
+            names = tuple(sorted(distinct))
             at = {text: i for i, text in enumerate(names)}
             return np.fromiter((at[text] for text in texts), dtype=np.intp, count=self.n), names
         else:

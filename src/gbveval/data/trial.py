@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import DataError
 from gbveval.core.flow import Flow, FlowRow
+from gbveval.core.protocols import Allocation
 from gbveval.core.provenance import digest_arrays
+from gbveval.data._allocation import match_allocation
 from gbveval.data._assignment import check_design, control_first, probabilities, recode, varies_within
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._network import Network, read_network
 
 GROUP_ROLES = ("cluster", "stratum", "pair", "site", "time", "sequence", "unit")
 # Roles that came later: where they are absent, the digest is what it was without them.
-LATER_ROLES = ("unit", "saturation", "network")
+LATER_ROLES = ("unit", "saturation", "network", "allocation")
 NUMBER_ROLES = ("weight", "baseline", "exposure", "received", "probability", "saturation")
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -77,6 +79,10 @@ class Trial(Checked):
         to a share and then people inside them to the arms, so the arm may vary inside a cluster.
     unit : str, optional
         Identifier of each unit, one row each. It is used to read `network` and shown nowhere.
+    allocation : Allocation, optional
+        What `gbveval.allocate` returned, so that randomisation tests run the declared scheme again. Units are found by
+        `unit`, clusters by `cluster`, and by the order of rows where the allocated frame had no names. Every row must
+        be in the arm that was allocated.
     network : frame or dict of two columns, optional
         Pairs of identifiers of units that can reach each other, each pair once, in either order. Data, and not the name
         of a column.
@@ -122,6 +128,7 @@ class Trial(Checked):
         saturation: str | None = None,
         unit: str | None = None,
         network: Any = None,
+        allocation: Any = None,
     ) -> None:
         reader = Reader(frame, "Trial")
         names = as_names(outcome, "outcome")
@@ -177,8 +184,10 @@ class Trial(Checked):
             **{role: None if found is None else found[randomised] for role, found in measured.items()},
             **{role: None if found is None else recode(found, randomised) for role, found in groups.items()},
             network=read_network(reader, network, groups["unit"], randomised, unit),
+            allocation=allocation,
         )
         check_design(reader, self, {"arm": arm, "saturation": saturation, **columns})
+        self._set(allocated_unit=match_allocation(reader, self, allocation, np.flatnonzero(randomised)))
         reader.raise_problems()
 
     # What the constructor sets, for readers and type checkers.
@@ -212,13 +221,16 @@ class Trial(Checked):
     probability: FloatArray | None
     saturation: FloatArray | None
     network: Network | None
+    # The scheme that allocated, and the unit of assignment of each row by its number there.
+    allocation: Allocation | None
+    allocated_unit: IntArray | None
 
     @classmethod
     def _trusted(cls, **values: Any) -> Trial:
         """Make a Trial from arrays that a known process drew, without checking them again."""
         trial = cls.__new__(cls)
         defaults: dict[str, Any] = {
-            **dict.fromkeys((*GROUP_ROLES, *NUMBER_ROLES, "network")),
+            **dict.fromkeys((*GROUP_ROLES, *NUMBER_ROLES, "network", "allocation", "allocated_unit")),
             "covariate_names": (),
             "covariates": np.zeros((values["arm"].shape[0], 0)),
             "covariate_levels": (),
@@ -345,4 +357,6 @@ def _array_of(value: Any) -> Any:
     """Return the numbers behind a role, for the digest."""
     if isinstance(value, Labels):
         return value.codes
+    if isinstance(value, Allocation):
+        return value.digest
     return value.edges if isinstance(value, Network) else value

@@ -6,7 +6,8 @@ A scheme works on units of assignment (people, clusters, sequences' clusters). T
   blocks; a matched pair is a block of two; a stepped wedge permutes the sequences of its clusters;
 - *independent*: each unit is drawn on its own, with its probability of each label. Allocations in which a label has no
   unit are left out, so that the test conditions on every label being there, as it was;
-- *recorded*: the rows of a matrix that the trial's own randomisation gave.
+- *recorded*: the rows of a matrix that the trial's own randomisation gave;
+- *from a source*: a declared mechanism that is run again, such as minimisation or rerandomisation.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, combinations
 from math import comb, lgamma, log, prod
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,24 @@ SMALL_BLOCK, SMALL_TABLE = 20, 4_000
 LARGE_BLOCK = 40
 
 
+class Source(Protocol):
+    """A mechanism that is run again."""
+
+    @property
+    def listed(self) -> tuple[Codes, FloatArray] | None:
+        """Every allocation with its probability, where they can be listed."""
+
+    @property
+    def count(self) -> int | None:
+        """Allocations there are, if known."""
+
+    def draw(self, n_draws: int, rng: np.random.Generator) -> Codes:
+        """Return allocations, shape (n_draws, units)."""
+
+    def probabilities(self) -> FloatArray:
+        """Return the probability of each label, shape (units, labels)."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Scheme:
     """How labels were given to units of assignment.
@@ -49,6 +69,8 @@ class Scheme:
         For independent draws.
     recorded : ndarray of int8 or None, shape (allocations, units)
         Allocations to use as they are.
+    source : Source or None
+        A mechanism to run again.
     """
 
     labels: Codes
@@ -56,6 +78,16 @@ class Scheme:
     block: IntArray
     probability: FloatArray | None = None
     recorded: Codes | None = None
+    source: Source | None = None
+
+
+# What stands for the number of allocations of a source that does not know it: more than are ever listed.
+UNKNOWN = 1 << 64
+
+
+def can_list(scheme: Scheme) -> bool:
+    """Return whether every allocation can be listed, if there are few enough."""
+    return scheme.source is None or scheme.source.listed is not None
 
 
 def permuted(labels: NDArray[np.integer], block: IntArray | None = None) -> Scheme:
@@ -78,9 +110,11 @@ def count_allocations(scheme: Scheme) -> int:
     """
     if scheme.recorded is not None:
         return int(scheme.recorded.shape[0])
+    if scheme.source is not None:
+        return scheme.source.count or UNKNOWN
     if scheme.probability is not None:
         return prod(int(k) for k in (scheme.probability > 0).sum(axis=1))
-    return prod(_arrangements(counts) for counts in _label_counts(scheme))
+    return prod(arrangements(counts) for counts in _label_counts(scheme))
 
 
 def how_many(count: int) -> str:
@@ -91,6 +125,8 @@ def how_many(count: int) -> str:
     >>> how_many(924), how_many(2**4000)
     ('924', 'about 10^1204')
     """
+    if count == UNKNOWN:
+        return "a number that was not counted"
     return f"{count:,}" if count < 10**9 else f"about 10^{int((count.bit_length() - 1) * 0.30102999566398120)}"
 
 
@@ -101,7 +137,7 @@ def _label_counts(scheme: Scheme) -> IntArray:
     return flat.reshape(n_blocks, scheme.n_labels).astype(np.intp)
 
 
-def _arrangements(counts: IntArray) -> int:
+def arrangements(counts: IntArray) -> int:
     """Return the multinomial coefficient of label counts."""
     total, left = 1, int(counts.sum())
     if left > EXACT_COUNT:
@@ -125,6 +161,10 @@ def enumerate_allocations(scheme: Scheme) -> Iterator[tuple[Codes, FloatArray]]:
         for start in range(0, scheme.recorded.shape[0], rows):
             part = scheme.recorded[start : start + rows]
             yield part, np.full(part.shape[0], share)
+        return
+    if scheme.source is not None:
+        assert scheme.source.listed is not None
+        yield scheme.source.listed
         return
     if scheme.probability is not None:
         yield from _enumerate_independent(scheme, rows)
@@ -194,13 +234,15 @@ def draw_allocations(scheme: Scheme, n_draws: int, rng: np.random.Generator) -> 
     Units that stand in the order of `draw_order` are written without being gathered.
     """
     rows = max(1, CHUNK // scheme.labels.size)
-    groups = [] if scheme.recorded is not None or scheme.probability is not None else _groups(scheme)
+    groups = _groups(scheme) if _permutes(scheme) else []
     for start in range(0, n_draws, rows):
         size = min(rows, n_draws - start)
         if scheme.recorded is not None:
             yield scheme.recorded[rng.integers(0, scheme.recorded.shape[0], size)]
         elif scheme.probability is not None:
             yield _draw_independent(scheme, size, rng)
+        elif scheme.source is not None:
+            yield scheme.source.draw(size, rng)
         else:
             out = np.empty((size, scheme.labels.size), dtype=np.int8)
             for where, counts in groups:
@@ -212,9 +254,13 @@ def draw_allocations(scheme: Scheme, n_draws: int, rng: np.random.Generator) -> 
 
 def draw_order(scheme: Scheme) -> IntArray:
     """Return an order of units that keeps blocks with the same numbers of labels together."""
-    if scheme.recorded is not None or scheme.probability is not None:
+    if not _permutes(scheme):
         return np.arange(scheme.labels.size)
     return np.concatenate([where.ravel() for where, _ in _groups(scheme)])
+
+
+def _permutes(scheme: Scheme) -> bool:
+    return scheme.recorded is None and scheme.probability is None and scheme.source is None
 
 
 def _groups(scheme: Scheme) -> list[tuple[IntArray, IntArray]]:

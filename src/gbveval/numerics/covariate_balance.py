@@ -118,8 +118,8 @@ def balance_test(
     """
     size = np.abs(totals).max(axis=0, initial=0.0)
     scaled = totals[:, size > 1e-10]
-    expected, covariance = _moments(scaled, scheme)
-    whiten = _whitener(covariance)
+    expected, covariance = sum_moments(scaled, scheme)
+    whiten = whitener(covariance)
     if whiten.shape[1] == 0:
         return BalanceTest(float("nan"), 0, float("nan"), list_all)
 
@@ -127,7 +127,7 @@ def balance_test(
         rows = max(1, BLOCK // max(codes.shape[1], 1))
         return np.concatenate(
             [
-                (((_sums(scaled, codes[i : i + rows], scheme.n_labels) - expected) @ whiten) ** 2).sum(axis=1)
+                (((arm_sums(scaled, codes[i : i + rows], scheme.n_labels) - expected) @ whiten) ** 2).sum(axis=1)
                 for i in range(0, codes.shape[0], rows)
             ]
         )
@@ -145,15 +145,15 @@ def balance_test(
     return BalanceTest(observed, rank, p_value, list_all)
 
 
-def _sums(totals: FloatArray, codes: Codes, n_labels: int) -> FloatArray:
+def arm_sums(totals: FloatArray, codes: Codes, n_labels: int) -> FloatArray:
     """Return the totals over each arm but control, shape (allocations, (arms - 1) x columns)."""
     return np.hstack([(codes == label).astype(np.float64) @ totals for label in range(1, n_labels)])
 
 
-def _moments(totals: FloatArray, scheme: Scheme) -> tuple[FloatArray, FloatArray]:
+def sum_moments(totals: FloatArray, scheme: Scheme) -> tuple[FloatArray, FloatArray]:
     """Return expectation and covariance of the sums over allocations."""
     if scheme.recorded is not None:
-        sums = _sums(totals, scheme.recorded, scheme.n_labels)
+        sums = arm_sums(totals, scheme.recorded, scheme.n_labels)
         centred = sums - sums.mean(axis=0)
         return sums.mean(axis=0), centred.T @ centred / sums.shape[0]
     if scheme.probability is not None:
@@ -171,7 +171,7 @@ def _moments(totals: FloatArray, scheme: Scheme) -> tuple[FloatArray, FloatArray
     return expected, np.block(blocks)
 
 
-def _whitener(covariance: FloatArray) -> FloatArray:
+def whitener(covariance: FloatArray) -> FloatArray:
     """Return W with W W' the pseudo-inverse of the covariance, one column for each direction that varies."""
     scale = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     safe = np.where(scale > 0, scale, 1.0)

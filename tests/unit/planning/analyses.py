@@ -375,7 +375,7 @@ def clusters(plan: Any, effect: float, alternative: str, studies: int, rng: np.r
 
 
 def _cr2_of_arm(m: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-    """Return the mean over respondents, its CR2 variance, and trace and squares of Bell and McCaffrey's matrix, in full."""
+    """Return the mean over respondents, its CR2 variance, and the trace and squares of Bell and McCaffrey's matrix."""
     w = m / m.sum(axis=1, keepdims=True)
     mean = (w * y).sum(axis=1)
     variance = (w**2 * (y - mean[:, None]) ** 2 / (1.0 - w)).sum(axis=1)

@@ -12,7 +12,7 @@ from gbveval.data.trial import Trial
 from gbveval.estimators.randomised._assignment import Assignment, RecordedAllocations, assignment_of
 from gbveval.estimators.randomised._linear import stratum_columns
 from gbveval.estimators.randomised._randomisation_test import LISTED_FOR_EACH_DRAW
-from gbveval.numerics.allocations import how_many
+from gbveval.numerics.allocations import can_list, how_many
 from gbveval.numerics.cluster_sandwich import CLUSTER_KINDS
 from gbveval.numerics.covariate_balance import balance_test, unit_totals
 from gbveval.numerics.inference import f_upper, wald_joint
@@ -67,7 +67,7 @@ def by_allocations(
             "clusters as they were when units were assigned."
         )
     totals = unit_totals(columns, assignment.unit, assignment.block, trial.weight)
-    listed = assignment.count <= n_draws * LISTED_FOR_EACH_DRAW
+    listed = can_list(assignment.scheme) and assignment.count <= n_draws * LISTED_FOR_EACH_DRAW
     found = balance_test(totals, assignment.scheme, list_all=listed, n_draws=n_draws, rng=rng)
     how = f"all {how_many(assignment.count)} listed" if listed else f"{n_draws:,} drawn of {how_many(assignment.count)}"
     words = f"Hansen and Bowers' d2 over allocations as they could have been ({assignment.words}; {how})"

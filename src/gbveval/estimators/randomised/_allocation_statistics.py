@@ -86,6 +86,8 @@ def _weighted(assignment: Assignment, y: FloatArray, received: FloatArray, used:
     size, total, shift = _unit_sums(assignment, y, received, used)
     if scheme.probability is not None:
         probability = scheme.probability
+    elif scheme.source is not None:
+        probability = scheme.source.probabilities()
     elif scheme.recorded is not None:
         probability = np.column_stack([(scheme.recorded == a).mean(axis=0) for a in range(scheme.n_labels)])
     else:

@@ -112,6 +112,7 @@ def assignment_of(trial: Trial, how: str | RecordedAllocations) -> Assignment:
         "complete": the numbers in each arm (of each stratum or pair) were fixed. "simple": units were drawn one by one
         with the trial's probabilities. "auto": simple where the role probability is given and varies inside blocks,
         else complete; with one probability for all this conditions on the numbers found, which is valid either way.
+        Where the trial declares its allocation, "auto" runs the declared scheme again.
     """
     if trial.saturation is not None:
         raise DesignError(
@@ -123,6 +124,8 @@ def assignment_of(trial: Trial, how: str | RecordedAllocations) -> Assignment:
     what = "units" if trial.cluster is None else "clusters"
     role = next((name for name in ("stratum", "pair") if getattr(trial, name) is not None), None)
     block = np.zeros(first.size, dtype=np.intp) if role is None else getattr(trial, role).codes[first]
+    if runs_again(trial, how):
+        return _allocated(trial, unit, first, block)
     if trial.crosses_over:
         return _stepped(trial, unit, first, block, how)
     label = trial.arm[first]
@@ -139,6 +142,25 @@ def assignment_of(trial: Trial, how: str | RecordedAllocations) -> Assignment:
     scheme = permuted(label, block)
     within = "" if role is None else (" within strata" if role == "stratum" else " within pairs")
     return Assignment(unit, block, scheme, f"{what} permuted{within}, numbers kept", count_allocations(scheme))
+
+
+def runs_again(trial: Trial, how: str | RecordedAllocations) -> bool:
+    """Return whether the scheme that the trial declares is run again."""
+    return trial.allocation is not None and how == "auto"
+
+
+def _allocated(trial: Trial, unit: IntArray, first: IntArray, block: IntArray) -> Assignment:
+    """Run the declared scheme again for the units of assignment that are in the trial."""
+    assert trial.allocation is not None
+    assert trial.allocated_unit is not None
+    arm_of = trial.allocation.arm_of
+    # Codes are sequences where arms change over time; else the trial's arms, which may stand in another order there.
+    order = np.array([trial.arms.index(arm) for arm in trial.allocation.arms], dtype=np.intp)
+    code_of = np.arange(arm_of.shape[0]) if trial.crosses_over else order[arm_of[:, 0]]
+    scheme = trial.allocation.scheme_of(trial.allocated_unit[first], code_of)
+    words = f"the declared scheme run again ({trial.allocation.words})"
+    table = arm_of if trial.crosses_over else None
+    return Assignment(unit, block, scheme, words, count_allocations(scheme), table)
 
 
 def _varies(trial: Trial, first: IntArray, block: IntArray) -> bool:

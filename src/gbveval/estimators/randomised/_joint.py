@@ -12,7 +12,7 @@ from gbveval.data.trial import Trial
 from gbveval.estimators.randomised._allocation_statistics import complete_pairs, design_statistic
 from gbveval.estimators.randomised._assignment import Assignment
 from gbveval.estimators.randomised._randomisation_test import Settings, list_all
-from gbveval.numerics.allocations import Codes, draw_allocations, enumerate_allocations
+from gbveval.numerics.allocations import Codes, can_list, draw_allocations, enumerate_allocations
 from gbveval.numerics.ranks import midranks
 
 FloatArray = NDArray[np.float64]
@@ -66,7 +66,7 @@ def joint_statistics(
             "The design gives no standard error for some arm and outcome (a single unit of assignment, or an outcome "
             "that does not vary), so rows cannot be compared on one scale. Leave that outcome or arm out."
         )
-    if list_all(assignment.count, settings):
+    if list_all(assignment.count, settings, can_list(scheme)):
         pairs = list(enumerate_allocations(scheme))
         values = np.concatenate([statistics(codes) for codes, _ in pairs])
         return JointStatistics(values, observed, np.concatenate([weight for _, weight in pairs]))

@@ -257,7 +257,7 @@ def _scores(
 ) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.intp]]:
     """Return the score of each unit of assignment, whether it was treated, and its block."""
     scheme = ready.assignment.scheme
-    if scheme.recorded is not None or scheme.probability is not None:
+    if scheme.recorded is not None or scheme.probability is not None or scheme.source is not None:
         raise DesignError("Sums and rank sums are for permuted units; use statistic='difference' with this assignment.")
     y = ready.trial.outcomes[:, outcome] - settings.null * (ready.trial.arm == ready.arm)
     if settings.kind == "rank_sum":

@@ -12,9 +12,9 @@ from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.data.trial import Trial
 from gbveval.estimators._trials import subset, two_arms
 from gbveval.estimators.randomised._allocation_statistics import complete_pairs, design_statistic, refit
-from gbveval.estimators.randomised._assignment import Assignment, RecordedAllocations, assignment_of
+from gbveval.estimators.randomised._assignment import Assignment, RecordedAllocations, assignment_of, runs_again
 from gbveval.numerics.adjusted_means import adjusted_means
-from gbveval.numerics.allocations import draw_allocations, draw_order, enumerate_allocations, how_many
+from gbveval.numerics.allocations import can_list, draw_allocations, draw_order, enumerate_allocations, how_many
 from gbveval.numerics.null_distribution import invert, tail
 from gbveval.numerics.randomisation import DesignStatistic, Parts, join_parts
 
@@ -121,12 +121,15 @@ def prepare(data: Trial, outcome: int, arm: int, settings: Settings) -> Prepared
     """Return the comparison of one arm with control for one outcome.
 
     Given which units have the outcome and which are in the two arms, their allocation is again random, so the test
-    conditions on both. Recorded allocations cannot be conditioned on and are used with all units.
+    conditions on both. Recorded allocations, and a declared scheme that is run again, cannot be conditioned on and are
+    used with all units.
     """
-    recorded = isinstance(settings.assignment, RecordedAllocations)
+    recorded = isinstance(settings.assignment, RecordedAllocations) or runs_again(data, settings.assignment)
     if recorded or data.crosses_over:
         if len(data.arms) > 2 and not settings.fast:
-            raise DesignError("Recorded allocations and stepped wedges are refitted with two arms only.")
+            raise DesignError(
+                "Recorded allocations, declared schemes and stepped wedges are refitted with two arms only."
+            )
         trial = data
         assignment = assignment_of(trial, settings.assignment)
         used = complete_pairs(trial, assignment, trial.observed(outcome))
@@ -172,7 +175,7 @@ def null_distribution(ready: Prepared, settings: Settings, rng: np.random.Genera
         )
     observed = ready.statistic.parts(scheme.labels[None, :], ready.arm)
     _need_statistic(observed, settings)
-    if list_all(count, settings):
+    if list_all(count, settings, can_list(scheme)):
         parts, weights = [], []
         for codes, weight in enumerate_allocations(scheme):
             parts.append(ready.statistic.parts(codes, ready.arm))
@@ -209,18 +212,20 @@ def _need_statistic(observed: Parts, settings: Settings) -> None:
         )
 
 
-def list_all(count: int, settings: Settings) -> bool:
-    """Return whether all allocations are listed."""
+def list_all(count: int, settings: Settings, possible: bool = True) -> bool:
+    """Return whether all allocations are listed; `possible` says whether the scheme can list them at all."""
     if settings.distribution == "monte_carlo":
         return False
     if settings.distribution == "exact":
+        if not possible:
+            raise DesignError("The declared scheme is run again and not listed. Use distribution='monte_carlo'.")
         if count > MOST_LISTED:
             raise DesignError(
                 f"There are {how_many(count)} allocations, more than the {MOST_LISTED:,} that are listed. Use "
                 "distribution='monte_carlo', or statistic='sum' or 'rank_sum', which need no list."
             )
         return True
-    return count <= settings.n_draws * (LISTED_FOR_EACH_DRAW if settings.fast or settings.adjusted else 1)
+    return possible and count <= settings.n_draws * (LISTED_FOR_EACH_DRAW if settings.fast or settings.adjusted else 1)
 
 
 def need_list(settings: Settings) -> None:

@@ -24,7 +24,14 @@ from gbveval.estimators.randomised._assignment import (
     RecordedAllocations,
     assignment_of,
 )
-from gbveval.numerics.allocations import SMALL_BLOCK, Codes, draw_allocations, enumerate_allocations, how_many
+from gbveval.numerics.allocations import (
+    SMALL_BLOCK,
+    Codes,
+    can_list,
+    draw_allocations,
+    enumerate_allocations,
+    how_many,
+)
 from gbveval.numerics.exposure import (
     BOTH,
     DIRECT,
@@ -193,7 +200,7 @@ class ExposureEffects:
         """Return exposures under all allocations, or under drawn ones and the one made; and that in words."""
         scheme, adjacency = assignment.scheme, network.adjacency()
         recorded = scheme.recorded is not None
-        listed = not recorded and assignment.count <= self.n_draws
+        listed = not recorded and can_list(scheme) and assignment.count <= self.n_draws
         count = assignment.count if listed or recorded else self.n_draws
         if count * data.n > LARGEST:
             raise DesignError(

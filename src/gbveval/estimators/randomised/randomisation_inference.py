@@ -57,7 +57,8 @@ class RandomisationInference:
     two_sided : str
         "absolute" (as far from the null, in either direction), "central" (twice the smaller tail) or "no_more_likely".
     assignment : str or RecordedAllocations
-        "auto", "complete", "simple" (needs the role probability), or recorded allocations.
+        "auto" (the declared scheme where the trial has one, `Trial(allocation=...)`, else what the roles say),
+        "complete", "simple" (needs the role probability), or recorded allocations.
     distribution : str
         "auto" (exact when at most twenty times `n_draws` allocations exist, `n_draws` for other estimators), "exact",
         "monte_carlo" or "asymptotic" (normal; for sums and rank sums).
@@ -76,9 +77,10 @@ class RandomisationInference:
     outcome. With the studentised statistic the test of no effect for anyone is also, in large samples, a test of no
     effect on average (Wu and Ding 2021); the plain difference has no such promise when arms differ in size and spread.
 
-    **Do not use when** allocation was restricted in a way that the roles do not say (give `RecordedAllocations` then),
-    or when the effect is thought to vary and the sample is small: the test is then one of no effect for anyone. An
-    interval of constant effects on a binary outcome is an approximation.
+    **Do not use when** allocation was restricted in a way that the roles do not say (declare it by
+    `Trial(allocation=...)` then, or give `RecordedAllocations`), or when the effect is thought to vary and the sample
+    is small: the test is then one of no effect for anyone. An interval of constant effects on a binary outcome is an
+    approximation.
 
     With several arms each is compared with control among the units of the two. With several rows, a last row tests all
     of them together by the largest absolute statistic.
