@@ -18,7 +18,8 @@ N, STRATA, AIM = 1_000_000, 500, 2.0
 def main() -> None:
     """Print the best of three times for strata by number and by name, with and without names of units."""
     town = np.random.default_rng(1).integers(0, STRATA, N)
-    frame = pd.DataFrame({"id": [f"account {i:07d}" for i in range(N)], "number": town, "name": [f"district {t}" for t in town]})
+    names = {"id": [f"account {i:07d}" for i in range(N)], "name": [f"district {t}" for t in town]}
+    frame = pd.DataFrame({**names, "number": town})
     for stratum in ("number", "name"):
         for unit in (None, "id"):
             scheme = gbv.StratifiedAllocation(("usual practice", "new"), stratum=stratum)
