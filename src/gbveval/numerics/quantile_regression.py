@@ -44,15 +44,42 @@ def quantile_coefficients(x: FloatArray, y: FloatArray, quantile: float) -> Floa
     quantile : float
         Between 0 and 1.
     """
+    # A thousandth of the step between two order statistics, which the solver's tolerance resolves.
+    above = _vertex(x, y, quantile + 1e-3 * min(quantile, 1.0 - quantile) / x.shape[0], quantile)
+    if above is None or _minimises(x, y, above, quantile):
+        return above
+    # Where n t is less than that below a whole number, the quantile above it is the next one, and no minimiser.
+    exact = _vertex(x, y, quantile, quantile)
+    if exact is None:
+        return above
+    losses = [check_loss(y - x @ beta, quantile) for beta in (above, exact)]
+    return above if losses[0] <= losses[1] * (1.0 + 1e-12) else exact
+
+
+def _minimises(x: FloatArray, y: FloatArray, beta: FloatArray, quantile: float) -> bool:
+    """Return whether a vertex is seen to minimise: weights of the rows it fits that make the gradient vanish exist.
+
+    Where more rows are fitted than there are coefficients this is not looked for, and the answer is no.
+    """
+    residual = y - x @ beta
+    fitted = np.abs(residual) <= 1e-12 * max(float(np.abs(y).max()), 1e-300)
+    if int(fitted.sum()) != x.shape[1]:
+        return False
+    rest = x[~fitted].T @ np.where(residual[~fitted] > 0.0, quantile, quantile - 1.0)
+    weight = np.linalg.solve(x[fitted].T, -rest)
+    return bool(np.all((weight >= quantile - 1.0 - 1e-9) & (weight <= quantile + 1e-9)))
+
+
+def _vertex(x: FloatArray, y: FloatArray, level: float, quantile: float) -> FloatArray | None:
+    """Return a vertex of the linear programme at a level, polished for a quantile; None if the solver finds none."""
     from scipy.optimize import linprog
     from scipy.sparse import csr_matrix, eye, hstack
 
     n, k = x.shape
     # On the scale of the data the solver's feasibility tolerance would be a tolerance in units of the outcome.
     centre, scale = float(np.median(y)), float(np.max(np.abs(y - np.median(y)))) or 1.0
-    # A thousandth of the step between two order statistics, in costs of a size that the solver's tolerance resolves.
-    above = quantile + 1e-3 * min(quantile, 1.0 - quantile) / n
-    cost = n * np.concatenate([np.zeros(k), np.full(n, above), np.full(n, 1.0 - above)])
+    # Costs of a size that the solver's tolerance resolves.
+    cost = n * np.concatenate([np.zeros(k), np.full(n, level), np.full(n, 1.0 - level)])
     identity = eye(n, format="csr")
     rows = hstack([csr_matrix(x), identity, -identity], format="csr")
     limits = [(None, None)] * k + [(0, None)] * (2 * n)

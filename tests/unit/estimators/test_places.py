@@ -13,8 +13,8 @@ from tests.unit.estimators.test_ugly_panels import NAMES
 import gbveval as gbv
 from gbveval.core.errors import DesignError
 from gbveval.core.registry import discover
+from gbveval.core.replicate import share_of
 from gbveval.numerics.spatial import EARTH_KM
-from gbveval.planning.diagnosis import share_of
 from gbveval.testing.place_processes import PlacedFrames
 
 REFUSES = {

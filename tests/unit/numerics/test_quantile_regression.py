@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from statsmodels.regression.quantile_regression import QuantReg
 
@@ -21,6 +21,7 @@ from gbveval.numerics.quantile_regression import (
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.95), st.booleans())
+@example(0, 0.19999803, False)
 def test_two_arms_are_order_statistics(seed: int, quantile: float, rounded: bool) -> None:
     rng = np.random.default_rng(seed)
     y = rng.normal(100.0, 3.0, 40)
