@@ -55,7 +55,7 @@ def test_drawn_counts_have_the_variance_of_the_plan(dispersion: float, analysis:
         batch = process.draw_batch(1, rng)
         arms = []
         for side in (False, True):
-            totals, sizes = batch.totals[0, batch.treated == side], batch.sizes[batch.treated == side]
+            totals, sizes = batch.totals[0, batch.treated[0] == side], batch.sizes[0, batch.treated[0] == side]
             mean = (totals / sizes).mean() if analysis == "cluster_means" else totals.sum() / sizes.sum()
             arms.append(mean / 2.0)
         gaps.append(arms[1] - arms[0])

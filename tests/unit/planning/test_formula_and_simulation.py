@@ -300,24 +300,24 @@ def compared(family: Family) -> tuple[Compared, ...]:
     # The seed is the family's name, so that it was not chosen.
     rng = np.random.default_rng(zlib.crc32(family.name.encode()))
     found: list[Compared] = []
-    while len(found) < family.designs:
+    direction = {"less": "decrease", "any": None}
+    for _ in range(20 * family.designs):
         plan, side = family.draw(rng), family.sides[len(found) % len(family.sides)]
         target = float(rng.uniform(0.15, 0.9))
-        try:
-            effect = (
-                0.0
-                if side == "equivalence"
-                else gbv.mde(
-                    plan, power=target, alternative=side, direction="decrease" if side == "less" else "increase"
-                )
-            )
-        except DesignError:
-            continue  # No possible effect has that power: another plan is drawn.
+        effect = 0.0
+        if side != "equivalence":
+            try:
+                effect = gbv.mde(plan, power=target, alternative=side, direction=direction.get(side, "increase"))
+            except DesignError:
+                continue  # No possible effect has that power: another plan is drawn.
         near = plan.planned_test(effect).near
         assert near is not None, f"{family.name}: how near the formula is has to be said"
         rejects = family.analyse(plan, effect, side, family.studies, rng)
         formula = gbv.power(plan, effect=effect, alternative=side)
         found.append(Compared(plan, formula, near.gap, float(np.mean(rejects)), family.studies))
+        if len(found) == family.designs:
+            break
+    assert len(found) == family.designs
     return tuple(found)
 
 
