@@ -70,6 +70,21 @@ def test_the_caller_s_joblib_backend_is_used() -> None:
         assert run().rows == run(n_jobs=1).rows
 
 
+@pytest.mark.xdist_group("dask")
+def test_the_same_call_runs_on_a_dask_cluster() -> None:
+    import joblib
+    from distributed import Client, LocalCluster
+
+    # Workers are threads of this process: a real scheduler, without the seconds that other processes take to import.
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        found = run(n_draws=60)
+    assert found.rows == run(n_draws=60, n_jobs=1).rows
+
+
 def test_a_simulation_in_pieces_is_the_simulation(tmp_path: Path) -> None:
     file = tmp_path / "power.jsonl"
     run(n_draws=50, checkpoint=file)
