@@ -29,6 +29,8 @@ _PLACES = {
     "DesignError": "gbveval.core.errors",
     "Diagnosis": "gbveval.planning.diagnosis",
     "DifferenceInMeans": "gbveval.estimators.randomised.difference_in_means",
+    "Disclosure": "gbveval.design.disclosure",
+    "DisclosureDesign": "gbveval.design.disclosure",
     "Discordant": "gbveval.design.paired",
     "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
@@ -70,14 +72,15 @@ _PLACES = {
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
-    "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "ModeratorDesign": "gbveval.design.moderator",
+    "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "MultiArmClusterDesign": "gbveval.design.multi_arm_clusters",
     "MultiArmDesign": "gbveval.design.multi_arm",
     "MultilevelDesign": "gbveval.design.multilevel",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "NonInferiorityDesign": "gbveval.design.margins",
+    "NoncomplianceDesign": "gbveval.design.dilution",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "OneSampleDesign": "gbveval.design.one_sample",
@@ -107,6 +110,7 @@ _PLACES = {
     "Section": "gbveval.reporting.report",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
+    "SpilloverDesign": "gbveval.design.dilution",
     "StackedDid": "gbveval.estimators.did.stacked_did",
     "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
     "Standardised": "gbveval.estimators.randomised.standardised",
@@ -206,6 +210,10 @@ if TYPE_CHECKING:
     from gbveval.design.attrition import AttritionDesign as AttritionDesign
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.counts import Count as Count
+    from gbveval.design.dilution import NoncomplianceDesign as NoncomplianceDesign
+    from gbveval.design.dilution import SpilloverDesign as SpilloverDesign
+    from gbveval.design.disclosure import Disclosure as Disclosure
+    from gbveval.design.disclosure import DisclosureDesign as DisclosureDesign
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
     from gbveval.design.given_clusters import GivenClustersDesign as GivenClustersDesign
     from gbveval.design.icc import ICC as ICC

@@ -1,0 +1,76 @@
+"""Translates cases about this field's plans: disclosure, lists, randomised response, take-up, priors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gbveval as gbv
+from tests.reference.power_requests import size
+
+Case = dict[str, Any]
+
+
+def _told(given: Case) -> tuple[Any, Any, float]:
+    """Return the plan, what is told of it, and the true effect."""
+    plan = gbv.ParallelDesign(n_per_arm=100, outcome=gbv.Binary(given["p_control"]), analysis="pooled")
+    control, treated = (
+        gbv.Disclosure(sensitivity=given[f"se_{arm}"], specificity=given[f"sp_{arm}"]) for arm in ("control", "treated")
+    )
+    return plan, gbv.DisclosureDesign(plan, control, treated), given["p_treated"] - given["p_control"]
+
+
+def misclassification(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan, told, effect = _told(given)
+    seen = told.observed(effect)
+    full, needed = (size(each, effect, given, given["power"]).exact for each in (plan, told))
+    return {
+        "q_control": seen.control,
+        "q_treated": seen.treated,
+        "true_rd": seen.true_effect,
+        "observed_rd": seen.effect,
+        "attenuation": seen.attenuation,
+        "n_true_per_arm": full,
+        "n_observed_per_arm": needed,
+        "inflation": needed / full,
+    }
+
+
+def misclassification_sign(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    _, told, effect = _told(given)
+    seen = told.observed(effect).effect
+    # The second result is the observed difference; the family's line does not say under which name.
+    names = {name for name in case["results"] if name != "se_treated_zero"}
+    return {"se_treated_zero": told.hiding_sensitivity(effect), **dict.fromkeys(names, seen)}
+
+
+def noncompliance(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    effect, target = given["effect_on_treated"], given["power"]
+    plan = gbv.ParallelDesign(n_per_arm=100, outcome=gbv.Continuous(sd=given["sd"]), analysis="normal")
+    shares = {"take_up_treated": given["takeup_treated"], "take_up_control": given["takeup_control"]}
+    recruited = gbv.AttritionDesign(plan, respondents_lost=given["attrition"]) if given["attrition"] else plan
+    full, itt, recruit = (
+        size(each, effect, given, target).exact
+        for each in (
+            plan,
+            gbv.NoncomplianceDesign(plan, **shares),
+            gbv.NoncomplianceDesign(recruited, **shares),
+        )
+    )
+    return {
+        "n_full_compliance": full,
+        "n_itt": itt,
+        "n_recruit_per_arm": recruit,
+        "inflation": recruit / full,
+    }
+
+
+TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
+    "misclassification": misclassification,
+    "misclassification-sign": misclassification_sign,
+    "noncompliance-attrition": noncompliance,
+}
