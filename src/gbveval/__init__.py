@@ -64,10 +64,14 @@ _PLACES = {
     "Imputation": "gbveval.estimators.did.imputation",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
+    "ItemCount": "gbveval.design.list_experiment",
     "JointTest": "gbveval.estimators.randomised.joint_test",
     "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
     "Level": "gbveval.design._levels",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
+    "ListClusterDesign": "gbveval.design.list_experiment",
+    "ListExperimentDesign": "gbveval.design.list_experiment",
+    "ListTrialDesign": "gbveval.design.list_experiment",
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
@@ -99,6 +103,7 @@ _PLACES = {
     "ProportionalOdds": "gbveval.estimators.randomised.proportional_odds",
     "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
+    "RandomisedResponseDesign": "gbveval.design.randomised_response",
     "RandomisedTiming": "gbveval.estimators.did.randomised_timing",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "Released": "gbveval.disclosure.released",
@@ -220,6 +225,10 @@ if TYPE_CHECKING:
     from gbveval.design.icc import BetweenCV as BetweenCV
     from gbveval.design.icc import design_effect as design_effect
     from gbveval.design.icc import icc_convert as icc_convert
+    from gbveval.design.list_experiment import ItemCount as ItemCount
+    from gbveval.design.list_experiment import ListClusterDesign as ListClusterDesign
+    from gbveval.design.list_experiment import ListExperimentDesign as ListExperimentDesign
+    from gbveval.design.list_experiment import ListTrialDesign as ListTrialDesign
     from gbveval.design.margins import EquivalenceDesign as EquivalenceDesign
     from gbveval.design.margins import NonInferiorityDesign as NonInferiorityDesign
     from gbveval.design.moderator import ModeratorDesign as ModeratorDesign
@@ -235,6 +244,7 @@ if TYPE_CHECKING:
     from gbveval.design.paired_clusters import PairedClusterDesign as PairedClusterDesign
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
     from gbveval.design.partially_nested import PartiallyNestedDesign as PartiallyNestedDesign
+    from gbveval.design.randomised_response import RandomisedResponseDesign as RandomisedResponseDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference.power_requests import size
+from tests.reference.power_requests import side, size
 
 Case = dict[str, Any]
 
@@ -69,8 +69,61 @@ def noncompliance(_: Path, case: Case) -> dict[str, Any]:
     }
 
 
+def list_experiment(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    items = gbv.ItemCount(tuple(given["control_item_probs"]))
+    plan = gbv.ListExperimentDesign(given["n"], items, long_share=given["treated_fraction"])
+    pi, asked = given["prevalence"], side(given, 1.0)
+    one = gbv.Binary(pi)
+    direct = gbv.OneSampleDesign(given["n"], one).planned_test(0.0).unit
+    error = plan.planned_test(pi).unit
+    return {
+        "var_control": items.variance,
+        "var_treated": items.variance + one.variance(pi),
+        "se": error,
+        "power": gbv.power(plan, effect=pi, **asked),
+        "mde_prevalence": gbv.mde(plan, power=given["power"], **asked),
+        "se_direct": direct,
+        "n_list_equals_direct_ratio": (error / direct) ** 2,
+    }
+
+
+def list_in_a_trial(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    items = gbv.ItemCount(tuple(given["control_item_probs"]))
+    plan = gbv.ListTrialDesign(given["n"] // 2, gbv.Binary(given["p_control"]), items)
+    effect = given["p_treated"] - given["p_control"]
+    return {"se": plan.planned_test(effect).unit, "power": gbv.power(plan, effect=effect, **side(given, effect))}
+
+
+def list_in_clusters(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.ListClusterDesign(
+        given["k"],
+        given["m"],
+        gbv.Binary(given["p_control"]),
+        gbv.ItemCount(tuple(given["control_item_probs"])),
+        between_sd=given["cluster_sd"],
+        long_share=given["treated_fraction"],
+        reference="normal",
+    )
+    effect = given["p_treated"] - given["p_control"]
+    return {"se": plan.planned_test(effect).unit, "power": gbv.power(plan, effect=effect, **side(given, effect))}
+
+
+def randomised_response(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.RandomisedResponseDesign(given["n"], truth_probability=given["p"])
+    pi = given["prevalence"]
+    return {"lam": plan.yes_share(pi), "var": plan.planned_test(pi).unit ** 2}
+
+
 TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "misclassification": misclassification,
     "misclassification-sign": misclassification_sign,
     "noncompliance-attrition": noncompliance,
+    "list-experiment": list_experiment,
+    "list-experiment-rct": list_in_a_trial,
+    "crt-list-experiment": list_in_clusters,
+    "randomised-response-warner": randomised_response,
 }

@@ -114,8 +114,8 @@ class NoncomplianceDesign(DilutedPlan):
                 formula="effect of assignment, (take-up treated - take-up control) x effect",
                 source="Lachin and Foulkes (1986), Biometrics 42",
                 assumptions=(
-                    "all who take the programme up have the same effect, and taking it up is independent of the outcome "
-                    "without it",
+                    "all who take the programme up have the same effect, and taking it up is independent of the "
+                    "outcome without it",
                     "the analysis is by assignment",
                 ),
             ),
