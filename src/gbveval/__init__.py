@@ -10,8 +10,10 @@ __version__ = "0.1.0"
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
     "Ancova": "gbveval.estimators.randomised.ancova",
+    "Assurance": "gbveval.planning.assurance",
     "AttritionDesign": "gbveval.design.attrition",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
+    "Beta": "gbveval.numerics.priors",
     "BetweenCV": "gbveval.design.icc",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
@@ -34,6 +36,7 @@ _PLACES = {
     "Discordant": "gbveval.design.paired",
     "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
+    "EffectPrior": "gbveval.design.effect_prior",
     "EquivalenceDesign": "gbveval.design.margins",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
@@ -139,6 +142,8 @@ _PLACES = {
     "WinProbability": "gbveval.estimators.randomised.win_probability",
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
+    "assurance": "gbveval.planning.assurance",
+    "assured_size": "gbveval.planning.assurance",
     "balance": "gbveval.estimators.diagnostics.balance",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
     "compare": "gbveval.estimators.did.comparison",
@@ -162,6 +167,8 @@ _PLACES = {
     "one_more_site": "gbveval.multisite.site_checks",
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
+    "planning_value": "gbveval.datasets.planning_values",
+    "planning_values": "gbveval.datasets.planning_values",
     "plot_comparison": "gbveval.estimators.did.comparison",
     "plot_functional_form": "gbveval.estimators.did.functional_form",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
@@ -211,6 +218,8 @@ if TYPE_CHECKING:
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
+    from gbveval.datasets.planning_values import planning_value as planning_value
+    from gbveval.datasets.planning_values import planning_values as planning_values
     from gbveval.design._levels import Level as Level
     from gbveval.design.attrition import AttritionDesign as AttritionDesign
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
@@ -219,6 +228,7 @@ if TYPE_CHECKING:
     from gbveval.design.dilution import SpilloverDesign as SpilloverDesign
     from gbveval.design.disclosure import Disclosure as Disclosure
     from gbveval.design.disclosure import DisclosureDesign as DisclosureDesign
+    from gbveval.design.effect_prior import EffectPrior as EffectPrior
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
     from gbveval.design.given_clusters import GivenClustersDesign as GivenClustersDesign
     from gbveval.design.icc import ICC as ICC
@@ -354,6 +364,7 @@ if TYPE_CHECKING:
     from gbveval.multisite.site_checks import prior_sensitivity as prior_sensitivity
     from gbveval.multisite.site_prior import HierarchyPrior as HierarchyPrior
     from gbveval.multisite.site_prior import SitePrior as SitePrior
+    from gbveval.numerics.priors import Beta as Beta
     from gbveval.numerics.priors import Exponential as Exponential
     from gbveval.numerics.priors import Flat as Flat
     from gbveval.numerics.priors import HalfCauchy as HalfCauchy
@@ -362,6 +373,9 @@ if TYPE_CHECKING:
     from gbveval.numerics.priors import LogNormal as LogNormal
     from gbveval.numerics.priors import Normal as Normal
     from gbveval.numerics.priors import Uniform as Uniform
+    from gbveval.planning.assurance import Assurance as Assurance
+    from gbveval.planning.assurance import assurance as assurance
+    from gbveval.planning.assurance import assured_size as assured_size
     from gbveval.planning.closed_form import explain_power as explain_power
     from gbveval.planning.closed_form import mde as mde
     from gbveval.planning.closed_form import power as power

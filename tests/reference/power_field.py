@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,51 @@ def randomised_response(_: Path, case: Case) -> dict[str, Any]:
     return {"lam": plan.yes_share(pi), "var": plan.planned_test(pi).unit ** 2}
 
 
+def assurance_of_means(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    plan = gbv.ParallelDesign(given["n_per_arm"], gbv.Continuous(sd=given["sd"]), analysis="normal")
+    known = gbv.Normal(given["prior_mean"], given["prior_sd"])
+    # The upper tail of the two-sided test is the one-sided test of half its size.
+    upper = {"alpha": given["alpha"] / 2.0, "alternative": "greater"}
+    found = gbv.assurance(plan, effect=known, **upper)
+    return {
+        "assurance_upper": found.value,
+        "assurance_both": gbv.assurance(plan, effect=known, alpha=given["alpha"]).value,
+        "power_at_mean": gbv.power(plan, effect=known.mean, **upper),
+        "limit_n_inf": found.ceiling,
+    }
+
+
+def assurance_over_icc(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    icc, asked = gbv.Beta(given["a"], given["b"]), side(given, given["d"])
+
+    def plan(value: float) -> Any:
+        return gbv.ClusterDesign(given["k_per_arm"], given["m"], gbv.ICC(value, scale="observed"), gbv.Continuous())
+
+    mean = given["a"] / (given["a"] + given["b"])
+    return {
+        "expected_power": gbv.assurance(plan(mean), effect=given["d"], priors={"icc": icc}, **asked).value,
+        "power_at_mean_icc": gbv.power(plan(mean), effect=given["d"], **asked),
+        "power_at_q90_icc": gbv.power(plan(float(icc.quantile(0.9))), effect=given["d"], **asked),
+    }
+
+
+def assurance_over_sites(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    median = given["log_var_median"]
+    sites = gbv.Level("sites", given["J"], icc=gbv.ICC(0.0, scale="observed"), effect_sd=math.sqrt(median))
+    plan = gbv.MultilevelDesign(
+        (gbv.Level("people", given["n"]), sites), gbv.Continuous(sd=given.get("sd", 1.0)), randomised="people"
+    )
+    # The standard deviation is the root of a log-normal variance, so it is log-normal with half its spread.
+    spread = gbv.LogNormal(math.log(median) / 2.0, given["log_var_sd"] / 2.0)
+    effect = gbv.Normal(given["prior_mean"], given["prior_sd"])
+    asked = side(given, given["prior_mean"])
+    found = gbv.assurance(plan, effect=effect, priors={"effect_sd": spread}, **asked)
+    return {"assurance": found.value, "power_at_prior_medians": found.power_at_medians}
+
+
 TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "misclassification": misclassification,
     "misclassification-sign": misclassification_sign,
@@ -126,4 +172,7 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "list-experiment-rct": list_in_a_trial,
     "crt-list-experiment": list_in_clusters,
     "randomised-response-warner": randomised_response,
+    "assurance-normal": assurance_of_means,
+    "assurance-icc": assurance_over_icc,
+    "assurance-multisite": assurance_over_sites,
 }
