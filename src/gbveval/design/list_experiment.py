@@ -22,6 +22,8 @@ SOURCE = (
     "Droitcour, Caspar, Hubbard, Parsley, Visscher and Ezzati (1991), in Measurement Errors in Surveys; Blair, Coppock "
     "and Moor (2020), American Political Science Review 114"
 )
+# No prevalence is below zero.
+ABOVE_ZERO = ("two_sided", "greater")
 HONEST = (
     "nobody counts differently because the sensitive item is on the list (no design effect), and nobody leaves it out",
     "the sensitive item is independent of the others",
@@ -162,6 +164,11 @@ class ListExperimentDesign(PlainDesign):
     def outcome(self) -> Prevalence:
         """A prevalence."""
         return Prevalence()
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """A prevalence is zero or above it."""
+        return ABOVE_ZERO
 
     @property
     def least_sizes(self) -> Mapping[str, int]:

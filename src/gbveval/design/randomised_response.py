@@ -10,7 +10,7 @@ from types import MappingProxyType
 from gbveval.core.errors import DesignError
 from gbveval.design._diluted import DilutedTest
 from gbveval.design._require import asked_size, one_of, real, whole
-from gbveval.design.list_experiment import Prevalence, beside_direct, prevalence
+from gbveval.design.list_experiment import ABOVE_ZERO, Prevalence, beside_direct, prevalence
 from gbveval.design.planned_test import PlainDesign, PlannedTest
 
 
@@ -63,6 +63,11 @@ class RandomisedResponseDesign(PlainDesign):
     def outcome(self) -> Prevalence:
         """A prevalence."""
         return Prevalence()
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """A prevalence is zero or above it."""
+        return ABOVE_ZERO
 
     @property
     def least_sizes(self) -> Mapping[str, int]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.numerics.inference import normal_quantile
+
 FloatArray = NDArray[np.float64]
 # Beyond this score a normal has 6e-14 of its mass.
 END = 7.5
@@ -112,21 +114,17 @@ def _spread(t: FloatArray, values: FloatArray, dimensions: int, seed: int) -> Fl
 
 def _equal_scores(dimensions: int, seed: int) -> FloatArray:
     """Return scores that represent independent standard normals equally, shape (SAMPLE, dimensions)."""
-    from scipy.special import ndtri
-
     if dimensions == 1:
         u = (np.arange(SAMPLE) + 0.5)[:, None] / SAMPLE
     else:
         u = _sobol(dimensions, SAMPLE, np.random.default_rng(seed))
-    return np.clip(np.asarray(ndtri(u), dtype=np.float64), -END, END)
+    return np.clip(np.asarray(normal_quantile(u), dtype=np.float64), -END, END)
 
 
 def _scrambled(function: Callable[[FloatArray], float], dimensions: int, seed: int) -> PriorAverage:
-    from scipy.special import ndtri
-
     means, shares, sample = [], [], []
     for rng in np.random.default_rng(seed).spawn(SCRAMBLINGS):
-        scores = np.clip(ndtri(_sobol(dimensions, POINTS, rng)), -END, END)
+        scores = np.clip(normal_quantile(_sobol(dimensions, POINTS, rng)), -END, END)
         values = np.array([function(row) for row in scores])
         value, outside = _mean(values, np.ones(POINTS))
         means.append(value)

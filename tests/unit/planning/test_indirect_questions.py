@@ -182,6 +182,7 @@ def test_turning_answers_is_the_same_either_way_and_costs_less_when_rarer(p: flo
         (lambda: RandomisedResponseDesign(100, 0.5), "say nothing"),
         (lambda: mde(WARNER, direction="decrease"), "prevalence"),
         (lambda: power(SURVEY, effect=-0.1), "prevalence"),
+        (lambda: power(WARNER, effect=0.1, alternative="less"), "can be against"),
         (lambda: SURVEY.process(0.1), "by formula only"),
     ],
 )
