@@ -160,7 +160,7 @@ def assurance_over_sites(_: Path, case: Case) -> dict[str, Any]:
     spread = gbv.LogNormal(math.log(median) / 2.0, given["log_var_sd"] / 2.0)
     effect = gbv.Normal(given["prior_mean"], given["prior_sd"])
     asked = side(given, given["prior_mean"])
-    found = gbv.assurance(plan, effect=effect, priors={"effect_sd": spread}, **asked)
+    found = gbv.assurance(plan, effect=effect, priors={"sites.effect_sd": spread}, **asked)
     return {"assurance": found.value, "power_at_prior_medians": found.power_at_medians}
 
 

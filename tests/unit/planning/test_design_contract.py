@@ -95,8 +95,8 @@ COUNTED: dict[str, tuple[Any, float]] = {
     "binomial": (OneSampleDesign(40, Binary(0.3)), 0.2),
     "exact pairs": (PairedDesign(40, Discordant(0.5), analysis="exact"), 0.3),
 }
-# Dunnett's critical values for one side are not those of half the size; where the programme changes disclosure effects in
-# one of the directions turn their sign, and are refused.
+# Dunnett's critical values for one side are not those of half the size; where the programme changes disclosure, effects
+# in one of the directions turn their sign and are refused.
 ONE_SIDE = ("dunnett", "told more after the programme")
 ON_BOTH_SIDES = [name for name, (plan, _) in SMOOTH.items() if len(plan.alternatives) == 3 and name not in ONE_SIDE]
 EQUIVALENT = EquivalenceDesign(ParallelDesign(120, Continuous()), margin_low=-0.5, margin_high=0.5)
