@@ -21,6 +21,7 @@ _PLACES = {
     "Check": "gbveval.core.method",
     "ClusterDesign": "gbveval.design.cluster",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
+    "CodedDesign": "gbveval.design.coded",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
     "Continuous": "gbveval.design.outcomes",
@@ -65,6 +66,7 @@ _PLACES = {
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
     "Imputation": "gbveval.estimators.did.imputation",
+    "IncidentModel": "gbveval.design.incident_model",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "ItemCount": "gbveval.design.list_experiment",
@@ -147,6 +149,7 @@ _PLACES = {
     "balance": "gbveval.estimators.diagnostics.balance",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
     "compare": "gbveval.estimators.did.comparison",
+    "compare_codings": "gbveval.planning.codings",
     "design_effect": "gbveval.design.icc",
     "differential_attrition": "gbveval.estimators.diagnostics.attrition",
     "equivalence": "gbveval.core.margins",
@@ -223,6 +226,7 @@ if TYPE_CHECKING:
     from gbveval.design._levels import Level as Level
     from gbveval.design.attrition import AttritionDesign as AttritionDesign
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
+    from gbveval.design.coded import CodedDesign as CodedDesign
     from gbveval.design.counts import Count as Count
     from gbveval.design.dilution import NoncomplianceDesign as NoncomplianceDesign
     from gbveval.design.dilution import SpilloverDesign as SpilloverDesign
@@ -235,6 +239,7 @@ if TYPE_CHECKING:
     from gbveval.design.icc import BetweenCV as BetweenCV
     from gbveval.design.icc import design_effect as design_effect
     from gbveval.design.icc import icc_convert as icc_convert
+    from gbveval.design.incident_model import IncidentModel as IncidentModel
     from gbveval.design.list_experiment import ItemCount as ItemCount
     from gbveval.design.list_experiment import ListClusterDesign as ListClusterDesign
     from gbveval.design.list_experiment import ListExperimentDesign as ListExperimentDesign
@@ -381,6 +386,7 @@ if TYPE_CHECKING:
     from gbveval.planning.closed_form import power as power
     from gbveval.planning.closed_form import power_curve as power_curve
     from gbveval.planning.closed_form import required_size as required_size
+    from gbveval.planning.codings import compare_codings as compare_codings
     from gbveval.planning.diagnosis import Diagnosis as Diagnosis
     from gbveval.planning.precision import interval_width as interval_width
     from gbveval.planning.precision import required_sample as required_sample

@@ -34,6 +34,9 @@ class DilutedTest:
         What must hold besides what the inner test assumes.
     refusal : str
         Why no study finds this effect, for a reason of its own.
+    near : object
+        How near the formula is to the planned analysis, where the inner test is just that of what is seen; None where
+        that was not measured.
     """
 
     inner: PowerTest
@@ -45,16 +48,12 @@ class DilutedTest:
     source: str
     assumptions: tuple[str, ...]
     refusal: str = ""
+    near: Any = None
 
     @property
     def unit(self) -> float:
         """Standard error of the true effect, if what is seen is divided by the slope."""
         return self.inner.unit / self.slope
-
-    @property
-    def near(self) -> Any:
-        """How near the formula is to the planned analysis: as the inner test has it."""
-        return getattr(self.inner, "near", None)
 
     def never(self, alternative: str) -> str:
         """Return why no study, however large, finds this effect; nothing if one can."""
@@ -147,6 +146,11 @@ def innermost(test: PowerTest) -> PowerTest:
     while isinstance(test, DilutedTest):
         test = test.inner
     return test
+
+
+def nearness(test: PowerTest) -> Any:
+    """Return how near the formula of a test is to its planned analysis, or None where that is not known."""
+    return getattr(test, "near", None)
 
 
 def size_row(seen: PowerTest, full: PowerTest, words: str) -> Rows:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gbveval.core.errors import DesignError
-from gbveval.design._diluted import DilutedPlan, DilutedTest, core, needs_two_arms, size_row, with_core
+from gbveval.design._diluted import DilutedPlan, DilutedTest, core, nearness, needs_two_arms, size_row, with_core
 from gbveval.design._require import real
 from gbveval.design.counts import Count
 from gbveval.design.outcomes import Binary, Continuous
@@ -268,6 +268,8 @@ def _diluted(
         source=f"{words.source}; {inner.source}",
         assumptions=(*inner.assumptions, *words.assumptions),
         refusal=inner.refusal if isinstance(inner, DilutedTest) else "",
+        # A share of people with another risk is a binary outcome all the same; of a mean it is a mixture.
+        near=nearness(inner) if isinstance(plan.outcome, Binary) else None,
     )
 
 

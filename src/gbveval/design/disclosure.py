@@ -13,7 +13,7 @@ from typing import Any
 
 from gbveval.core.errors import DesignError
 from gbveval.design._clustered import observed_icc_at
-from gbveval.design._diluted import DilutedPlan, DilutedTest, core, needs_two_arms, size_row, with_core
+from gbveval.design._diluted import DilutedPlan, DilutedTest, core, nearness, needs_two_arms, size_row, with_core
 from gbveval.design._require import real
 from gbveval.design.cluster import ClusterDesign
 from gbveval.design.icc import ICC
@@ -304,6 +304,7 @@ class DisclosureDesign(DilutedPlan):
                 "the analysis compares shares as told; dividing by sensitivity + specificity - 1 changes no power",
             ),
             refusal=_turned(seen),
+            near=nearness(inner),
         )
 
     def _rows(self, seen: ObservedRisks, inner: PowerTest, full: PowerTest) -> Rows:

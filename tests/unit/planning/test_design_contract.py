@@ -14,11 +14,13 @@ from gbveval.core.errors import DesignError
 from gbveval.design._levels import Level
 from gbveval.design.attrition import AttritionDesign
 from gbveval.design.cluster import ClusterDesign
+from gbveval.design.coded import CodedDesign
 from gbveval.design.counts import Count
 from gbveval.design.dilution import NoncomplianceDesign, SpilloverDesign
 from gbveval.design.disclosure import Disclosure, DisclosureDesign
 from gbveval.design.factorial import FactorialDesign
 from gbveval.design.icc import ICC, BetweenCV
+from gbveval.design.incident_model import IncidentModel
 from gbveval.design.list_experiment import ItemCount, ListClusterDesign, ListExperimentDesign, ListTrialDesign
 from gbveval.design.margins import EquivalenceDesign, NonInferiorityDesign
 from gbveval.design.multi_arm import MultiArmDesign
@@ -49,6 +51,7 @@ LEVELS = MultilevelDesign(
 WRONG_SIZES: tuple[Any, ...] = (0.0, 1.0, -1.0, None, "x", True, float("nan"))
 TOLD = Disclosure(0.75, 0.95)
 ITEMS = ItemCount((0.3, 0.5, 0.6))
+INCIDENTS = IncidentModel(rate=1.5, dispersion=2.0)
 # A design, and an effect that it may have.
 SMOOTH: dict[str, tuple[Any, float]] = {
     "means": (MEANS, -0.9),
@@ -85,6 +88,9 @@ SMOOTH: dict[str, tuple[Any, float]] = {
     "list in a trial": (ListTrialDesign(900, Binary(0.4), ITEMS), -0.25),
     "list in clusters": (ListClusterDesign(30, 40, Binary(0.4), ITEMS, 0.05), -0.25),
     "randomised response": (RandomisedResponseDesign(900, 0.7), 0.12),
+    "incidents as counts": (CodedDesign(600, INCIDENTS), -0.6),
+    "incidents by category": (CodedDesign(600, INCIDENTS, "ordered"), -0.7),
+    "incidents that stop": (CodedDesign(600, INCIDENTS, "cessation"), -0.9),
     "arms of clusters": (MultiArmClusterDesign(12, 2, 30, OBSERVED, Continuous(), adjustment="bonferroni"), 0.5),
     "levels not worse": (NonInferiorityDesign(LEVELS, margin=0.3), 0.0),
     "clusters not worse": (NonInferiorityDesign(CLUSTERS, margin=0.15), -0.02),

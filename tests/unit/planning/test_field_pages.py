@@ -1,4 +1,4 @@
-"""The how-to pages on disclosure and on assurance: their code runs, and their prose is true of it."""
+"""The how-to pages on disclosure, assurance and outcome coding: their code runs, and their prose is true of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def names_after(page: str) -> dict[str, Any]:
     mpl.use("Agg")
     text = (HOW_TO / page).read_text(encoding="utf-8")
     cells = re.findall(r"```\{code-cell\} ipython3\n(.*?)```", text, flags=re.DOTALL)
-    assert len(cells) > 5
+    assert len(cells) > 2
     names: dict[str, Any] = {}
     for cell in cells:
         exec(compile(cell, page, "exec"), names)
@@ -42,3 +42,12 @@ def test_the_page_on_assurance_is_true() -> None:
     assert names["assured"] > names["alone"]
     assert all(value.kind == "effect" for value in gbv.planning_values(kind="effect", topic="IPV"))
     assert "83%" in gbv.planning_value("EF01").note
+
+
+def test_the_page_on_outcome_coding_is_true() -> None:
+    table = names_after("outcome-coding.md")["codings"]
+    needs = dict(zip(table.column("coding"), table.column("n_per_arm"), strict=True))
+    # Prevention and cessation ask for several times the people that counts do; reduction for little more.
+    assert min(needs["prevention"], needs["cessation"]) > 3 * needs["count"]
+    assert needs["reduction"] < 1.25 * needs["count"]
+    assert needs["any"] > needs["ordered"] > needs["count"]
