@@ -12,10 +12,12 @@ _PLACES = {
     "Allocated": "gbveval.design.allocation.allocated",
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AnovaDesign": "gbveval.design.overall",
+    "Assurance": "gbveval.planning.assurance",
     "AttritionDesign": "gbveval.design.attrition",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "Autoregressive": "gbveval.design.panel_errors",
     "AverageCovariances": "gbveval.design.panel_errors",
+    "Beta": "gbveval.numerics.priors",
     "BetweenCV": "gbveval.design.icc",
     "Binary": "gbveval.design.outcomes",
     "BlockedAllocation": "gbveval.design.allocation.blocked",
@@ -28,6 +30,7 @@ _PLACES = {
     "ClusterPeriodCorrelation": "gbveval.design.cluster_period_correlation",
     "ClusterSchedule": "gbveval.design.cluster_schedule",
     "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
+    "CodedDesign": "gbveval.design.coded",
     "CompleteAllocation": "gbveval.design.allocation.complete",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
@@ -41,9 +44,12 @@ _PLACES = {
     "DesignError": "gbveval.core.errors",
     "Diagnosis": "gbveval.planning.diagnosis",
     "DifferenceInMeans": "gbveval.estimators.randomised.difference_in_means",
+    "Disclosure": "gbveval.design.disclosure",
+    "DisclosureDesign": "gbveval.design.disclosure",
     "Discordant": "gbveval.design.paired",
     "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
+    "EffectPrior": "gbveval.design.effect_prior",
     "Equicorrelated": "gbveval.design.panel_errors",
     "EquivalenceDesign": "gbveval.design.margins",
     "Estimand": "gbveval.core.estimand",
@@ -75,13 +81,18 @@ _PLACES = {
     "ICC": "gbveval.design.icc",
     "IdentificationError": "gbveval.core.errors",
     "Imputation": "gbveval.estimators.did.imputation",
+    "IncidentModel": "gbveval.design.incident_model",
     "Independent": "gbveval.design.panel_errors",
     "InformativeSize": "gbveval.estimators.randomised.informative_size",
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
+    "ItemCount": "gbveval.design.list_experiment",
     "JointTest": "gbveval.estimators.randomised.joint_test",
     "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
     "Level": "gbveval.design._levels",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
+    "ListClusterDesign": "gbveval.design.list_experiment",
+    "ListExperimentDesign": "gbveval.design.list_experiment",
+    "ListTrialDesign": "gbveval.design.list_experiment",
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
     "LongitudinalClusterDesign": "gbveval.design.longitudinal",
@@ -97,6 +108,7 @@ _PLACES = {
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "NonInferiorityDesign": "gbveval.design.margins",
+    "NoncomplianceDesign": "gbveval.design.dilution",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "OneSampleDesign": "gbveval.design.one_sample",
@@ -115,6 +127,7 @@ _PLACES = {
     "ProportionalOdds": "gbveval.estimators.randomised.proportional_odds",
     "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
+    "RandomisedResponseDesign": "gbveval.design.randomised_response",
     "RandomisedTiming": "gbveval.estimators.did.randomised_timing",
     "RecordedAllocations": "gbveval.estimators.randomised._assignment",
     "RegressionDesign": "gbveval.design.overall",
@@ -133,6 +146,7 @@ _PLACES = {
     "SimpleAllocation": "gbveval.design.allocation.complete",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
+    "SpilloverDesign": "gbveval.design.dilution",
     "StackedDid": "gbveval.estimators.did.stacked_did",
     "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
     "Standardised": "gbveval.estimators.randomised.standardised",
@@ -159,10 +173,13 @@ _PLACES = {
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
     "allocate": "gbveval.design.allocation.allocated",
+    "assurance": "gbveval.planning.assurance",
+    "assured_size": "gbveval.planning.assurance",
     "balance": "gbveval.estimators.diagnostics.balance",
     "balance_score": "gbveval.design.allocation.restricted",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
     "compare": "gbveval.estimators.did.comparison",
+    "compare_codings": "gbveval.planning.codings",
     "design_effect": "gbveval.design.icc",
     "differential_attrition": "gbveval.estimators.diagnostics.attrition",
     "equivalence": "gbveval.core.margins",
@@ -187,6 +204,8 @@ _PLACES = {
     "pilot_inflation": "gbveval.planning.precision",
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
+    "planning_value": "gbveval.datasets.planning_values",
+    "planning_values": "gbveval.datasets.planning_values",
     "plot_comparison": "gbveval.estimators.did.comparison",
     "plot_functional_form": "gbveval.estimators.did.functional_form",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
@@ -243,6 +262,8 @@ if TYPE_CHECKING:
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
+    from gbveval.datasets.planning_values import planning_value as planning_value
+    from gbveval.datasets.planning_values import planning_values as planning_values
     from gbveval.design._levels import Level as Level
     from gbveval.design.allocation._chain import new_secret as new_secret
     from gbveval.design.allocation.allocated import Allocated as Allocated
@@ -267,8 +288,14 @@ if TYPE_CHECKING:
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.cluster_period_correlation import ClusterPeriodCorrelation as ClusterPeriodCorrelation
     from gbveval.design.cluster_schedule import ClusterSchedule as ClusterSchedule
+    from gbveval.design.coded import CodedDesign as CodedDesign
     from gbveval.design.correlation import CorrelationDesign as CorrelationDesign
     from gbveval.design.counts import Count as Count
+    from gbveval.design.dilution import NoncomplianceDesign as NoncomplianceDesign
+    from gbveval.design.dilution import SpilloverDesign as SpilloverDesign
+    from gbveval.design.disclosure import Disclosure as Disclosure
+    from gbveval.design.disclosure import DisclosureDesign as DisclosureDesign
+    from gbveval.design.effect_prior import EffectPrior as EffectPrior
     from gbveval.design.events import EventsDesign as EventsDesign
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
     from gbveval.design.given_clusters import GivenClustersDesign as GivenClustersDesign
@@ -276,6 +303,11 @@ if TYPE_CHECKING:
     from gbveval.design.icc import BetweenCV as BetweenCV
     from gbveval.design.icc import design_effect as design_effect
     from gbveval.design.icc import icc_convert as icc_convert
+    from gbveval.design.incident_model import IncidentModel as IncidentModel
+    from gbveval.design.list_experiment import ItemCount as ItemCount
+    from gbveval.design.list_experiment import ListClusterDesign as ListClusterDesign
+    from gbveval.design.list_experiment import ListExperimentDesign as ListExperimentDesign
+    from gbveval.design.list_experiment import ListTrialDesign as ListTrialDesign
     from gbveval.design.longitudinal import LongitudinalClusterDesign as LongitudinalClusterDesign
     from gbveval.design.margins import EquivalenceDesign as EquivalenceDesign
     from gbveval.design.margins import NonInferiorityDesign as NonInferiorityDesign
@@ -300,6 +332,7 @@ if TYPE_CHECKING:
     from gbveval.design.panel_errors import ResidualCovariance as ResidualCovariance
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
     from gbveval.design.partially_nested import PartiallyNestedDesign as PartiallyNestedDesign
+    from gbveval.design.randomised_response import RandomisedResponseDesign as RandomisedResponseDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
     from gbveval.design.rollout import RolloutDesign as RolloutDesign
     from gbveval.design.several_outcomes import SeveralOutcomesDesign as SeveralOutcomesDesign
@@ -411,6 +444,7 @@ if TYPE_CHECKING:
     from gbveval.multisite.site_checks import prior_sensitivity as prior_sensitivity
     from gbveval.multisite.site_prior import HierarchyPrior as HierarchyPrior
     from gbveval.multisite.site_prior import SitePrior as SitePrior
+    from gbveval.numerics.priors import Beta as Beta
     from gbveval.numerics.priors import Exponential as Exponential
     from gbveval.numerics.priors import Flat as Flat
     from gbveval.numerics.priors import HalfCauchy as HalfCauchy
@@ -419,11 +453,15 @@ if TYPE_CHECKING:
     from gbveval.numerics.priors import LogNormal as LogNormal
     from gbveval.numerics.priors import Normal as Normal
     from gbveval.numerics.priors import Uniform as Uniform
+    from gbveval.planning.assurance import Assurance as Assurance
+    from gbveval.planning.assurance import assurance as assurance
+    from gbveval.planning.assurance import assured_size as assured_size
     from gbveval.planning.closed_form import explain_power as explain_power
     from gbveval.planning.closed_form import mde as mde
     from gbveval.planning.closed_form import power as power
     from gbveval.planning.closed_form import power_curve as power_curve
     from gbveval.planning.closed_form import required_size as required_size
+    from gbveval.planning.codings import compare_codings as compare_codings
     from gbveval.planning.diagnosis import Diagnosis as Diagnosis
     from gbveval.planning.pictures import mde_by_icc as mde_by_icc
     from gbveval.planning.pictures import plot_mde as plot_mde

@@ -11,6 +11,7 @@ from tests.reference import (
     power_allocation,
     power_cluster_plans,
     power_clusters,
+    power_field,
     power_longitudinal,
     power_overall,
     power_risks,
@@ -231,4 +232,5 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     **power_cluster_plans.TASKS,
     **power_longitudinal.TASKS,
     **power_allocation.TASKS,
+    **power_field.TASKS,
 }

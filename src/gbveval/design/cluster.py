@@ -242,7 +242,9 @@ class ClusterDesign(PlainDesign):
                 arms = float(size[1]), float(size[1]) * self.ratio
         return self.test_with(effect, arms, m, null=null)
 
-    def test_with(self, effect: float, arms: tuple[float, float], m: float, *, null: float = 0.0) -> PlannedTest:
+    def test_with(
+        self, effect: float, arms: tuple[float, float], m: float | tuple[float, float], *, null: float = 0.0
+    ) -> PlannedTest:
         """Return the planned test with these clusters in control and treated, and respondents a cluster: any numbers.
 
         Parameters
@@ -251,12 +253,15 @@ class ClusterDesign(PlainDesign):
             True effect and that under the null hypothesis.
         arms : (float, float)
             Clusters in control and in the treated arm.
-        m : float
-            Respondents a cluster.
+        m : float or (float, float)
+            Respondents a cluster, or those in control and in the treated arm.
         """
         levels = self.outcome.levels(effect)
+        people = m if isinstance(m, tuple) else (m, m)
         counted = arms if self.reference != "hayes_bennett" else (arms[0] - 1.0, arms[1] - 1.0)
-        variance = sum(self._cluster_variance(level, m) / k for level, k in zip(levels, counted, strict=True))
+        variance = sum(
+            self._cluster_variance(level, size) / k for level, size, k in zip(levels, people, counted, strict=True)
+        )
         formula, source, limit = WORDS[self.analysis]
         per_arm, more, published = ARM_WORDS[type(self.outcome)]
         g, total = int(self.n_cluster_covariates), sum(arms)

@@ -132,11 +132,21 @@ class ParallelDesign(PlainDesign):
         null : float
             Effect under the null hypothesis: a margin.
         """
-        control, treated = asked_arms(size, self.least_sizes, (self.n_per_arm, self.n_treated), self.ratio)
+        arms = asked_arms(size, self.least_sizes, (self.n_per_arm, self.n_treated), self.ratio)
+        return self.test_with(effect, arms, null=null)
+
+    def test_with(self, effect: float, arms: tuple[float, float], *, null: float = 0.0) -> PowerTest:
+        """Return the planned test with these respondents in control and treated: any numbers.
+
+        Parameters
+        ----------
+        effect, null : float
+            True effect and that under the null hypothesis.
+        arms : (float, float)
+            Respondents in control and in the treated arm.
+        """
         plan = PLANNERS[type(self.outcome)][1]
         analysis = str(self.analysis)
         return plan(
-            Comparison(
-                self.outcome, effect, null, control, treated, analysis, float(self.r_squared), int(self.n_covariates)
-            )
+            Comparison(self.outcome, effect, null, *arms, analysis, float(self.r_squared), int(self.n_covariates))
         )

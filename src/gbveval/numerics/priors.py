@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,17 @@ class Prior(Protocol):
 
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity outside the support."""
+
+    def describe(self) -> str:
+        """Return a short readable description."""
+
+
+@runtime_checkable
+class QuantilePrior(Protocol):
+    """A proper prior whose quantiles are known, so that a function can be averaged over it."""
+
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
 
     def describe(self) -> str:
         """Return a short readable description."""
@@ -112,6 +123,13 @@ class Normal:
         result: FloatArray = -0.5 * z * z - math.log(self.sd) - 0.5 * math.log(2.0 * math.pi)
         return result
 
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
+        from scipy.special import ndtri
+
+        result: FloatArray = self.mean + self.sd * np.asarray(ndtri(np.asarray(probability, float)))
+        return result
+
     def describe(self) -> str:
         """Return for example ``normal(mean 0, sd 5)``."""
         return f"normal(mean {self.mean:g}, sd {self.sd:g})"
@@ -182,6 +200,13 @@ class HalfNormal(_HalfLine):
         z = np.asarray(x, float) / self.sd
         return _on_half_line(x, -0.5 * z * z - math.log(self.sd) + 0.5 * math.log(2.0 / math.pi))
 
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
+        from scipy.special import ndtri
+
+        result: FloatArray = self.sd * np.asarray(ndtri(0.5 + 0.5 * np.asarray(probability, float)))
+        return result
+
     def describe(self) -> str:
         """Return for example ``half-normal(sd 5)``."""
         return f"half-normal(sd {self.sd:g})"
@@ -238,6 +263,14 @@ class HalfStudentT(_HalfLine):
         kernel = (self.df + 1.0) * np.log(np.hypot(1.0, z / math.sqrt(self.df)))
         return _on_half_line(x, constant - kernel)
 
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
+        from scipy.special import stdtrit
+
+        upper = 0.5 + 0.5 * np.asarray(probability, float)
+        result: FloatArray = self.scale * np.asarray(stdtrit(self.df, upper), float)
+        return result
+
     def describe(self) -> str:
         """Return for example ``half-Student-t(df 3, scale 1)``."""
         return f"half-Student-t(df {self.df:g}, scale {self.scale:g})"
@@ -275,6 +308,10 @@ class HalfCauchy(_HalfLine):
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity below 0."""
         return HalfStudentT(1.0, self.scale).log_density(x)
+
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
+        return HalfStudentT(1.0, self.scale).quantile(probability)
 
     def describe(self) -> str:
         """Return for example ``half-Cauchy(scale 5)``."""
@@ -316,6 +353,11 @@ class Uniform(_HalfLine):
         inside = np.where(value <= self.upper, -math.log(self.upper), -np.inf)
         return _on_half_line(value, inside)
 
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
+        result: FloatArray = self.upper * np.asarray(probability, float)
+        return result
+
     def describe(self) -> str:
         """Return for example ``uniform(0 to 50)``."""
         return f"uniform(0 to {self.upper:g})"
@@ -348,6 +390,11 @@ class Exponential(_HalfLine):
     def log_density(self, x: ArrayLike) -> FloatArray:
         """Return the log density at `x`, minus infinity below 0."""
         return _on_half_line(x, -np.asarray(x, float) / self.mean - math.log(self.mean))
+
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
+        result: FloatArray = -self.mean * np.log1p(-np.asarray(probability, float))
+        return result
 
     def describe(self) -> str:
         """Return for example ``exponential(mean 2)``."""
@@ -395,6 +442,76 @@ class LogNormal(_HalfLine):
         result: FloatArray = np.where(value > 0.0, inside, -np.inf)
         return result
 
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
+        from scipy.special import ndtri
+
+        result: FloatArray = np.exp(self.mean_log + self.sd_log * np.asarray(ndtri(np.asarray(probability, float))))
+        return result
+
     def describe(self) -> str:
         """Return for example ``log-normal(mean of log -1, sd of log 0.5)``."""
         return f"log-normal(mean of log {self.mean_log:g}, sd of log {self.sd_log:g})"
+
+
+@dataclass(frozen=True, slots=True)
+class Beta:
+    """Beta prior for a share: a risk, an intracluster correlation, a sensitivity.
+
+    Parameters
+    ----------
+    a, b : float
+        Shapes, both above 0: the mean is a / (a + b), and a + b is the size of a sample that would say as much.
+
+    Examples
+    --------
+    >>> Beta(2.0, 38.0).describe()
+    'beta(2, 38)'
+    """
+
+    a: float
+    b: float
+    is_proper: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _positive(self.a, "The first shape of a beta prior")
+        _positive(self.b, "The second shape of a beta prior")
+
+    @classmethod
+    def from_mean(cls, mean: float, sd: float) -> Beta:
+        """Return the beta prior with this mean and standard deviation.
+
+        Raises
+        ------
+        ValueError
+            If the mean is not strictly between 0 and 1, or the sd is too large for any beta with it.
+        """
+        _positive(sd, "The sd of a beta prior")
+        if not 0.0 < mean < 1.0 or sd**2 >= mean * (1.0 - mean):
+            raise ValueError(
+                f"No beta prior has mean {mean:g} and sd {sd:g}: the mean lies between 0 and 1, and the sd below "
+                "sqrt(mean (1 - mean))."
+            )
+        size = mean * (1.0 - mean) / sd**2 - 1.0
+        return cls(mean * size, (1.0 - mean) * size)
+
+    def log_density(self, x: ArrayLike) -> FloatArray:
+        """Return the log density at `x`, minus infinity outside (0, 1)."""
+        value = np.asarray(x, float)
+        inside = (value > 0.0) & (value < 1.0)
+        safe = np.where(inside, value, 0.5)
+        constant = math.lgamma(self.a + self.b) - math.lgamma(self.a) - math.lgamma(self.b)
+        density = constant + (self.a - 1.0) * np.log(safe) + (self.b - 1.0) * np.log1p(-safe)
+        result: FloatArray = np.where(inside, density, -np.inf)
+        return result
+
+    def quantile(self, probability: ArrayLike) -> FloatArray:
+        """Return quantiles."""
+        from scipy.special import betaincinv
+
+        result: FloatArray = np.asarray(betaincinv(self.a, self.b, np.asarray(probability, float)))
+        return result
+
+    def describe(self) -> str:
+        """Return for example ``beta(2, 38)``."""
+        return f"beta({self.a:g}, {self.b:g})"

@@ -14,11 +14,16 @@ from gbveval.core.errors import DesignError
 from gbveval.design._levels import Level
 from gbveval.design.attrition import AttritionDesign
 from gbveval.design.cluster import ClusterDesign
+from gbveval.design.coded import CodedDesign
 from gbveval.design.correlation import CorrelationDesign
 from gbveval.design.counts import Count
+from gbveval.design.dilution import NoncomplianceDesign, SpilloverDesign
+from gbveval.design.disclosure import Disclosure, DisclosureDesign
 from gbveval.design.events import EventsDesign
 from gbveval.design.factorial import FactorialDesign
 from gbveval.design.icc import ICC, BetweenCV
+from gbveval.design.incident_model import IncidentModel
+from gbveval.design.list_experiment import ItemCount, ListClusterDesign, ListExperimentDesign, ListTrialDesign
 from gbveval.design.margins import EquivalenceDesign, NonInferiorityDesign
 from gbveval.design.multi_arm import MultiArmDesign
 from gbveval.design.multi_arm_clusters import MultiArmClusterDesign
@@ -32,6 +37,7 @@ from gbveval.design.paired_clusters import PairedClusterDesign
 from gbveval.design.parallel import ParallelDesign
 from gbveval.design.partially_nested import PartiallyNestedDesign
 from gbveval.design.planned_test import PlannedDesign
+from gbveval.design.randomised_response import RandomisedResponseDesign
 from gbveval.design.repeated import RepeatedMeasuresDesign
 from gbveval.design.several_outcomes import SeveralOutcomesDesign
 from gbveval.estimators.randomised.negative_binomial import NegativeBinomial
@@ -47,6 +53,9 @@ LEVELS = MultilevelDesign(
     (Level("pupils", 20), Level("schools", 24, icc=OBSERVED, effect_sd=0.2)), Continuous(), randomised="pupils"
 )
 WRONG_SIZES: tuple[Any, ...] = (0.0, 1.0, -1.0, None, "x", True, float("nan"))
+TOLD = Disclosure(0.75, 0.95)
+ITEMS = ItemCount((0.3, 0.5, 0.6))
+INCIDENTS = IncidentModel(rate=1.5, dispersion=2.0)
 # A design, and an effect that it may have.
 SMOOTH: dict[str, tuple[Any, float]] = {
     "means": (MEANS, -0.9),
@@ -80,6 +89,18 @@ SMOOTH: dict[str, tuple[Any, float]] = {
     "pairs of clusters": (PairedClusterDesign(12, 30, OBSERVED, Continuous(), 0.4), 0.4),
     "groups in one arm": (PartiallyNestedDesign(20, 8, 160, OBSERVED, Continuous()), 0.5),
     "clusters after losses": (AttritionDesign(CLUSTERS, 2, 0.1), -0.15),
+    "told": (DisclosureDesign(ParallelDesign(300, Binary(0.4)), TOLD), -0.2),
+    "told by schools": (DisclosureDesign(CLUSTERS, TOLD), -0.25),
+    "told more after the programme": (DisclosureDesign(ParallelDesign(300, Binary(0.4)), TOLD, Disclosure(0.85)), -0.3),
+    "partial take-up": (NoncomplianceDesign(MEANS, 0.7, 0.1), -1.2),
+    "spillover between clusters": (SpilloverDesign(AttritionDesign(CLUSTERS, (1, 2), (0.1, 0.2)), 0.2), -0.25),
+    "list": (ListExperimentDesign(900, ITEMS), 0.2),
+    "list in a trial": (ListTrialDesign(900, Binary(0.4), ITEMS), -0.25),
+    "list in clusters": (ListClusterDesign(30, 40, Binary(0.4), ITEMS, 0.05), -0.25),
+    "randomised response": (RandomisedResponseDesign(900, 0.7), 0.12),
+    "incidents as counts": (CodedDesign(600, INCIDENTS), -0.6),
+    "incidents by category": (CodedDesign(600, INCIDENTS, "ordered"), -0.7),
+    "incidents that stop": (CodedDesign(600, INCIDENTS, "cessation"), -0.9),
     "arms of clusters": (MultiArmClusterDesign(12, 2, 30, OBSERVED, Continuous(), adjustment="bonferroni"), 0.5),
     "levels not worse": (NonInferiorityDesign(LEVELS, margin=0.3), 0.0),
     "clusters not worse": (NonInferiorityDesign(CLUSTERS, margin=0.15), -0.02),
@@ -90,12 +111,10 @@ COUNTED: dict[str, tuple[Any, float]] = {
     "binomial": (OneSampleDesign(40, Binary(0.3)), 0.2),
     "exact pairs": (PairedDesign(40, Discordant(0.5), analysis="exact"), 0.3),
 }
-# Dunnett's critical values for one side are not those of half the size.
-ON_BOTH_SIDES = [
-    name
-    for name, (plan, _) in SMOOTH.items()
-    if "two_sided" in plan.alternatives and not name.startswith(("dunnett", "outcomes"))
-]
+# Dunnett's critical values for one side are not those of half the size; where the programme changes disclosure, effects
+# in one of the directions turn their sign and are refused.
+ONE_SIDE = ("dunnett", "told more after the programme", "outcomes, all")
+ON_BOTH_SIDES = [name for name, (plan, _) in SMOOTH.items() if len(plan.alternatives) == 3 and name not in ONE_SIDE]
 EQUIVALENT = EquivalenceDesign(ParallelDesign(120, Continuous()), margin_low=-0.5, margin_high=0.5)
 
 
@@ -158,7 +177,7 @@ def test_units_of_measurement_do_not_matter(unit: float, shift: float) -> None:
             # How much effects vary is in units of the outcome too.
             levels = tuple(replace(level, effect_sd=level.effect_sd * unit) for level in inner.levels)
             other = replace(other, levels=levels)
-        if isinstance(plan, SeveralOutcomesDesign):
+        if isinstance(plan, SeveralOutcomesDesign | NoncomplianceDesign):
             other = replace(plan, plan=other)
         elif inner is not plan:
             other = NonInferiorityDesign(other, margin=plan.margin * unit)

@@ -17,6 +17,7 @@ from gbveval.design.cluster import ClusterDesign
 from gbveval.design.icc import ICC
 from gbveval.design.multi_arm_clusters import MultiArmClusterDesign
 from gbveval.design.outcomes import Binary, Continuous
+from gbveval.design.paired_clusters import PairedClusterDesign
 from gbveval.design.parallel import ParallelDesign
 from gbveval.design.partially_nested import PartiallyNestedDesign
 from gbveval.planning.closed_form import explain_power, mde, power, required_size
@@ -56,6 +57,28 @@ def test_people_lost_at_random_cost_what_the_formula_says() -> None:
     assert found == pytest.approx(seen, abs=band(found) + 0.01)
 
 
+def test_losses_by_arm_are_the_plans_with_the_arms_that_are_left() -> None:
+    people = AttritionDesign(ParallelDesign(200, Continuous(), ratio=0.5), respondents_lost=(0.1, 0.3))
+    assert people.left == (180.0,)
+    assert people.treated_left == (70.0,)
+    assert power(people, effect=0.4) == power(ParallelDesign(180, Continuous(), ratio=70 / 180), effect=0.4)
+    clusters = AttritionDesign(replace(CLUSTERS, analysis="cluster_means"), (0, 4), (0.2, 0.5))
+    # One arm is 12 clusters of 16, the other 8 of 10; the pooled t has 18 degrees of freedom.
+    variance = (0.1 + 0.9 / 16.0) / 12.0 + (0.1 + 0.9 / 10.0) / 8.0
+    test = clusters.planned_test(0.4)
+    assert (test.std_error**2, test.df) == (pytest.approx(variance), 18.0)
+    alike = AttritionDesign(CLUSTERS, (2, 2), (0.1, 0.1))
+    assert power(alike, effect=0.4) == power(AttritionDesign(CLUSTERS, 2, 0.1), effect=0.4)
+    told = [words for what, words in explain_power(clusters, effect=0.4).rows if what == "assumes"]
+    assert any("losses that differ by arm" in words for words in told)
+
+
+def test_people_to_recruit_are_found() -> None:
+    plan = ParallelDesign(200, Continuous(), analysis="normal")
+    inside, after = (required_size(each, effect=0.3).exact for each in (plan, AttritionDesign(plan, 0, 0.15)))
+    assert after == pytest.approx(inside / 0.85, rel=1e-9)
+
+
 def test_sizes_to_recruit_are_found() -> None:
     after = AttritionDesign(replace(CLUSTERS, ratio=0.5), clusters_lost=3, respondents_lost=0.2)
     needed = required_size(after, effect=0.5)
@@ -75,7 +98,12 @@ def test_sizes_to_recruit_are_found() -> None:
         ({"clusters_lost": 1.5}, "whole number"),
         ({"respondents_lost": 1.0}, "respondents_lost"),
         ({"respondents_lost": 0.99}, "would be left"),
-        ({"plan": ParallelDesign(10, Continuous()), "clusters_lost": 1}, "must be a ClusterDesign"),
+        ({"plan": ParallelDesign(10, Continuous()), "clusters_lost": 1}, "no clusters to lose"),
+        ({"plan": ParallelDesign(10, Binary(0.4), analysis="fisher"), "respondents_lost": 0.1}, "whole numbers"),
+        ({"plan": PairedClusterDesign(9, 20, TENTH, Continuous()), "clusters_lost": (1, 2)}, "lose both clusters"),
+        ({"plan": GROUPS, "respondents_lost": 0.1}, "must be a ClusterDesign"),
+        ({"respondents_lost": (0.1, 0.1, 0.1)}, "one number, or two"),
+        ({"clusters_lost": (0, 11)}, "leaves no trial"),
     ],
 )
 def test_losses_that_leave_no_trial_are_refused(options: dict[str, Any], match: str) -> None:
