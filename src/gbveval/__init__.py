@@ -9,9 +9,11 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
+    "AlphaSpending": "gbveval.design.efficacy",
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AttritionDesign": "gbveval.design.attrition",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
+    "BetaSpending": "gbveval.design.futility",
     "BetweenCV": "gbveval.design.icc",
     "Binary": "gbveval.design.outcomes",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
@@ -32,6 +34,7 @@ _PLACES = {
     "Discordant": "gbveval.design.paired",
     "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
+    "EfficacyAtEnd": "gbveval.design.efficacy",
     "EquivalenceDesign": "gbveval.design.margins",
     "Estimand": "gbveval.core.estimand",
     "Estimates": "gbveval.core.estimates",
@@ -44,6 +47,7 @@ _PLACES = {
     "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
+    "FutilityBounds": "gbveval.design.futility",
     "GbvevalError": "gbveval.core.errors",
     "Gee": "gbveval.estimators.randomised.gee",
     "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
@@ -52,6 +56,8 @@ _PLACES = {
     "HalfCauchy": "gbveval.numerics.priors",
     "HalfNormal": "gbveval.numerics.priors",
     "HalfStudentT": "gbveval.numerics.priors",
+    "HarmSpending": "gbveval.design.futility",
+    "HaybittlePeto": "gbveval.design.efficacy",
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
     "HonestDid": "gbveval.estimators.did.honest_did",
@@ -70,8 +76,8 @@ _PLACES = {
     "LogNormal": "gbveval.numerics.priors",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
-    "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "ModeratorDesign": "gbveval.design.moderator",
+    "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "MultiArmClusterDesign": "gbveval.design.multi_arm_clusters",
     "MultiArmDesign": "gbveval.design.multi_arm",
     "MultilevelDesign": "gbveval.design.multilevel",
@@ -80,6 +86,7 @@ _PLACES = {
     "NonInferiorityDesign": "gbveval.design.margins",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
+    "OBrienFleming": "gbveval.design.efficacy",
     "OneSampleDesign": "gbveval.design.one_sample",
     "Ordinal": "gbveval.design.ordinal",
     "OutcomeIndex": "gbveval.estimators.outcome_index",
@@ -90,6 +97,7 @@ _PLACES = {
     "PartiallyNestedDesign": "gbveval.design.partially_nested",
     "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
     "Places": "gbveval.data.places",
+    "Pocock": "gbveval.design.efficacy",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
@@ -105,6 +113,7 @@ _PLACES = {
     "SamplerSettings": "gbveval.multisite._sampling",
     "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
     "Section": "gbveval.reporting.report",
+    "SequentialDesign": "gbveval.design.sequential",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
     "StackedDid": "gbveval.estimators.did.stacked_did",
@@ -124,6 +133,7 @@ _PLACES = {
     "TwoStage": "gbveval.estimators.did.two_stage",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
+    "WangTsiatis": "gbveval.design.efficacy",
     "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
     "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
     "WildTwoWay": "gbveval.estimators.did.wild_two_way",
@@ -131,18 +141,22 @@ _PLACES = {
     "adjust_for_multiplicity": "gbveval.core.multiplicity",
     "adjust_p_values": "gbveval.core.multiplicity",
     "balance": "gbveval.estimators.diagnostics.balance",
+    "boundaries": "gbveval.planning.interim",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
     "compare": "gbveval.estimators.did.comparison",
+    "conditional_power": "gbveval.planning.interim",
     "design_effect": "gbveval.design.icc",
     "differential_attrition": "gbveval.estimators.diagnostics.attrition",
     "equivalence": "gbveval.core.margins",
     "event_study_from": "gbveval.estimators.did.event_path",
+    "expected_size": "gbveval.planning.interim",
     "explain_power": "gbveval.planning.closed_form",
     "functional_form": "gbveval.estimators.did.functional_form",
     "goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
+    "interim_information": "gbveval.planning.interim",
     "interval_width": "gbveval.planning.precision",
     "leave_one_cohort_out": "gbveval.estimators.did.placebos",
     "leave_one_site_out": "gbveval.multisite.site_checks",
@@ -172,6 +186,7 @@ _PLACES = {
     "required_sample": "gbveval.planning.precision",
     "required_size": "gbveval.planning.closed_form",
     "simulate_power": "gbveval.planning.simulate",
+    "stopping_probabilities": "gbveval.planning.interim",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
     "twfe_robustness": "gbveval.estimators.did.twfe_weights",
@@ -206,7 +221,16 @@ if TYPE_CHECKING:
     from gbveval.design.attrition import AttritionDesign as AttritionDesign
     from gbveval.design.cluster import ClusterDesign as ClusterDesign
     from gbveval.design.counts import Count as Count
+    from gbveval.design.efficacy import AlphaSpending as AlphaSpending
+    from gbveval.design.efficacy import EfficacyAtEnd as EfficacyAtEnd
+    from gbveval.design.efficacy import HaybittlePeto as HaybittlePeto
+    from gbveval.design.efficacy import OBrienFleming as OBrienFleming
+    from gbveval.design.efficacy import Pocock as Pocock
+    from gbveval.design.efficacy import WangTsiatis as WangTsiatis
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
+    from gbveval.design.futility import BetaSpending as BetaSpending
+    from gbveval.design.futility import FutilityBounds as FutilityBounds
+    from gbveval.design.futility import HarmSpending as HarmSpending
     from gbveval.design.given_clusters import GivenClustersDesign as GivenClustersDesign
     from gbveval.design.icc import ICC as ICC
     from gbveval.design.icc import BetweenCV as BetweenCV
@@ -228,6 +252,7 @@ if TYPE_CHECKING:
     from gbveval.design.parallel import ParallelDesign as ParallelDesign
     from gbveval.design.partially_nested import PartiallyNestedDesign as PartiallyNestedDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
+    from gbveval.design.sequential import SequentialDesign as SequentialDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
@@ -350,6 +375,11 @@ if TYPE_CHECKING:
     from gbveval.planning.closed_form import power_curve as power_curve
     from gbveval.planning.closed_form import required_size as required_size
     from gbveval.planning.diagnosis import Diagnosis as Diagnosis
+    from gbveval.planning.interim import boundaries as boundaries
+    from gbveval.planning.interim import conditional_power as conditional_power
+    from gbveval.planning.interim import expected_size as expected_size
+    from gbveval.planning.interim import interim_information as interim_information
+    from gbveval.planning.interim import stopping_probabilities as stopping_probabilities
     from gbveval.planning.precision import interval_width as interval_width
     from gbveval.planning.precision import required_sample as required_sample
     from gbveval.planning.precision import weighting_design_effect as weighting_design_effect

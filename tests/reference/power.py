@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gbveval as gbv
-from tests.reference import power_cluster_plans, power_clusters, power_risks
+from tests.reference import power_cluster_plans, power_clusters, power_risks, power_sequential
 from tests.reference.compare import Unsupported
 from tests.reference.power_requests import CENTRAL_QUANTILES, side, size
 
@@ -221,4 +221,5 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     **power_risks.TASKS,
     **power_clusters.TASKS,
     **power_cluster_plans.TASKS,
+    **power_sequential.TASKS,
 }
