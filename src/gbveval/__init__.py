@@ -80,6 +80,7 @@ _PLACES = {
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "MultiArmClusterDesign": "gbveval.design.multi_arm_clusters",
     "MultiArmDesign": "gbveval.design.multi_arm",
+    "MultiStageDesign": "gbveval.design.multi_stage",
     "MultilevelDesign": "gbveval.design.multilevel",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
@@ -167,6 +168,7 @@ _PLACES = {
     "one_more_site": "gbveval.multisite.site_checks",
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
+    "plot_boundaries": "gbveval.planning.sequential_picture",
     "plot_comparison": "gbveval.estimators.did.comparison",
     "plot_functional_form": "gbveval.estimators.did.functional_form",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
@@ -241,6 +243,7 @@ if TYPE_CHECKING:
     from gbveval.design.moderator import ModeratorDesign as ModeratorDesign
     from gbveval.design.multi_arm import MultiArmDesign as MultiArmDesign
     from gbveval.design.multi_arm_clusters import MultiArmClusterDesign as MultiArmClusterDesign
+    from gbveval.design.multi_stage import MultiStageDesign as MultiStageDesign
     from gbveval.design.multilevel import MultilevelDesign as MultilevelDesign
     from gbveval.design.one_sample import OneSampleDesign as OneSampleDesign
     from gbveval.design.ordinal import Ordinal as Ordinal
@@ -383,6 +386,7 @@ if TYPE_CHECKING:
     from gbveval.planning.precision import interval_width as interval_width
     from gbveval.planning.precision import required_sample as required_sample
     from gbveval.planning.precision import weighting_design_effect as weighting_design_effect
+    from gbveval.planning.sequential_picture import plot_boundaries as plot_boundaries
     from gbveval.planning.simulate import simulate_power as simulate_power
     from gbveval.reporting.report import Section as Section
     from gbveval.reporting.report import write_report as write_report

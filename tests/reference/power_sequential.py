@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import gbveval as gbv
@@ -148,6 +149,35 @@ def interim(_: Path, case: Case) -> dict[str, Any]:
     }
 
 
+def several_arms(_: Path, case: Case) -> dict[str, Any]:
+    given = case["inputs"]
+    if given["ushape"] != "obf" or given["lshape"] != "fixed":
+        raise Unsupported("other shapes of bounds for several arms")
+    # p is the probability that somebody treated is above somebody in control.
+    effect, other = (math.sqrt(2.0) * NormalDist().inv_cdf(given[name]) for name in ("p", "p0"))
+    stages = given["J"]
+    plan = gbv.MultiStageDesign(
+        n_per_stage=10,
+        n_treated_arms=given["K"],
+        n_stages=stages,
+        outcome=gbv.Continuous(),
+        boundary=gbv.OBrienFleming(),
+        higher_is_worse=False,
+        futility=gbv.FutilityBounds((float(given["lfix"]),) * (stages - 1)) if stages > 1 else None,
+        binding=stages > 1,
+        other_effect=other,
+    )
+    found = gbv.required_size(plan, effect=effect, power=given["power"], alpha=given["alpha"])
+    told = plan.bounds(given["alpha"])
+    upper, lower = list(told.column("upper")), list(told.column("lower"))
+    return {
+        "u": upper if stages > 1 else upper[0],
+        "l": lower if stages > 1 else lower[0],
+        "n": found.rounded,
+        "N": found.rounded * stages * (given["K"] + 1),
+    }
+
+
 TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "gs-boundary": bounds,
     "gs-kd-hsd": bounds,
@@ -157,4 +187,5 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     "gs-means-n": means,
     "gs-gsdesign": relative_information,
     "conditional-power": interim,
+    "mams-single-stage": several_arms,
 }

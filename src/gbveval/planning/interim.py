@@ -20,8 +20,6 @@ from gbveval.planning.solver import check_share
 
 BOUNDS, CONDITIONAL = "Bounds of the looks", "Conditional power"
 COLUMNS = (
-    "look",
-    "size",
     "information",
     "z",
     "nominal_p",
@@ -51,11 +49,11 @@ def boundaries(design: SequentialDesign, *, alpha: float = 0.05, alternative: st
     Returns
     -------
     Table
-        One row a look: the size reached, its share of the information, the bound for efficacy on the scale of z, its
-        nominal one-sided p-value, the bound as the planned test has it (t with `df`), the estimate that it takes there,
-        the size spent so far, and the lower bound on z and as an estimate where there is one (None where not). Bounds
-        are positive in the direction of the alternative; a two-sided test has the same bounds with a minus sign.
-        Estimates have the sign of the effect.
+        One row a look: the size reached (its name is the column's), its share of the information, the bound for
+        efficacy on the scale of z, its nominal one-sided p-value, the bound as the planned test has it (t with `df`;
+        None for the normal), the estimate that it takes there, the size of the test spent so far, and the lower bound on z and
+        as an estimate (None where there is none). Bounds are positive in the direction of the alternative; the lower
+        ones of a two-sided test are those for an effect in the other direction. Estimates have the sign of the effect.
 
     Notes
     -----
@@ -82,7 +80,7 @@ def boundaries(design: SequentialDesign, *, alpha: float = 0.05, alternative: st
         upper, lower = bounds.upper[k], bounds.lower[k]
         there, df = test.tests[k].std_error, test.tests[k].df
         statistic = test.critical(upper, k)
-        harm = design.futility is not None and math.isfinite(lower) and (k < last or lower < upper)
+        stops = math.isfinite(lower) and (k < last or lower < upper)
         rows.append(
             (
                 k + 1,
@@ -94,17 +92,17 @@ def boundaries(design: SequentialDesign, *, alpha: float = 0.05, alternative: st
                 _finite(df),
                 _finite(sign * statistic * there),
                 float(spent[k]),
-                lower if harm else None,
-                sign * test.critical(lower, k) * there if harm else None,
+                lower if stops else None,
+                sign * test.critical(lower, k) * there if stops else None,
             )
         )
-    notes = [tails(size, side), f"Size is {test.looks.name}; efficacy: {design.boundary.words}."]
+    notes = [tails(size, side), f"Efficacy: {design.boundary.words}."]
     if design.futility is not None:
         kind = "binding" if design.binding else "not binding: the size holds if the study goes on"
         notes.append(f"Lower bounds: {design.futility.words}; {kind}.")
     if test.tests[0].scale:
         notes.append(f"Estimates are on the scale of the test: {test.tests[0].scale}.")
-    return Table(BOUNDS, COLUMNS, tuple(rows), tuple(notes))
+    return Table(BOUNDS, ("look", test.looks.name, *COLUMNS), tuple(rows), tuple(notes))
 
 
 def stopping_probabilities(
@@ -146,7 +144,7 @@ def stopping_probabilities(
         for k, reached in enumerate(test.looks.sizes)
     )
     return Table(
-        "When studies stop", ("look", "size", "efficacy", "lower", "last"), rows, (tails(size, side), test.looks.name)
+        "When studies stop", ("look", test.looks.name, "efficacy", "lower", "last"), rows, (tails(size, side),)
     )
 
 
