@@ -86,6 +86,11 @@ class EfficacyBoundary(Protocol):
         """Return how bounds are found at these shares of the information, with this error on one side."""
 
 
+def is_efficacy(value: object) -> bool:
+    """Return whether this is a family of bounds, and not its class (Pocock for Pocock())."""
+    return isinstance(value, EfficacyBoundary) and not isinstance(value, type)
+
+
 @dataclass(frozen=True, slots=True)
 class WangTsiatis:
     """Bounds on z in proportion to information to the power of delta - 1/2.

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from gbveval.core.errors import DesignError
 from gbveval.core.table import Table
 from gbveval.design._require import asked_size, one_of, real, whole
-from gbveval.design.efficacy import EfficacyBoundary
+from gbveval.design.efficacy import EfficacyBoundary, is_efficacy
 from gbveval.design.futility import FutilityBounds
 from gbveval.design.outcomes import Continuous
 from gbveval.design.planned_test import PlainDesign, Rows, wrong_tail
@@ -86,11 +86,7 @@ class MultiStageTest:
 
     def never(self, alternative: str) -> str:
         """Return why no study, however large, finds this effect; nothing if one can."""
-        if reason := wrong_tail(self.effect, 0.0, alternative):
-            return reason
-        if abs(self.other_effect) < abs(self.effect) or self.other_effect * self.effect <= 0.0:
-            return ""
-        return f"The other arms, with an effect of {self.other_effect:g}, are no worse than the one to be found."
+        return wrong_tail(self.effect, 0.0, alternative)
 
     def stages(self, alpha: float) -> Stages:
         """Return the bounds."""
@@ -198,7 +194,7 @@ class MultiStageDesign(PlainDesign):
             raise DesignError(f"n_stages is {self.n_stages}; up to {MOST_STAGES} are planned for.")
         if not isinstance(self.outcome, Continuous):
             raise DesignError("outcome must be Continuous(...).")
-        if not isinstance(self.boundary, EfficacyBoundary) or self._rule_kind() != "factor":
+        if not is_efficacy(self.boundary) or self._rule_kind() != "factor":
             raise DesignError("boundary must be Pocock(), OBrienFleming() or WangTsiatis(...) for several arms.")
         if self.futility is not None:
             if not isinstance(self.futility, FutilityBounds):
@@ -233,6 +229,13 @@ class MultiStageDesign(PlainDesign):
         """Return the design with another number of respondents."""
         one_of("solve_for", name, tuple(self.least_sizes))
         return replace(self, n_per_stage=value)
+
+    def limit_hint(self, name: str) -> str:
+        """Return what holds power down when only this size grows, and what to do."""
+        return (
+            f"An arm is found only before all others, whose effect is {float(self.other_effect):g} (other_effect): "
+            "where that is no worse, no size helps. Plan for a larger effect or a lower power."
+        )
 
     def bounds(self, alpha: float = 0.05) -> Table:
         """Return the bounds on z of each stage; the lower one is None where there is none."""

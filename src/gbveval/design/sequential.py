@@ -12,7 +12,7 @@ from typing import Any
 from gbveval.core.errors import DesignError
 from gbveval.design._require import asked_size, one_of, real
 from gbveval.design.cluster import ClusterDesign
-from gbveval.design.efficacy import EfficacyBoundary
+from gbveval.design.efficacy import EfficacyBoundary, is_efficacy
 from gbveval.design.futility import LowerBoundary
 from gbveval.design.one_sample import OneSampleDesign
 from gbveval.design.paired import PairedDesign
@@ -125,7 +125,7 @@ class SequentialDesign:
             raise DesignError(f"{len(self.looks)} looks are more than {MOST_LOOKS}; look less often.")
 
     def _check_bounds(self) -> None:
-        if not isinstance(self.boundary, EfficacyBoundary):
+        if not is_efficacy(self.boundary):
             raise DesignError(
                 "boundary must be Pocock(), OBrienFleming(), WangTsiatis(...), AlphaSpending(...), HaybittlePeto(...) "
                 f"or EfficacyAtEnd(); it is {self.boundary!r}."
@@ -136,7 +136,7 @@ class SequentialDesign:
             if self.binding or self.higher_is_worse is not None:
                 raise DesignError("binding and higher_is_worse are about lower bounds; give futility, or leave them.")
             return
-        if not isinstance(self.futility, LowerBoundary):
+        if not isinstance(self.futility, LowerBoundary) or isinstance(self.futility, type):
             raise DesignError(
                 "futility must be BetaSpending(...), HarmSpending(...) or FutilityBounds(...); it is "
                 f"{self.futility!r}."

@@ -51,9 +51,10 @@ def boundaries(design: SequentialDesign, *, alpha: float = 0.05, alternative: st
     Table
         One row a look: the size reached (its name is the column's), its share of the information, the bound for
         efficacy on the scale of z, its nominal one-sided p-value, the bound as the planned test has it (t with `df`;
-        None for the normal), the estimate that it takes there, the size of the test spent so far, and the lower bound on z and
-        as an estimate (None where there is none). Bounds are positive in the direction of the alternative; the lower
-        ones of a two-sided test are those for an effect in the other direction. Estimates have the sign of the effect.
+        None for the normal), the estimate that it takes there, the size of the test spent so far, and the lower bound
+        on z and as an estimate (None where there is none). Bounds are positive in the direction of the alternative;
+        the lower ones of a two-sided test are those for an effect in the other direction. Estimates have the sign of
+        the effect.
 
     Notes
     -----
