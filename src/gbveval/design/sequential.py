@@ -106,7 +106,7 @@ class SequentialDesign:
         for name, least in self.least_sizes.items():
             if (own := getattr(self.plan, name)) < least:
                 raise DesignError(
-                    f"{name}={own} is too few for a first look at {self.looks[0]:g} of {self.looks_by}: at least "
+                    f"{name}={own} is too few for a first look at {self.looks[0]:.3g} of {self.looks_by}: at least "
                     f"{least} are needed. Look later, or plan for more."
                 )
         _plain(self.plan.planned_test(0.0), self.plan)
