@@ -76,7 +76,7 @@ class SequentialDesign:
     References
     ----------
     Jennison and Turnbull (2000), Group Sequential Methods with Applications to Clinical Trials. Zou, Donner and Klar
-    (2005), Statistics in Medicine 24, for clusters.
+    (2005), Clinical Trials 2, for clusters.
 
     Examples
     --------

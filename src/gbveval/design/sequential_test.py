@@ -211,7 +211,11 @@ class SequentialTest:
     def detail(self, alpha: float, alternative: str = "two_sided") -> Rows:
         """Return bounds, when studies stop and what looking costs, in words."""
         plain = self.tests[-1]
-        rows = [*plain.detail(alpha, alternative)[:-1], *self._looks(alpha, alternative)]
+        once = [
+            (f"{what}, looked at once" if what.startswith("power ") else what, words)
+            for what, words in plain.detail(alpha, alternative)[:-1]
+        ]
+        rows = [*once, *self._looks(alpha, alternative)]
         size, cost = self.expected(alpha, alternative), self.inflation(alpha, alternative)
         rows += [
             (f"expected {self.looks.name} with this effect", f"{size:.4g} of at most {self.looks.sizes[-1]:g}"),

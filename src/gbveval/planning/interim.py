@@ -223,7 +223,7 @@ def conditional_power(
     Notes
     -----
     The bounds to come are the planned ones, and stopping at lower bounds counts as not showing the effect. Variances
-    are taken as known: with few clusters it is a little high. The trend is a poor guide early: at a third of the
+    are taken as known, so that it is rough with few clusters. The trend is a poor guide early: at a third of the
     information its standard error is more than half of the effect for which most studies are planned.
 
     References

@@ -175,6 +175,27 @@ def test_people_are_not_information_where_clusters_are() -> None:
     assert gbv.interim_information(alone, cluster_size=15) == pytest.approx(0.5, rel=1e-12)
 
 
+def test_one_size_grows_from_look_to_look_while_another_is_solved_for() -> None:
+    for looks_by, solve_for in (("clusters_per_arm", "cluster_size"), ("cluster_size", "clusters_per_arm")):
+        design = looked_at(CLUSTERS, looks_by=looks_by)
+        needed = gbv.required_size(design, effect=-0.15, solve_for=solve_for)
+        again = replace(design, plan=replace(CLUSTERS, **{solve_for: needed.rounded}))
+        assert gbv.power(again, effect=-0.15) == needed.achieved_power >= 0.8
+        # With people added the shares of information change with their number, and with them the bounds.
+        shares = [gbv.boundaries(plan).column("information")[0] for plan in (design, again)]
+        assert shares[0] == pytest.approx(shares[1], abs=1e-9)
+
+
+def test_looking_for_harm_alone_costs_next_to_nothing() -> None:
+    design = looked_at(CLUSTERS, (0.25, 0.5, 1.0), gbv.EfficacyAtEnd(), futility=HARM, higher_is_worse=True)
+    once = gbv.power(CLUSTERS, effect=-0.15, alpha=0.025, alternative="less")
+    assert once - 0.005 < gbv.power(design, effect=-0.15, alpha=0.025) < once
+    told = gbv.boundaries(design, alpha=0.025)
+    assert told.column("z")[:2] == (None, None)
+    assert told.column("nominal_p")[-1] == pytest.approx(0.025, abs=1e-12)
+    assert gbv.plot_boundaries(told).get_xlabel() == "clusters per arm"
+
+
 def test_people_added_to_clusters_reach_a_floor_and_it_is_named() -> None:
     design = looked_at(CLUSTERS, looks_by="cluster_size")
     with pytest.raises(DesignError, match="Add clusters instead"):
