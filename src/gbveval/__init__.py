@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
 _PLACES = {
     "Allocated": "gbveval.design.allocation.allocated",
+    "AlphaSpending": "gbveval.design.efficacy",
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AnovaDesign": "gbveval.design.overall",
     "Assurance": "gbveval.planning.assurance",
@@ -18,6 +19,7 @@ _PLACES = {
     "Autoregressive": "gbveval.design.panel_errors",
     "AverageCovariances": "gbveval.design.panel_errors",
     "Beta": "gbveval.numerics.priors",
+    "BetaSpending": "gbveval.design.futility",
     "BetweenCV": "gbveval.design.icc",
     "Binary": "gbveval.design.outcomes",
     "BlockedAllocation": "gbveval.design.allocation.blocked",
@@ -50,6 +52,7 @@ _PLACES = {
     "DoseResponse": "gbveval.estimators.did.dose_response",
     "DoublyRobust": "gbveval.estimators.did.doubly_robust",
     "EffectPrior": "gbveval.design.effect_prior",
+    "EfficacyAtEnd": "gbveval.design.efficacy",
     "Equicorrelated": "gbveval.design.panel_errors",
     "EquivalenceDesign": "gbveval.design.margins",
     "Estimand": "gbveval.core.estimand",
@@ -64,6 +67,7 @@ _PLACES = {
     "FisherExact": "gbveval.estimators.randomised.fisher_exact",
     "Flat": "gbveval.numerics.priors",
     "Flow": "gbveval.core.flow",
+    "FutilityBounds": "gbveval.design.futility",
     "GbvevalError": "gbveval.core.errors",
     "GbvevalWarning": "gbveval.core.errors",
     "Gee": "gbveval.estimators.randomised.gee",
@@ -73,6 +77,8 @@ _PLACES = {
     "HalfCauchy": "gbveval.numerics.priors",
     "HalfNormal": "gbveval.numerics.priors",
     "HalfStudentT": "gbveval.numerics.priors",
+    "HarmSpending": "gbveval.design.futility",
+    "HaybittlePeto": "gbveval.design.efficacy",
     "HierarchicalModel": "gbveval.multisite.hierarchical_model",
     "HierarchyPrior": "gbveval.multisite.site_prior",
     "HonestDid": "gbveval.estimators.did.honest_did",
@@ -104,6 +110,7 @@ _PLACES = {
     "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
     "MultiArmClusterDesign": "gbveval.design.multi_arm_clusters",
     "MultiArmDesign": "gbveval.design.multi_arm",
+    "MultiStageDesign": "gbveval.design.multi_stage",
     "MultilevelDesign": "gbveval.design.multilevel",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
@@ -111,6 +118,7 @@ _PLACES = {
     "NoncomplianceDesign": "gbveval.design.dilution",
     "Normal": "gbveval.numerics.priors",
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
+    "OBrienFleming": "gbveval.design.efficacy",
     "OneSampleDesign": "gbveval.design.one_sample",
     "Ordinal": "gbveval.design.ordinal",
     "OutcomeIndex": "gbveval.estimators.outcome_index",
@@ -121,6 +129,7 @@ _PLACES = {
     "PartiallyNestedDesign": "gbveval.design.partially_nested",
     "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
     "Places": "gbveval.data.places",
+    "Pocock": "gbveval.design.efficacy",
     "Policy": "gbveval.disclosure.policy",
     "Prevalence": "gbveval.factors.prevalence",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
@@ -142,6 +151,7 @@ _PLACES = {
     "SaturationAllocation": "gbveval.design.allocation.staggered",
     "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
     "Section": "gbveval.reporting.report",
+    "SequentialDesign": "gbveval.design.sequential",
     "SeveralOutcomesDesign": "gbveval.design.several_outcomes",
     "SimpleAllocation": "gbveval.design.allocation.complete",
     "SiteEffects": "gbveval.data.sites",
@@ -166,6 +176,7 @@ _PLACES = {
     "TwoStage": "gbveval.estimators.did.two_stage",
     "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
     "Uniform": "gbveval.numerics.priors",
+    "WangTsiatis": "gbveval.design.efficacy",
     "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
     "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
     "WildTwoWay": "gbveval.estimators.did.wild_two_way",
@@ -177,19 +188,23 @@ _PLACES = {
     "assured_size": "gbveval.planning.assurance",
     "balance": "gbveval.estimators.diagnostics.balance",
     "balance_score": "gbveval.design.allocation.restricted",
+    "boundaries": "gbveval.planning.interim",
     "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
     "compare": "gbveval.estimators.did.comparison",
     "compare_codings": "gbveval.planning.codings",
+    "conditional_power": "gbveval.planning.interim",
     "design_effect": "gbveval.design.icc",
     "differential_attrition": "gbveval.estimators.diagnostics.attrition",
     "equivalence": "gbveval.core.margins",
     "event_study_from": "gbveval.estimators.did.event_path",
+    "expected_size": "gbveval.planning.interim",
     "explain_power": "gbveval.planning.closed_form",
     "functional_form": "gbveval.estimators.did.functional_form",
     "goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
     "icc_convert": "gbveval.design.icc",
+    "interim_information": "gbveval.planning.interim",
     "interval_width": "gbveval.planning.precision",
     "leave_one_cohort_out": "gbveval.estimators.did.placebos",
     "leave_one_site_out": "gbveval.multisite.site_checks",
@@ -206,6 +221,7 @@ _PLACES = {
     "placebo_in_time": "gbveval.estimators.did.placebos",
     "planning_value": "gbveval.datasets.planning_values",
     "planning_values": "gbveval.datasets.planning_values",
+    "plot_boundaries": "gbveval.planning.sequential_picture",
     "plot_comparison": "gbveval.estimators.did.comparison",
     "plot_functional_form": "gbveval.estimators.did.functional_form",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
@@ -230,6 +246,7 @@ _PLACES = {
     "seal_allocation": "gbveval.design.allocation.sealed",
     "simulate_curve": "gbveval.planning.simulate",
     "simulate_power": "gbveval.planning.simulate",
+    "stopping_probabilities": "gbveval.planning.interim",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
     "twfe_robustness": "gbveval.estimators.did.twfe_weights",
@@ -296,8 +313,17 @@ if TYPE_CHECKING:
     from gbveval.design.disclosure import Disclosure as Disclosure
     from gbveval.design.disclosure import DisclosureDesign as DisclosureDesign
     from gbveval.design.effect_prior import EffectPrior as EffectPrior
+    from gbveval.design.efficacy import AlphaSpending as AlphaSpending
+    from gbveval.design.efficacy import EfficacyAtEnd as EfficacyAtEnd
+    from gbveval.design.efficacy import HaybittlePeto as HaybittlePeto
+    from gbveval.design.efficacy import OBrienFleming as OBrienFleming
+    from gbveval.design.efficacy import Pocock as Pocock
+    from gbveval.design.efficacy import WangTsiatis as WangTsiatis
     from gbveval.design.events import EventsDesign as EventsDesign
     from gbveval.design.factorial import FactorialDesign as FactorialDesign
+    from gbveval.design.futility import BetaSpending as BetaSpending
+    from gbveval.design.futility import FutilityBounds as FutilityBounds
+    from gbveval.design.futility import HarmSpending as HarmSpending
     from gbveval.design.given_clusters import GivenClustersDesign as GivenClustersDesign
     from gbveval.design.icc import ICC as ICC
     from gbveval.design.icc import BetweenCV as BetweenCV
@@ -314,6 +340,7 @@ if TYPE_CHECKING:
     from gbveval.design.moderator import ModeratorDesign as ModeratorDesign
     from gbveval.design.multi_arm import MultiArmDesign as MultiArmDesign
     from gbveval.design.multi_arm_clusters import MultiArmClusterDesign as MultiArmClusterDesign
+    from gbveval.design.multi_stage import MultiStageDesign as MultiStageDesign
     from gbveval.design.multilevel import MultilevelDesign as MultilevelDesign
     from gbveval.design.one_sample import OneSampleDesign as OneSampleDesign
     from gbveval.design.ordinal import Ordinal as Ordinal
@@ -335,6 +362,7 @@ if TYPE_CHECKING:
     from gbveval.design.randomised_response import RandomisedResponseDesign as RandomisedResponseDesign
     from gbveval.design.repeated import RepeatedMeasuresDesign as RepeatedMeasuresDesign
     from gbveval.design.rollout import RolloutDesign as RolloutDesign
+    from gbveval.design.sequential import SequentialDesign as SequentialDesign
     from gbveval.design.several_outcomes import SeveralOutcomesDesign as SeveralOutcomesDesign
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
@@ -463,6 +491,11 @@ if TYPE_CHECKING:
     from gbveval.planning.closed_form import required_size as required_size
     from gbveval.planning.codings import compare_codings as compare_codings
     from gbveval.planning.diagnosis import Diagnosis as Diagnosis
+    from gbveval.planning.interim import boundaries as boundaries
+    from gbveval.planning.interim import conditional_power as conditional_power
+    from gbveval.planning.interim import expected_size as expected_size
+    from gbveval.planning.interim import interim_information as interim_information
+    from gbveval.planning.interim import stopping_probabilities as stopping_probabilities
     from gbveval.planning.pictures import mde_by_icc as mde_by_icc
     from gbveval.planning.pictures import plot_mde as plot_mde
     from gbveval.planning.pictures import plot_power as plot_power
@@ -470,6 +503,7 @@ if TYPE_CHECKING:
     from gbveval.planning.precision import pilot_inflation as pilot_inflation
     from gbveval.planning.precision import required_sample as required_sample
     from gbveval.planning.precision import weighting_design_effect as weighting_design_effect
+    from gbveval.planning.sequential_picture import plot_boundaries as plot_boundaries
     from gbveval.planning.simulate import simulate_curve as simulate_curve
     from gbveval.planning.simulate import simulate_power as simulate_power
     from gbveval.reporting.report import Section as Section

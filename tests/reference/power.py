@@ -15,6 +15,7 @@ from tests.reference import (
     power_longitudinal,
     power_overall,
     power_risks,
+    power_sequential,
 )
 from tests.reference.compare import Unsupported
 from tests.reference.power_requests import CENTRAL_QUANTILES, side, size
@@ -233,4 +234,5 @@ TASKS: dict[str, Callable[[Path, Case], dict[str, Any]]] = {
     **power_longitudinal.TASKS,
     **power_allocation.TASKS,
     **power_field.TASKS,
+    **power_sequential.TASKS,
 }
