@@ -47,6 +47,23 @@ def normal_summaries(folder: Path, inputs: dict[str, Any], results: dict[str, An
     return _student(sites, chosen, float(shape["df"]), results)
 
 
+def regression(folder: Path, inputs: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Answer a case about site summaries with moderators, which the reference centres as we do."""
+    if not inputs["covariates_centred"]:
+        raise Unsupported("moderators that are not centred")
+    frame, columns = read_csv(folder, inputs["file"]), inputs["columns"]
+    names = columns["covariates"]
+    means, sds = inputs["priors"]["coefficients"]["args"]
+    sites = gbv.SiteEffects(frame, estimate=columns["estimate"], std_error=columns["std_error"], moderators=names)
+    slopes = {name: gbv.Normal(mean, sd) for name, mean, sd in zip(names, means[1:], sds[1:], strict=True)}
+    chosen = gbv.HierarchyPrior(gbv.Normal(means[0], sds[0]), prior(inputs["priors"]["between_site_sd"]), slopes)
+    found = _normal(sites, chosen, results)
+    answer = gbv.NormalHierarchy(chosen).estimate(sites)
+    for place, term in enumerate(["average effect", *(f"slope of {name}" for name in names)]):
+        found[f"beta[{place}]"] = _summary(answer, term, results[f"beta[{place}]"])
+    return found
+
+
 def _summary(answer: gbv.Estimates, term: str, wanted: dict[str, Any]) -> dict[str, Any]:
     position = answer.index(term)
     posterior = answer.posterior
@@ -197,3 +214,9 @@ def _unit(results: Any, path: Place, expected: float) -> float:
         if isinstance(around, dict) and isinstance(around.get("sd"), (int, float)):
             return float(around["sd"]) if not path[-1].startswith("P(") else 1.0
     return max(1.0, abs(expected)) if path[-1] == "typical_within_variance" else 1.0
+
+
+TASKS: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
+    "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
+    "normal_summaries_regression": lambda folder, case: regression(folder, case["inputs"], case["results"]),
+}

@@ -23,7 +23,8 @@ from tests.reference import (
     sensitivity,
     synthetic,
 )
-from tests.reference.bayes import bayes_tolerance, normal_summaries
+from tests.reference.bayes import TASKS as BAYES_TASKS
+from tests.reference.bayes import bayes_tolerance
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna, doubly_robust
 from tests.reference.glm import TASKS as GLM_TASKS
@@ -71,7 +72,7 @@ TASKS: dict[str, Answer] = {
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "drdid_panel": doubly_robust,
     "drdid_rc": doubly_robust,
-    "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
+    **BAYES_TASKS,
     **GLM_TASKS,
 }
 
@@ -175,7 +176,7 @@ def run_case(folder: Path, case: dict[str, Any]) -> Comparison:
         if kind not in TASKS:
             raise Unsupported(f"gbveval does not estimate {kind!r} yet")
         answer = TASKS[kind](folder, case)
-        tolerance = bayes_tolerance(case) if kind == "normal_summaries" else relative_tolerance(case)
+        tolerance = bayes_tolerance(case) if kind in BAYES_TASKS else relative_tolerance(case)
         tolerance = loosened(tolerance, answer)
         return compare(name, case["results"], answer, tolerance, ignored)
     except Unsupported as reason:

@@ -22,6 +22,7 @@ EFFECTS: Final = {
     "site_effect": "effect in a site",
     "average_effect": "average effect over sites",
     "new_site_effect": "effect in a new site",
+    "effect_moderation": "difference in effect between sites that differ by one unit of a moderator",
     "between_site_sd": "standard deviation of effects between sites",
     "between_subgroup_sd": "standard deviation of effects between subgroups",
     "arm_mean": "average outcome if everybody were assigned to the arm",
@@ -112,7 +113,14 @@ class Estimand:
     @property
     def is_causal(self) -> bool:
         """Whether a report may speak of an effect; an association never is one."""
-        return self.effect not in ("association", "prevalence", "intracluster_correlation", "nuisance", "pretest")
+        return self.effect not in (
+            "association",
+            "prevalence",
+            "intracluster_correlation",
+            "nuisance",
+            "pretest",
+            "effect_moderation",
+        )
 
     def words(self) -> str:
         """Return the estimand as a reader would say it."""

@@ -8,11 +8,11 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from gbveval.core.errors import GbvevalError, IdentificationError
+from gbveval.core.errors import DesignError, GbvevalError, IdentificationError
 from gbveval.core.method import Cell
 from gbveval.core.table import Table
 from gbveval.data.sites import SiteEffects
-from gbveval.multisite.normal_hierarchy import fit_sites
+from gbveval.multisite.normal_hierarchy import described, fit_sites
 from gbveval.multisite.site_prior import HierarchyPrior
 from gbveval.numerics.hierarchy_checks import leave_one_site_out as _leave_one_out
 from gbveval.numerics.hierarchy_checks import one_more_site as _one_more_site
@@ -51,7 +51,11 @@ def leave_one_site_out(sites: SiteEffects, prior: HierarchyPrior) -> Table:
     """
     found = _guarded(
         lambda: _leave_one_out(
-            sites.estimate, sites.std_error, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
+            sites.estimate,
+            sites.std_error,
+            mu_prior=prior.average_effect,
+            tau_prior=prior.between_site_sd,
+            **described(sites, prior),
         )
     )
     rows: list[tuple[str, float, float | None]] = [
@@ -92,6 +96,7 @@ def prior_sensitivity(sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequ
                 tau_prior=prior.between_site_sd,
                 prior_power=power if scaled == "prior" else 1.0,
                 likelihood_power=power if scaled == "likelihood" else 1.0,
+                **described(sites, prior),
             )
             fit = _guarded(refit)
             numbers = (float(fit.mu.mean[0]), float(fit.mu.sd[0]), fit.tau.mean, fit.tau.sd)
@@ -119,7 +124,7 @@ def one_more_site(
     prior : HierarchyPrior
         As for `NormalHierarchy`.
     std_error : float
-        Expected standard error of the new site's estimate.
+        Expected standard error of the new site's estimate. Its moderators, if there are any, are at their means.
     threshold : float
         Practical threshold for the average effect, on the scale of the estimates.
     direction : str
@@ -184,6 +189,11 @@ def heavy_tailed_sites(
         Columns quantity, mean, sd, probability_below, one a quantile (of the average), and log_density: leave one
         out for sites and their sum (whose sd is a standard error), the log marginal likelihood for the average.
     """
+    if sites.moderator_names or prior.slopes:
+        raise DesignError(
+            "Heavy-tailed effects about a line in moderators are not offered. Leave the moderators out here, or look "
+            "at leave_one_site_out for sites that the line does not foresee."
+        )
     fit = _guarded(
         lambda: student_hierarchy(
             sites.estimate, sites.std_error, df=df, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,6 +15,11 @@ def describe(prior: Any) -> str:
     parts = []
     for item in fields(prior):
         value = getattr(prior, item.name)
+        if value is None or value == ():
+            continue
+        if item.name == "slopes":
+            parts += [f"slope of {name} {slope.describe()}" for name, slope in value]
+            continue
         words = value.describe() if hasattr(value, "describe") else str(value)
         parts.append(f"{item.name.replace('_', ' ')} {words}")
     return "; ".join(parts)
@@ -29,6 +35,9 @@ class HierarchyPrior:
         Prior of the average effect over sites.
     between_site_sd : HalfNormal, HalfCauchy, HalfStudentT, Uniform, Exponential or LogNormal
         Prior of the standard deviation of effects between sites. With few sites it matters: show another beside it.
+    slopes : mapping of str to Normal, optional
+        For each moderator of the sites, the prior of the change in the effect per unit of it. With moderators
+        `average_effect` is the effect where every moderator is at its mean over the sites.
 
     Examples
     --------
@@ -39,8 +48,10 @@ class HierarchyPrior:
 
     average_effect: Any
     between_site_sd: Any
+    slopes: Any = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "slopes", _slopes(self.slopes))
         if not isinstance(self.average_effect, (Normal, Flat)):
             raise DesignError("average_effect must be a Normal or a Flat prior.")
         if not hasattr(self.between_site_sd, "log_density") or isinstance(self.between_site_sd, Normal):
@@ -49,6 +60,28 @@ class HierarchyPrior:
     def describe(self) -> str:
         """Return the priors in words."""
         return describe(self)
+
+    def slopes_of(self, moderators: tuple[str, ...]) -> tuple[Normal, ...]:
+        """Return the priors of the slopes in the order of the moderators: one for each, and no other."""
+        given = dict(self.slopes)
+        missing = [name for name in moderators if name not in given]
+        if missing:
+            raise DesignError(
+                f"The prior has no slope for {', '.join(map(repr, missing))}. Give one in units of the effect per unit "
+                f"of the moderator: slopes={{{missing[0]!r}: gbv.Normal(0, ...)}}."
+            )
+        extra = [name for name in given if name not in moderators]
+        if extra:
+            raise DesignError(f"The prior has a slope for {', '.join(map(repr, extra))}, no moderator of these sites.")
+        return tuple(given[name] for name in moderators)
+
+
+def _slopes(given: Any) -> tuple[tuple[str, Normal], ...]:
+    """Return slopes as a tuple that can be hashed."""
+    items = sorted(given.items()) if isinstance(given, Mapping) else tuple(given)
+    if not all(len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], Normal) for item in items):
+        raise DesignError("slopes maps the name of each moderator to a Normal prior; a flat one is not proper.")
+    return tuple((name, prior) for name, prior in items)
 
 
 @dataclass(frozen=True, slots=True)
