@@ -35,6 +35,7 @@ CONTRASTS: Final = {
     "risk_difference": "identity",
     "mean_difference_per_unit": "identity",
     "standardised_mean_difference": "identity",
+    "arcsine_difference": "identity",
     "risk_ratio": "log",
     "odds_ratio": "log",
     "rate_ratio": "log",

@@ -15,7 +15,7 @@ from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell
 from gbveval.core.provenance import digest_arrays
-from gbveval.data._frame import Checked, Reader, as_names, plural
+from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 
 FloatArray = NDArray[np.float64]
 
@@ -36,6 +36,9 @@ class SiteEffects(Checked):
         Column with its standard error, above zero.
     site : str, optional
         Column with the site's name; each may occur once.
+    study : str, optional
+        Column with the study that each row comes from, where several rows may come from one: `MultilevelEffects` and
+        `RobustEffects` take effects that depend on each other.
     moderators : sequence of str
         Columns with numbers that describe the sites and on which effects may depend; each varies over the sites.
     control_mean, control_std_error : str, optional
@@ -70,6 +73,7 @@ class SiteEffects(Checked):
     control_mean: FloatArray | None
     control_std_error: FloatArray | None
     covariance: FloatArray | None
+    study: Labels | None
 
     def __init__(  # noqa: PLR0913  (one keyword a role)
         self,
@@ -78,6 +82,7 @@ class SiteEffects(Checked):
         estimate: str,
         std_error: str,
         site: str | None = None,
+        study: str | None = None,
         moderators: Sequence[str] = (),
         control_mean: str | None = None,
         control_std_error: str | None = None,
@@ -102,15 +107,16 @@ class SiteEffects(Checked):
             if repeated and not reader.problems:
                 reader.problem(
                     f"Column {site!r} (site) repeats a site in {plural(repeated, 'row')}; one row a site was "
-                    "expected. Pool the rows of a site first."
+                    "expected. Pool the rows of a site first, or give the site as `study` to a method for several rows."
                 )
             names = tuple(found.levels[code] for code in found.codes)
+        source = None if study is None else reader.labels(study, "study")
         reader.raise_problems()
         try:
             Estimand("site_effect", contrast, "sites")
         except ValueError as error:
             raise DataError(str(error)) from error
-        self._fill(values, errors, names, contrast, estimate, described=described, control=control)
+        self._fill(values, errors, names, contrast, estimate, described=described, control=control, study=source)
 
     def _fill(
         self,
@@ -123,6 +129,7 @@ class SiteEffects(Checked):
         *,
         described: tuple[FloatArray, tuple[str, ...]] | None = None,
         control: tuple[FloatArray | None, ...] = (None, None, None),
+        study: Labels | None = None,
     ) -> None:
         table, columns = described or (np.zeros((len(names), 0)), ())
         self._set(
@@ -131,6 +138,7 @@ class SiteEffects(Checked):
             control_mean=control[0],
             control_std_error=control[1],
             covariance=control[2],
+            study=study,
             estimate=values,
             std_error=errors,
             names=names,
@@ -200,6 +208,8 @@ class SiteEffects(Checked):
         ]
         if self.moderator_names:
             parts += [("moderators", self.moderators), ("moderator_names", "\n".join(self.moderator_names))]
+        if self.study is not None:
+            parts.append(("study", self.study.codes))
         for name in ("control_mean", "control_std_error", "covariance"):
             if getattr(self, name) is not None:
                 parts.append((name, getattr(self, name)))

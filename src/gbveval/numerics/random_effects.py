@@ -249,7 +249,7 @@ def fit_random_effects(
     >>> y, v = np.array([0.1, 0.3, 0.8]), np.array([0.01, 0.04, 0.09])
     >>> fit = fit_random_effects(y, v, np.ones((3, 1)), method="DL")
     >>> round(fit.tau2, 4), round(fit.q, 3)
-    (0.0496, 5.049)
+    (0.0568, 5.245)
     """
     k, p = x.shape
     if k <= p:
