@@ -24,6 +24,8 @@ EFFECTS: Final = {
     "new_site_effect": "effect in a new site",
     "effect_moderation": "difference in effect between sites that differ by one unit of a moderator",
     "between_site_sd": "standard deviation of effects between sites",
+    "between_study_sd": "standard deviation of effects between studies",
+    "within_study_sd": "standard deviation of effects within a study",
     "between_subgroup_sd": "standard deviation of effects between subgroups",
     "arm_mean": "average outcome if everybody were assigned to the arm",
     "intracluster_correlation": "share of the variance that lies between clusters",

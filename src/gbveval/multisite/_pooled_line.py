@@ -207,13 +207,13 @@ def assemble(
     )
 
 
-def moderator_checks(data: SiteEffects, n: int, unit: str = "site") -> list[Check]:
+def moderator_checks(data: SiteEffects, n: int, units: str = "sites") -> list[Check]:
     """Return a warning where moderators are many for the sites."""
     count = len(data.moderator_names)
     if not count or n >= 10 * count:
         return []
-    text = f"{count} moderator(s) of {n} {unit}s: with fewer than ten a moderator, slopes come and go by chance."
-    return [Check(f"few {unit}s a moderator", "warn", text)]
+    text = f"{count} moderator(s) of {n} {units}: with fewer than ten a moderator, slopes come and go by chance."
+    return [Check(f"few {units} a moderator", "warn", text)]
 
 
 def weight_check(weights: FloatArray, labels: Sequence[str]) -> list[Check]:
