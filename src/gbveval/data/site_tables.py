@@ -92,19 +92,14 @@ class SiteTables(Checked):
             empty = int((people == 0).sum())
             if empty:
                 reader.problem(f"Column {n!r} (n) is zero in {plural(empty, 'row')}; leave those sites out and say so.")
-        if arms.count != 2 and not reader.problems:
-            reader.problem(f"Column {arm!r} (arm) holds {plural(arms.count, 'arm')}; two were expected.")
         reader.raise_problems()
         arms = control_first(reader, arms, arm, str(control))
-        reader.raise_problems()
-        place = _places(reader, sites, arms, site)
-        first = np.argsort(place.min(axis=1), kind="stable")
-        rows = place[first]
+        rows = arm_places(reader, sites, arms, site, arm)
         self._set(
             events=counts[rows],
             n=None if people is None else people[rows],
             exposure=None if time is None else time[rows],
-            names=tuple(sites.levels[i] for i in first),
+            names=tuple(sites.levels[sites.codes[row]] for row in rows[:, 0]),
             arms=(arms.levels[0], arms.levels[1]),
             outcome=events,
         )
@@ -161,8 +156,21 @@ def _counts(reader: Reader, column: str, role: str) -> FloatArray:
     return values
 
 
-def _places(reader: Reader, sites: Labels, arms: Labels, column: str) -> NDArray[np.intp]:
-    """Return the row of each site's control and of its other arm; both must be there, once."""
+def arm_places(reader: Reader, sites: Labels, arms: Labels, column: str, arm: str) -> NDArray[np.intp]:
+    """Return the row of each site's control and of its other arm, sites in the order in which they first occur.
+
+    Parameters
+    ----------
+    reader : Reader
+        Takes problems: both arms must be there in every site, once.
+    sites, arms : Labels
+        The control has code 0.
+    column, arm : str
+        Columns of both, for messages.
+    """
+    if arms.count > 2 and not reader.problems:
+        reader.problem(f"Column {arm!r} (arm) holds {plural(arms.count, 'arm')}; two were expected.")
+    reader.raise_problems()
     found = np.zeros((sites.count, 2), dtype=np.intp)
     times = np.zeros((sites.count, 2), dtype=np.intp)
     np.add.at(times, (sites.codes, arms.codes), 1)
@@ -177,4 +185,5 @@ def _places(reader: Reader, sites: Labels, arms: Labels, column: str) -> NDArray
             f"Column {column!r} (site): {plural(repeated, 'site')} have an arm in several rows; add those rows up first."
         )
     reader.raise_problems()
-    return found
+    result: NDArray[np.intp] = found[np.argsort(found.min(axis=1), kind="stable")]
+    return result

@@ -182,6 +182,82 @@ class SiteEffects(Checked):
         sites._fill(values, errors, tuple(estimates), rows[0].estimand.contrast, rows[0].outcome, support)
         return sites
 
+    @classmethod
+    def from_values(
+        cls,
+        values: FloatArray,
+        std_errors: FloatArray,
+        *,
+        names: Sequence[str],
+        contrast: str,
+        outcome: str,
+        support: Sequence[tuple[Cell, ...]],
+    ) -> SiteEffects:
+        """Return effects that were computed from counts or means, with the counts behind each.
+
+        Parameters
+        ----------
+        values, std_errors : ndarray, shape (sites,)
+            On the link scale; the second above zero.
+        names : sequence of str
+            Sites.
+        contrast, outcome : str
+            What was estimated, and of what.
+        support : sequence of tuple of Cell
+            Counts behind each site.
+        """
+        sites = cls.__new__(cls)
+        sites._fill(values, std_errors, tuple(names), contrast, outcome, tuple(support))
+        return sites
+
+    def with_moderators(self, frame: Any, *, site: str, moderators: Sequence[str]) -> SiteEffects:
+        """Return the same effects with numbers that describe the sites, taken from a table by the site's name.
+
+        Parameters
+        ----------
+        frame : pandas, polars or pyarrow frame, or dict of columns
+            One row a site, in any order; rows of other sites are ignored.
+        site : str
+            Column with the site's name.
+        moderators : sequence of str
+            Columns with numbers on which effects may depend.
+
+        Raises
+        ------
+        DataError
+            If a site is absent or in several rows, or a moderator is missing or the same everywhere.
+        """
+        reader = Reader(frame, "table of sites")
+        found = reader.labels(site, "site")
+        columns = as_names(moderators, "moderators")
+        table = [reader.numbers(column, "moderator") for column in columns]
+        reader.raise_problems()
+        rows = {name: np.flatnonzero(found.codes == code) for code, name in enumerate(found.levels)}
+        wrong = sum(rows.get(name, np.array([])).size != 1 for name in self.names)
+        if wrong:
+            raise DataError(
+                f"Column {site!r} (site) does not hold exactly one row for {plural(wrong, 'site')} of {self.n}. Spell "
+                "sites as in the effects, and keep one row each."
+            )
+        order = np.array([rows[name][0] for name in self.names], dtype=np.intp)
+        described = np.column_stack([values[order] for values in table]) if table else np.zeros((self.n, 0))
+        same = int((np.ptp(described, axis=0) == 0.0).sum()) if self.n > 1 else 0
+        if same:
+            raise DataError(f"{plural(same, 'moderator')} of {len(columns)} are the same in every site. Leave them out.")
+        sites = type(self).__new__(type(self))
+        sites._fill(
+            self.estimate,
+            self.std_error,
+            self.names,
+            self.contrast,
+            self.outcome,
+            self.support,
+            described=(described, columns),
+            control=(self.control_mean, self.control_std_error, self.covariance),
+            study=self.study,
+        )
+        return sites
+
     @property
     def n(self) -> int:
         """Sites."""

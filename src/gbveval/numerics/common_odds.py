@@ -2,7 +2,7 @@
 
 With a, b events and not of n1 treated, c, d of n0 controls and N = n1 + n0 in each site: the odds ratio is
 sum(ad/N) / sum(bc/N) with the variance of Robins, Breslow and Greenland (1986); the risk ratio sum(a n0/N) / sum(c n1/N)
-and the risk difference with those of Greenland and Robins (1985); rates likewise with time at risk. No constant is added:
+with that of Greenland and Robins (1985), who give rates too; the risk difference with that of Sato (1989). No constant is added:
 a site without events in an arm counts, one without events in both gives nothing to a ratio.
 """
 
