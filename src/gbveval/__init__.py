@@ -103,6 +103,7 @@ _PLACES = {
     "LogNormal": "gbveval.numerics.priors",
     "LongitudinalClusterDesign": "gbveval.design.longitudinal",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
+    "MantelHaenszel": "gbveval.multisite.mantel_haenszel",
     "MatchedAllocation": "gbveval.design.allocation.matched",
     "Minimisation": "gbveval.design.allocation.minimised",
     "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
@@ -112,6 +113,7 @@ _PLACES = {
     "MultiArmDesign": "gbveval.design.multi_arm",
     "MultiStageDesign": "gbveval.design.multi_stage",
     "MultilevelDesign": "gbveval.design.multilevel",
+    "MultilevelEffects": "gbveval.multisite.multilevel_effects",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
     "NonInferiorityDesign": "gbveval.design.margins",
@@ -120,6 +122,7 @@ _PLACES = {
     "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
     "OBrienFleming": "gbveval.design.efficacy",
     "OneSampleDesign": "gbveval.design.one_sample",
+    "OneStage": "gbveval.multisite.one_stage",
     "Ordinal": "gbveval.design.ordinal",
     "OutcomeIndex": "gbveval.estimators.outcome_index",
     "PairedClusterDesign": "gbveval.design.paired_clusters",
@@ -135,6 +138,7 @@ _PLACES = {
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",
     "ProportionalOdds": "gbveval.estimators.randomised.proportional_odds",
     "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
+    "RandomEffects": "gbveval.multisite.random_effects",
     "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
     "RandomisedResponseDesign": "gbveval.design.randomised_response",
     "RandomisedTiming": "gbveval.estimators.did.randomised_timing",
@@ -145,6 +149,7 @@ _PLACES = {
     "Rerandomisation": "gbveval.design.allocation.restricted",
     "ResidualCovariance": "gbveval.design.panel_errors",
     "RiskFactors": "gbveval.factors.risk_factors",
+    "RobustEffects": "gbveval.multisite.robust_effects",
     "RolloutDesign": "gbveval.design.rollout",
     "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
     "SamplerSettings": "gbveval.multisite._sampling",
@@ -156,6 +161,7 @@ _PLACES = {
     "SimpleAllocation": "gbveval.design.allocation.complete",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
+    "SiteTables": "gbveval.data.site_tables",
     "SpilloverDesign": "gbveval.design.dilution",
     "StackedDid": "gbveval.estimators.did.stacked_did",
     "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
@@ -195,6 +201,9 @@ _PLACES = {
     "conditional_power": "gbveval.planning.interim",
     "design_effect": "gbveval.design.icc",
     "differential_attrition": "gbveval.estimators.diagnostics.attrition",
+    "effects_from_means": "gbveval.multisite.table_effects",
+    "effects_from_tables": "gbveval.multisite.table_effects",
+    "egger_test": "gbveval.multisite.small_study",
     "equivalence": "gbveval.core.margins",
     "event_study_from": "gbveval.estimators.did.event_path",
     "expected_size": "gbveval.planning.interim",
@@ -203,6 +212,7 @@ _PLACES = {
     "goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
     "heavy_tailed_sites": "gbveval.multisite.site_checks",
+    "heterogeneity": "gbveval.multisite.heterogeneity",
     "icc_convert": "gbveval.design.icc",
     "interim_information": "gbveval.planning.interim",
     "interval_width": "gbveval.planning.precision",
@@ -216,6 +226,7 @@ _PLACES = {
     "noninferiority_of_risks": "gbveval.core.margins",
     "one_more_site": "gbveval.multisite.site_checks",
     "open_sealed": "gbveval.design.allocation.sealed",
+    "pet_peese": "gbveval.multisite.small_study",
     "pilot_inflation": "gbveval.planning.precision",
     "placebo_in_group": "gbveval.estimators.did.placebos",
     "placebo_in_time": "gbveval.estimators.did.placebos",
@@ -223,7 +234,9 @@ _PLACES = {
     "planning_values": "gbveval.datasets.planning_values",
     "plot_boundaries": "gbveval.planning.sequential_picture",
     "plot_comparison": "gbveval.estimators.did.comparison",
+    "plot_forest": "gbveval.multisite.site_pictures",
     "plot_functional_form": "gbveval.estimators.did.functional_form",
+    "plot_funnel": "gbveval.multisite.site_pictures",
     "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "plot_honest_did": "gbveval.estimators.did.honest_did",
     "plot_mde": "gbveval.planning.pictures",
@@ -244,11 +257,14 @@ _PLACES = {
     "required_size": "gbveval.planning.closed_form",
     "rerandomisation_gain": "gbveval.design.allocation.restricted",
     "seal_allocation": "gbveval.design.allocation.sealed",
+    "selection_model": "gbveval.multisite.small_study",
     "simulate_curve": "gbveval.planning.simulate",
     "simulate_power": "gbveval.planning.simulate",
+    "site_influence": "gbveval.multisite.site_influence",
     "stopping_probabilities": "gbveval.planning.interim",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
+    "trim_and_fill": "gbveval.multisite.small_study",
     "twfe_robustness": "gbveval.estimators.did.twfe_weights",
     "twfe_weights": "gbveval.estimators.did.twfe_weights",
     "verify_sealed": "gbveval.design.allocation.sealed",
@@ -276,6 +292,7 @@ if TYPE_CHECKING:
     from gbveval.core.table import Table as Table
     from gbveval.data.panel import Panel as Panel
     from gbveval.data.places import Places as Places
+    from gbveval.data.site_tables import SiteTables as SiteTables
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial
@@ -464,14 +481,29 @@ if TYPE_CHECKING:
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
+    from gbveval.multisite.heterogeneity import heterogeneity as heterogeneity
     from gbveval.multisite.hierarchical_model import HierarchicalModel as HierarchicalModel
+    from gbveval.multisite.mantel_haenszel import MantelHaenszel as MantelHaenszel
+    from gbveval.multisite.multilevel_effects import MultilevelEffects as MultilevelEffects
     from gbveval.multisite.normal_hierarchy import NormalHierarchy as NormalHierarchy
+    from gbveval.multisite.one_stage import OneStage as OneStage
+    from gbveval.multisite.random_effects import RandomEffects as RandomEffects
+    from gbveval.multisite.robust_effects import RobustEffects as RobustEffects
     from gbveval.multisite.site_checks import heavy_tailed_sites as heavy_tailed_sites
     from gbveval.multisite.site_checks import leave_one_site_out as leave_one_site_out
     from gbveval.multisite.site_checks import one_more_site as one_more_site
     from gbveval.multisite.site_checks import prior_sensitivity as prior_sensitivity
+    from gbveval.multisite.site_influence import site_influence as site_influence
+    from gbveval.multisite.site_pictures import plot_forest as plot_forest
+    from gbveval.multisite.site_pictures import plot_funnel as plot_funnel
     from gbveval.multisite.site_prior import HierarchyPrior as HierarchyPrior
     from gbveval.multisite.site_prior import SitePrior as SitePrior
+    from gbveval.multisite.small_study import egger_test as egger_test
+    from gbveval.multisite.small_study import pet_peese as pet_peese
+    from gbveval.multisite.small_study import selection_model as selection_model
+    from gbveval.multisite.small_study import trim_and_fill as trim_and_fill
+    from gbveval.multisite.table_effects import effects_from_means as effects_from_means
+    from gbveval.multisite.table_effects import effects_from_tables as effects_from_tables
     from gbveval.numerics.priors import Beta as Beta
     from gbveval.numerics.priors import Exponential as Exponential
     from gbveval.numerics.priors import Flat as Flat

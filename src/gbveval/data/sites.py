@@ -243,7 +243,9 @@ class SiteEffects(Checked):
         described = np.column_stack([values[order] for values in table]) if table else np.zeros((self.n, 0))
         same = int((np.ptp(described, axis=0) == 0.0).sum()) if self.n > 1 else 0
         if same:
-            raise DataError(f"{plural(same, 'moderator')} of {len(columns)} are the same in every site. Leave them out.")
+            raise DataError(
+                f"{plural(same, 'moderator')} of {len(columns)} are the same in every site. Leave them out."
+            )
         sites = type(self).__new__(type(self))
         sites._fill(
             self.estimate,

@@ -63,6 +63,16 @@ def require_sites(data: Any, name: str) -> None:
         raise DesignError(f"{name} pools SiteEffects, not a {type(data).__name__}. Make them from site estimates.")
 
 
+def require_independent(data: Any, name: str) -> None:
+    """Raise unless the data are site effects of which every study gives one."""
+    require_sites(data, name)
+    if data.study is not None and data.study.count < data.n:
+        raise DesignError(
+            f"{data.n} rows come from {data.study.count} studies, so they are not independent. Use RobustEffects or "
+            "MultilevelEffects, or pool the rows of a study first."
+        )
+
+
 def require_enough(data: SiteEffects) -> None:
     """Raise where there are no more rows than coefficients, or the moderators are collinear."""
     x = design(data)

@@ -25,7 +25,7 @@ from gbveval.multisite._pooled_line import (
     new_site,
     parse_at,
     require_enough,
-    require_sites,
+    require_independent,
     terms_of,
     weight_check,
 )
@@ -171,7 +171,9 @@ class RandomEffects:
             outcome=data.outcome,
             value=tau,
             std_error=fit.se_tau2 / (2.0 * tau) if tau > 0 else None,
-            reason="" if tau > 0 else "an sd of zero lies at the edge, where no standard error holds; read the interval",
+            reason=""
+            if tau > 0
+            else "an sd of zero lies at the edge, where no standard error holds; read the interval",
             interval=(float(np.sqrt(low)), float(np.sqrt(high))),
             interval_level=self.level,
             statistic=fit.q,
@@ -193,7 +195,9 @@ class RandomEffects:
             sample=f"{data.n} sites, each with an estimate and a standard error taken as known",
             std_error=f"inverse-variance weights; variance between sites by {WORDS[self.method]}",
             small_sample=small,
-            reference="normal" if normal else "t with the number of sites less that of coefficients; Q-profile for the sd",
+            reference="normal"
+            if normal
+            else "t with the number of sites less that of coefficients; Q-profile for the sd",
             inference_for="these sites" if equal else "a population of sites, of which these are exchangeable members",
             assumptions=(
                 "site estimates are independent and normal about each site's effect",
@@ -205,12 +209,7 @@ class RandomEffects:
 
 def fit_line(data: SiteEffects, model: RandomEffects) -> RandomEffectsFit:
     """Return the numeric fit of checked site effects."""
-    require_sites(data, "RandomEffects")
-    if data.study is not None and data.study.count < data.n:
-        raise DesignError(
-            f"{data.n} rows come from {data.study.count} studies, so they are not independent. Use RobustEffects or "
-            "MultilevelEffects, or pool the rows of a study first."
-        )
+    require_independent(data, "RandomEffects")
     require_enough(data)
     return fit_random_effects(
         data.estimate, data.std_error**2, design(data), method=model.method, inference=model.inference
@@ -259,6 +258,8 @@ def _checks(model: RandomEffects, data: SiteEffects, fit: RandomEffectsFit) -> l
         )
         found.append(Check("agreement", "warn", text))
     if fit.tau2 == 0.0 and model.method != "EE":
-        text = "the between-site sd is estimated as zero, which is no evidence that sites do not differ: see its interval."
+        text = (
+            "the between-site sd is estimated as zero, which is no evidence that sites do not differ: see its interval."
+        )
         found.append(Check("between-site sd", "info", text))
     return found + moderator_checks(data, data.n) + weight_check(fit.weights, data.labels)

@@ -157,7 +157,9 @@ def effects_from_means(
     columns = [reader.numbers(mean, "mean"), reader.positive(sd, "sd"), reader.positive(n, "n")]
     small = int((columns[2] < 2).sum())
     if small:
-        reader.problem(f"Column {n!r} (n) is below two in {plural(small, 'row')}; a standard deviation needs two people.")
+        reader.problem(
+            f"Column {n!r} (n) is below two in {plural(small, 'row')}; a standard deviation needs two people."
+        )
     reader.raise_problems()
     arms = control_first(reader, arms, arm, str(control))
     rows = arm_places(reader, sites, arms, site, arm)

@@ -115,9 +115,7 @@ def fit_nested_effects(y: FloatArray, v: FloatArray, x: FloatArray, study: IntAr
     found = minimize(negative, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2, options=options)
     between, within = (float(unit * part) for part in found.x)
     at = _evaluate(y, v, x, study, between, within)
-    return NestedFit(
-        at.coefficients, at.unscaled, between, within, weighted_fit(y, v, x, 0.0).rss, at.log_likelihood
-    )
+    return NestedFit(at.coefficients, at.unscaled, between, within, weighted_fit(y, v, x, 0.0).rss, at.log_likelihood)
 
 
 def marginal_covariance(v: FloatArray, study: IntArray, between: float, within: float) -> FloatArray:
