@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ COUNTS = ("events_treated", "events_control", "nonevents_treated", "nonevents_co
 ROOT = 1.2207e-4
 # Where it states that it stops its iterations at 1e-5, tau2 is compared at that, and what follows at 1e-3 relative.
 EARLY = (1e-3, 1e-5)
+# These do not depend on the variance between sites.
+UNMOVED = ("Q", "Q_p", "k", "k0")
+# And a root finder of this accuracy gives it Paule and Mandel's tau2.
+PAULE_MANDEL = 1e-4
 
 
 def data(folder: Path, task: dict[str, Any]) -> pd.DataFrame:
@@ -149,8 +154,6 @@ def coefficients(model: Any, sites: gbv.SiteEffects, keys: dict[str, str]) -> tu
     if not keys:
         answer = model.estimate(sites)
         return answer, {"intrcpt": row(answer, "average effect")}
-    from dataclasses import replace
-
     answer = replace(model, at=dict.fromkeys(keys, 0.0)).estimate(sites)
     found = {"intrcpt": row(answer, "average effect at the moderators of the new site")}
     return answer, found | {key: row(answer, f"slope of {name}") for name, key in keys.items()}
@@ -187,12 +190,21 @@ def pooled(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         found |= {"pi_low": new["conf_low"], "pi_high": new["conf_high"]}
         found["_off"] = roots(found)
     if options.get("threshold", 0.0) >= 1e-5:
-        found["_off"] = {key: EARLY for key in ("tau2", *case["results"])}
+        found["_off"] = early(case)
+    elif options["method"] == "PM":
+        # A tail magnifies the relative error of its statistic by about the statistic's square.
+        tail = (PAULE_MANDEL * max(1.0, found["QM"]), 0.0)
+        found["_off"] = found["_off"] | {"intrcpt.p_value": tail, "QM_p": tail}
     return found
 
 
+def early(case: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return how far the results of a case may be off whose iterations stopped early."""
+    return {key: EARLY for key in case["results"] if key not in UNMOVED}
+
+
 def roots(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return how far Q-profile limits of the reference may be off: those of shares follow from those of the variance."""
+    """Return how far Q-profile limits of the reference may be off; those of shares follow from the variance's."""
     off = {"tau2_low": (0.0, ROOT), "tau2_high": (0.0, ROOT)}
     if found["tau2"]:
         per_variance = (found["H2"] - 1.0) / found["tau2"]
@@ -211,9 +223,7 @@ def effect_sizes(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         raise Unsupported("a list of corrections")
     events = tables(data(folder, task), task["roles"])
     answers = {measure: counted(events, measure, options["continuity"]) for measure in options["measure"]}
-    return {
-        key: {"yi": sites.estimate.tolist(), "vi": (sites.std_error**2).tolist()} for key, sites in answers.items()
-    }
+    return {key: {"yi": sites.estimate.tolist(), "vi": (sites.std_error**2).tolist()} for key, sites in answers.items()}
 
 
 def multilevel(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
@@ -295,7 +305,7 @@ def trim_and_fill(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     }
     found |= {key: filled[name] for key, name in names.items()}
     found |= {"QM": filled["statistic"] ** 2, "QM_p": filled["p_value"]}
-    return found | {"_off": {key: EARLY for key in ("tau2", *case["results"])}}
+    return found | {"_off": early(case)}
 
 
 def leave_one_out(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
@@ -303,7 +313,7 @@ def leave_one_out(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     table = gbv.site_influence(sites, model_of(case["task"]["options"]))
     names = {"estimate": "estimate", "se": "std_error", "tau2": "between_site_variance", "I2": "i_squared"}
     found: dict[str, Any] = {key: list(table.column(name)) for key, name in names.items()}
-    return found | {"_off": {key: EARLY for key in names}}
+    return found | {"_off": early(case)}
 
 
 def blup(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
@@ -312,7 +322,7 @@ def blup(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     rows = [row(answer, f"effect in {label}") for label in sites.labels]
     names = {"pred": "estimate", "se": "std_error", "pi_low": "conf_low", "pi_high": "conf_high"}
     found: dict[str, Any] = {key: [entry[name] for entry in rows] for key, name in names.items()}
-    return found | {"_off": {key: EARLY for key in names}}
+    return found | {"_off": early(case)}
 
 
 TASKS: dict[str, Callable[[Path, dict[str, Any]], Any]] = {

@@ -151,7 +151,8 @@ def _counts(reader: Reader, column: str, role: str) -> FloatArray:
     wrong = int(((values < 0) | (values != np.round(values))).sum() - np.isnan(values).sum())
     if wrong:
         reader.problem(
-            f"Column {column!r} ({role}) is negative or no whole number in {plural(wrong, 'row')}; counts were expected."
+            f"Column {column!r} ({role}) is negative or no whole number in {plural(wrong, 'row')}; counts were "
+            "expected."
         )
     return values
 
@@ -182,7 +183,8 @@ def arm_places(reader: Reader, sites: Labels, arms: Labels, column: str, arm: st
         )
     if repeated:
         reader.problem(
-            f"Column {column!r} (site): {plural(repeated, 'site')} have an arm in several rows; add those rows up first."
+            f"Column {column!r} (site): {plural(repeated, 'site')} have an arm in several rows; add those rows up "
+            "first."
         )
     reader.raise_problems()
     result: NDArray[np.intp] = found[np.argsort(found.min(axis=1), kind="stable")]

@@ -118,7 +118,7 @@ class SiteEffects(Checked):
             raise DataError(str(error)) from error
         self._fill(values, errors, names, contrast, estimate, described=described, control=control, study=source)
 
-    def _fill(
+    def _fill(  # noqa: PLR0913  (one keyword a role)
         self,
         values: FloatArray,
         errors: FloatArray,

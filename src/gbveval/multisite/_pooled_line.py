@@ -168,10 +168,10 @@ def moderator_test(
     if df and np.isfinite(df2):
         statistic /= df
         p_value = f_upper(statistic, df, df2)
-    return [test_row(data, statistic, float(df), df2, p_value, reason)]
+    return [joint_row(data, statistic, float(df), df2, p_value, reason)]
 
 
-def test_row(data: SiteEffects, statistic: float, df: float, df2: float, p_value: float, reason: str = "") -> Term:
+def joint_row(data: SiteEffects, statistic: float, df: float, df2: float, p_value: float, reason: str = "") -> Term:
     """Return the joint test of the moderators as a row."""
     defined = bool(np.isfinite(p_value))
     return Term(

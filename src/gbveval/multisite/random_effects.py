@@ -49,6 +49,7 @@ WORDS = {
     "SJ": "Sidik and Jonkman's model errors",
     "EE": "none: effects are taken to be equal in all sites",
 }
+AT_EDGE = "an sd of zero lies at the edge, where no standard error holds; read the interval"
 
 
 @register("random_effects")
@@ -93,9 +94,9 @@ class RandomEffects:
     References
     ----------
     DerSimonian and Laird (1986), Controlled Clinical Trials 7. Hartung and Knapp (2001), Statistics in Medicine 20.
-    Knapp and Hartung (2003), Statistics in Medicine 22. Viechtbauer (2007), Statistics in Medicine 26. Higgins, Thompson
-    and Spiegelhalter (2009), JRSS A 172. Partlett and Riley (2017), Statistics in Medicine 36. Rover, Knapp and Friede
-    (2015), BMC Medical Research Methodology 15, for the truncated form.
+    Knapp and Hartung (2003), Statistics in Medicine 22. Viechtbauer (2007), Statistics in Medicine 26. Higgins,
+    Thompson and Spiegelhalter (2009), JRSS A 172. Partlett and Riley (2017), Statistics in Medicine 36. Rover, Knapp
+    and Friede (2015), BMC Medical Research Methodology 15, for the truncated form.
 
     Examples
     --------
@@ -171,9 +172,7 @@ class RandomEffects:
             outcome=data.outcome,
             value=tau,
             std_error=fit.se_tau2 / (2.0 * tau) if tau > 0 else None,
-            reason=""
-            if tau > 0
-            else "an sd of zero lies at the edge, where no standard error holds; read the interval",
+            reason="" if tau > 0 else AT_EDGE,
             interval=(float(np.sqrt(low)), float(np.sqrt(high))),
             interval_level=self.level,
             statistic=fit.q,

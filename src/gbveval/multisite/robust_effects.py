@@ -18,12 +18,12 @@ from gbveval.data.sites import SiteEffects
 from gbveval.multisite._pooled_line import (
     assemble,
     design,
+    joint_row,
     line_rows,
     moderator_checks,
     moderator_test,
     parse_at,
     terms_of,
-    test_row,
 )
 from gbveval.multisite.multilevel_effects import nested, require_study
 from gbveval.numerics.cluster_sandwich import ClusterMoments, ClusterRobust, satterthwaite
@@ -145,7 +145,7 @@ class RobustEffects:
             return moderator_test(data, coefficients, covariance, df2=float(study.count - len(coefficients)))
         constraints = np.eye(len(coefficients))[1:]
         found = cluster_wald(coefficients, covariance, constraints, robust.moments)
-        return [test_row(data, found.statistic, float(found.df), found.df2, found.p_value)]
+        return [joint_row(data, found.statistic, float(found.df), found.df2, found.p_value)]
 
     def _words(self, data: SiteEffects, study: Labels) -> Method:
         bias_reduced = self.small_sample == "CR2"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,13 +25,13 @@ LINE_COLUMNS = ("quantity", "estimate", "std_error", "statistic", "df", "p_value
 ON_LINK = "Ratios are on the log scale."
 FEW = "Fewer than ten sites: such tests find little, and what they find is often chance."
 CAUSES = (
-    "Small sites may differ because effects went unreported, and also because they were run otherwise, with other people "
-    "or more care; the number cannot tell which."
+    "Small sites may differ because effects went unreported, and also because they were run otherwise, with other "
+    "people or more care; the number cannot tell which."
 )
 
 
 def egger_test(sites: SiteEffects, *, level: float = 0.95) -> Table:
-    """Return Egger's test: do effects depend on their standard errors?
+    """Return Egger's test of whether effects depend on their standard errors.
 
     Parameters
     ----------
@@ -123,7 +126,7 @@ def _on(sites: SiteEffects, predictor: FloatArray) -> RandomEffectsFit:
     return fit_random_effects(sites.estimate, sites.std_error**2, x, method="EE", inference="hartung_knapp")
 
 
-def _line(names: tuple[str, str], fit: RandomEffectsFit, level: float) -> list[tuple[str | float | None, ...]]:
+def _line(names: tuple[str, str], fit: RandomEffectsFit, level: float) -> list[tuple[Any, ...]]:
     errors = np.sqrt(np.diag(fit.covariance))
     found = wald(fit.coefficients, errors, df=fit.df, level=level)
     return [
@@ -266,8 +269,8 @@ def selection_model(
     if (counts == 0).any() or sites.n <= x.shape[1] + len(cuts) + 1:
         words = ", ".join(str(count) for count in counts)
         raise IdentificationError(
-            f"The intervals of p-values hold {words} effects, of {sites.n}; each needs some, and together more than the "
-            f"{x.shape[1] + len(cuts) + 1} numbers to be estimated. Choose fewer or other steps."
+            f"The intervals of p-values hold {words} effects, of {sites.n}; each needs some, and together more than "
+            f"the {x.shape[1] + len(cuts) + 1} numbers to be estimated. Choose fewer or other steps."
         )
     fit = fit_selection(y, v, x, cuts, direction=direction)
     names = ["average effect", *(f"slope of {name}" for name in sites.moderator_names)]
@@ -300,12 +303,12 @@ def _steps(steps: tuple[float, ...], direction: str) -> tuple[float, ...]:
         cuts = tuple(float(step) for step in steps)
     except (TypeError, ValueError) as error:
         raise DesignError("steps must be p-values between 0 and 1, such as (0.025, 0.5).") from error
-    if not cuts or not all(0.0 < a < 1.0 for a in cuts) or any(a >= b for a, b in zip(cuts, cuts[1:], strict=False)):
+    if not cuts or not all(0.0 < a < 1.0 for a in cuts) or any(a >= b for a, b in pairwise(cuts)):
         raise DesignError("steps must be rising p-values between 0 and 1, such as (0.025, 0.5).")
     return cuts
 
 
-def _table(title: str, rows: list[tuple[str | float | None, ...]], sites: SiteEffects) -> Table:
+def _table(title: str, rows: list[tuple[Any, ...]], sites: SiteEffects) -> Table:
     notes = (ON_LINK, CAUSES) if sites.n >= 10 else (ON_LINK, FEW, CAUSES)
     return Table(title, LINE_COLUMNS, tuple(rows), notes, (_support(sites),) * len(rows))
 

@@ -73,8 +73,8 @@ def effects_from_tables(
     lacking = int(np.isnan(found.estimate).sum())
     if lacking:
         raise DataError(
-            f"{plural(lacking, 'site')} of {tables.n_sites} have no {measure.replace('_', ' ')} or no standard error, as "
-            "an arm has no events or only events. Use MantelHaenszel or OneStage, or correct zero cells and say so."
+            f"{plural(lacking, 'site')} of {tables.n_sites} have no {measure.replace('_', ' ')} or no standard error, "
+            "as an arm has no events or only events. Use MantelHaenszel or OneStage, or correct zero cells and say so."
         )
     contrast = "odds_ratio" if measure == "peto_odds_ratio" else measure
     return SiteEffects.from_values(

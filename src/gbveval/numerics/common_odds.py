@@ -1,9 +1,9 @@
 """Hides the common effect of several two-by-two tables: Mantel-Haenszel, Peto, and tests that the tables share it.
 
 With a, b events and not of n1 treated, c, d of n0 controls and N = n1 + n0 in each site: the odds ratio is
-sum(ad/N) / sum(bc/N) with the variance of Robins, Breslow and Greenland (1986); the risk ratio sum(a n0/N) / sum(c n1/N)
-with that of Greenland and Robins (1985), who give rates too; the risk difference with that of Sato (1989). No constant is added:
-a site without events in an arm counts, one without events in both gives nothing to a ratio.
+sum(ad/N) / sum(bc/N) with the variance of Robins, Breslow and Greenland (1986); the risk ratio sum(a n0/N) /
+sum(c n1/N) with that of Greenland and Robins (1985), who give rates too; the risk difference with that of Sato (1989).
+No constant is added: a site without events in an arm counts, one without events in both gives nothing to a ratio.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ V^-1 = diag(w) - c_g w w' in each study, c_g = t / (1 + t W_g), so that everythi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from gbveval.numerics.random_effects import weighted_fit
 
@@ -65,7 +65,7 @@ def _evaluate(y: FloatArray, v: FloatArray, x: FloatArray, study: IntArray, betw
 
     weighted = solve(x)
     information = x.T @ weighted
-    unscaled = np.linalg.inv(information)
+    unscaled: FloatArray = np.asarray(np.linalg.inv(information), dtype=np.float64)
     coefficients = unscaled @ (weighted.T @ y)
     residual = y - x @ coefficients
     projected = solve(residual[:, None])[:, 0]
@@ -77,7 +77,9 @@ def _evaluate(y: FloatArray, v: FloatArray, x: FloatArray, study: IntArray, betw
     in_study = total / damp - np.einsum("gi,ij,gj->g", sums, unscaled, sums)
     by_row = w - w**2 * (between / damp)[study] - np.einsum("ki,ij,kj->k", weighted, unscaled, weighted)
     by_study = np.bincount(study, weights=projected, minlength=total.size)
-    score = 0.5 * np.array([by_study @ by_study - in_study.sum(), projected @ projected - by_row.sum()])
+    score: FloatArray = 0.5 * np.array(
+        [by_study @ by_study - in_study.sum(), projected @ projected - by_row.sum()], dtype=np.float64
+    )
     return _At(coefficients, unscaled, float(height), score)
 
 
@@ -102,17 +104,20 @@ def fit_nested_effects(y: FloatArray, v: FloatArray, x: FloatArray, study: IntAr
     >>> round(float(fit.coefficients[0]), 4), round(fit.between, 4), round(fit.within, 4)
     (0.6, 0.49, 0.01)
     """
+    from scipy.optimize import minimize
+
     unit = max(float(np.var(y)), float(np.median(v)))
 
-    def negative(scaled: FloatArray) -> tuple[float, FloatArray]:
+    def negative(scaled: Any) -> tuple[float, FloatArray]:
         found = _evaluate(y, v, x, study, unit * scaled[0], unit * scaled[1])
         return -found.log_likelihood, -unit * found.score
 
     # A restricted likelihood may have several maxima: the best of a coarse grid is where the search begins.
     steps = (0.0, 0.01, 0.1, 0.5, 2.0)
     start = min(((a, b) for a in steps for b in steps), key=lambda point: negative(np.array(point))[0])
-    options = {"ftol": 1e-16, "gtol": 1e-11, "maxiter": 1000}
-    found = minimize(negative, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2, options=options)
+    bounds: Any = [(0.0, None)] * 2
+    options: Any = {"ftol": 1e-16, "gtol": 1e-11, "maxiter": 1000}
+    found: Any = minimize(negative, np.array(start), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     between, within = (float(unit * part) for part in found.x)
     at = _evaluate(y, v, x, study, between, within)
     return NestedFit(at.coefficients, at.unscaled, between, within, weighted_fit(y, v, x, 0.0).rss, at.log_likelihood)

@@ -9,12 +9,12 @@ integrated by Gauss-Hermite quadrature about its mode; slopes of the log likelih
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit, logsumexp
 
 FloatArray = NDArray[np.float64]
 MODELS = ("unconditional", "conditional")
@@ -77,16 +77,18 @@ def fit_one_stage(events: FloatArray, size: FloatArray, *, model: str = "uncondi
     model : str
         One of MODELS.
     """
+    from scipy.optimize import minimize
+
     if model == "conditional":
         offset = np.log(size[:, 1:]) - np.log(size[:, :1])
         rows = _Rows(events[:, 1:], events.sum(axis=1, keepdims=True), offset, np.ones_like(offset), False)
     else:
         rows = _Rows(events, size, np.zeros_like(events), np.tile([-0.5, 0.5], (len(events), 1)), True)
     start = _start(events, size, rows)
-    bounds = [(-WIDEST, WIDEST), (0.0, WIDEST), *[(-WIDEST, WIDEST)] * (len(start) - 2)]
+    bounds: Any = [(-WIDEST, WIDEST), (0.0, WIDEST), *[(-WIDEST, WIDEST)] * (len(start) - 2)]
     nodes = np.polynomial.hermite_e.hermegauss(POINTS)
 
-    def negative(parameters: FloatArray) -> tuple[float, FloatArray]:
+    def negative(parameters: Any) -> tuple[float, FloatArray]:
         value, slope = _log_likelihood(parameters, rows, nodes)
         return -value, -slope
 
@@ -94,8 +96,8 @@ def fit_one_stage(events: FloatArray, size: FloatArray, *, model: str = "uncondi
         limits, first = list(bounds), start.copy()
         if tau is not None:
             limits[1], first[1] = (tau, tau), tau
-        options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 5000, "maxfun": 50_000}
-        found = minimize(negative, first, jac=True, method="L-BFGS-B", bounds=limits, options=options)
+        options: Any = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 5000, "maxfun": 50_000}
+        found: Any = minimize(negative, first, jac=True, method="L-BFGS-B", bounds=limits, options=options)
         return found.x, -float(found.fun)
 
     (best, height), (flat, lowest) = search(None), search(0.0)
@@ -122,14 +124,16 @@ def _start(events: FloatArray, size: FloatArray, rows: _Rows) -> FloatArray:
     return np.concatenate([[crude, 0.3], np.log(risk / (1.0 - risk))])
 
 
-def _information(best: FloatArray, free: NDArray[np.bool_], negative: object) -> FloatArray:
+def _information(
+    best: FloatArray, free: NDArray[np.bool_], negative: Callable[[FloatArray], tuple[float, FloatArray]]
+) -> FloatArray:
     """Return minus the slopes of the score, by central differences."""
     places = np.flatnonzero(free)
     found = np.empty((places.size, places.size))
     for column, place in enumerate(places):
         step = np.zeros_like(best)
         step[place] = STEP
-        ahead, behind = (negative(best + sign * step)[1] for sign in (1.0, -1.0))  # type: ignore[operator]
+        ahead, behind = (negative(best + sign * step)[1] for sign in (1.0, -1.0))
         found[:, column] = (ahead - behind)[places] / (2.0 * STEP)
     return (found + found.T) / 2.0
 
@@ -138,6 +142,8 @@ def _log_likelihood(
     parameters: FloatArray, rows: _Rows, nodes: tuple[FloatArray, FloatArray]
 ) -> tuple[float, FloatArray]:
     """Return the log likelihood and its slopes in the average, the sd, and the intercepts."""
+    from scipy.special import expit, log_expit, logsumexp
+
     average, tau = parameters[0], parameters[1]
     own = parameters[2:] if rows.intercepts else np.zeros(len(rows.events))
     base = rows.offset + own[:, None] + rows.times * average
@@ -159,6 +165,8 @@ def _log_likelihood(
 
 def _mode(base: FloatArray, tau: float, rows: _Rows) -> tuple[FloatArray, FloatArray]:
     """Return mode and width of each site's integrand over z, by Newton's method with halved steps."""
+    from scipy.special import expit, log_expit
+
     z = np.zeros(len(base))
 
     def height(at: FloatArray) -> FloatArray:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from gbveval.numerics.inference import chi2_quantile, f_upper
 
@@ -117,9 +116,9 @@ def log_likelihood(y: FloatArray, v: FloatArray, x: FloatArray, tau2: float, *, 
     k, p = x.shape
     plain = 0.5 * float(np.log(fit.weights).sum()) - 0.5 * fit.rss
     if not restricted:
-        return plain - 0.5 * k * float(np.log(2 * np.pi))
+        return float(plain - 0.5 * k * np.log(2 * np.pi))
     volume = np.linalg.slogdet(x.T @ x)[1] + np.linalg.slogdet(fit.unscaled)[1]
-    return plain - 0.5 * (k - p) * float(np.log(2 * np.pi)) + 0.5 * float(volume)
+    return float(plain - 0.5 * (k - p) * np.log(2 * np.pi) + 0.5 * volume)
 
 
 def between_variance(y: FloatArray, v: FloatArray, x: FloatArray, *, method: str) -> tuple[float, float]:
@@ -167,6 +166,7 @@ def _by_moments(y: FloatArray, v: FloatArray, x: FloatArray, method: str) -> tup
 
 def _by_likelihood(y: FloatArray, v: FloatArray, x: FloatArray, *, restricted: bool) -> tuple[float, float]:
     """Return the highest maximum over t >= 0: a likelihood may have several."""
+    from scipy.optimize import brentq
 
     def score(t: float) -> float:
         fit = weighted_fit(y, v, x, t)
@@ -192,6 +192,8 @@ def _by_likelihood(y: FloatArray, v: FloatArray, x: FloatArray, *, restricted: b
 
 def _solve(excess: Callable[[float], float], scale: float) -> float:
     """Return the root of a decreasing function on t >= 0; zero where it begins below zero."""
+    from scipy.optimize import brentq
+
     if excess(0.0) <= 0.0:
         return 0.0
     top = scale
@@ -201,22 +203,24 @@ def _solve(excess: Callable[[float], float], scale: float) -> float:
 
 
 def q_profile(y: FloatArray, v: FloatArray, x: FloatArray, *, level: float) -> tuple[float, float]:
-    """Return the interval of the between-site variance that inverts Q(t), exact for normal estimates (Viechtbauer 2007).
+    """Return the interval of the between-site variance that inverts Q(t), by Viechtbauer (2007).
 
     Parameters
     ----------
     y, v, x : ndarray
         As for `weighted_fit`.
     level : float
-        Coverage. Both limits are zero where the sites agree better than chance would have it.
+        Coverage, exact where estimates are normal. Both limits are zero where sites agree better than by
+        chance.
     """
     k, p = x.shape
     scale = float(np.ptp(y)) ** 2 + float(v.max())
-    low, high = (
-        _solve(lambda t, q=chi2_quantile(share, k - p): weighted_fit(y, v, x, t).rss - q, scale)  # type: ignore[misc]
-        for share in (0.5 + level / 2.0, 0.5 - level / 2.0)
-    )
-    return low, high
+
+    def limit(share: float) -> float:
+        quantile = chi2_quantile(share, k - p)
+        return _solve(lambda t: weighted_fit(y, v, x, t).rss - quantile, scale)
+
+    return limit(0.5 + level / 2.0), limit(0.5 - level / 2.0)
 
 
 def typical_variance(v: FloatArray, x: FloatArray) -> float:

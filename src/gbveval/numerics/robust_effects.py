@@ -49,7 +49,7 @@ def robust_effects(
     weighted = [np.linalg.solve(working[np.ix_(rows, rows)], x[rows]) for rows in groups]
     p = x.shape[1]
     information = sum((x[rows].T @ w for rows, w in zip(groups, weighted, strict=True)), np.zeros((p, p)))
-    unscaled = np.linalg.inv(information)
+    unscaled: FloatArray = np.asarray(np.linalg.inv(information), dtype=np.float64)
     coefficients = unscaled @ sum((w.T @ y[rows] for rows, w in zip(groups, weighted, strict=True)), np.zeros(p))
     residual = y - x @ coefficients
     # The rows of a study's part are Phi^-1 X M, adjusted.

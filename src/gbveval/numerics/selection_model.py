@@ -2,17 +2,17 @@
 
 Vevea and Hedges (1995): with one-sided p-values p_i = 1 - Phi(y_i / se_i), cut points a_1 < ... < a_J and relative
 probabilities w_j of being reported (the first one), a reported effect has density
-w(p_i) phi((y_i - x_i'b) / s_i) / (s_i sum_j w_j B_ij), s_i^2 = v_i + t, where B_ij is the probability of p in interval j.
+w(p_i) phi((y_i - x_i'b) / s_i) / (s_i sum_j w_j B_ij), s_i^2 = v_i + t, B_ij the probability of p in interval j.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import ndtr
 
 from gbveval.numerics.inference import normal_quantile
 from gbveval.numerics.random_effects import between_variance, weighted_fit
@@ -66,6 +66,8 @@ def interval_of(y: FloatArray, v: FloatArray, steps: tuple[float, ...], *, direc
     direction : str
         "greater" or "less": which effects are significant on one side.
     """
+    from scipy.special import ndtr
+
     sign = 1.0 if direction == "greater" else -1.0
     return np.searchsorted(np.asarray(steps), ndtr(-sign * y / np.sqrt(v)), side="left")
 
@@ -92,6 +94,8 @@ def log_likelihood(
     coefficients, tau2, log_relative
         Where it is taken; one log relative probability an interval.
     """
+    from scipy.special import ndtr
+
     sign = 1.0 if direction == "greater" else -1.0
     error, spread = np.sqrt(v), np.sqrt(v + tau2)
     centre = x @ coefficients
@@ -118,13 +122,15 @@ def fit_selection(
     steps, direction
         As for `interval_of`.
     """
+    from scipy.optimize import minimize
+
     p, free = x.shape[1], len(steps)
     start2 = between_variance(y, v, x, method="ML")[0]
     plain = weighted_fit(y, v, x, start2)
     unit = np.sqrt(np.diag(plain.unscaled))
     scale = float(np.sqrt(np.median(v)))
 
-    def negative(parameters: FloatArray) -> float:
+    def negative(parameters: Any) -> float:
         value = log_likelihood(
             y,
             v,
@@ -137,11 +143,11 @@ def fit_selection(
         )
         return -value if np.isfinite(value) else 1e10
 
-    bounds = [(None, None)] * p + [(0.0, None)] + [(-WIDEST, WIDEST)] * free
-    tries = []
+    bounds: Any = [(None, None)] * p + [(0.0, None)] + [(-WIDEST, WIDEST)] * free
+    tries: list[Any] = []
     for first in (np.sqrt(start2) / scale, 0.3, 0.0):
         begin = np.concatenate([np.zeros(p), [first], np.zeros(free)])
-        options = {"ftol": 1e-14, "gtol": 1e-8, "maxiter": 2000, "maxfun": 100_000}
+        options: Any = {"ftol": 1e-14, "gtol": 1e-8, "maxiter": 2000, "maxfun": 100_000}
         tries.append(minimize(negative, begin, method="L-BFGS-B", bounds=bounds, options=options, jac="3-point"))
     best = min(tries, key=lambda found: found.fun).x
     inside = np.ones(len(best), dtype=bool)
@@ -164,16 +170,16 @@ def fit_selection(
     )
 
 
-def _hessian(negative: object, best: FloatArray, inside: NDArray[np.bool_]) -> FloatArray:
+def _hessian(negative: Callable[[FloatArray], float], best: FloatArray, inside: NDArray[np.bool_]) -> FloatArray:
     """Return second slopes at the parameters that lie inside, by central differences."""
-    places = np.flatnonzero(inside)
-    found = np.empty((places.size, places.size))
+    places = [int(place) for place in np.flatnonzero(inside)]
+    found = np.empty((len(places), len(places)))
 
     def height(*moves: tuple[int, float]) -> float:
         at = best.copy()
         for place, step in moves:
             at[place] += step
-        return float(negative(at))  # type: ignore[operator]
+        return float(negative(at))
 
     h = STEP**0.75
     for a, i in enumerate(places):

@@ -1,7 +1,7 @@
 """Hides how a pooled line of effects moves when each site is left out (Viechtbauer and Cheung 2010).
 
-The variance between sites is estimated anew without the site. With the line b, its unscaled covariance M = (X'WX)^-1 and
-those without site i in brackets: the deleted residual is y_i - x_i'b(i) over sqrt(v_i + t(i) + x_i'M(i)x_i); Cook's
+The variance between sites is estimated anew without the site. With the line b, its unscaled covariance M = (X'WX)^-1
+and those without site i in brackets: the deleted residual is y_i - x_i'b(i) over sqrt(v_i + t(i) + x_i'M(i)x_i); Cook's
 distance is (b - b(i))'M^-1(b - b(i)); DFFITS is x_i'(b - b(i)) / sqrt(h_i (t(i) + v_i)); the covariance ratio is
 |M(i)| / |M|; h_i are the diagonal elements of X M X'W.
 """

@@ -83,8 +83,8 @@ def trim_and_fill(y: FloatArray, v: FloatArray, *, method: str, side: str, estim
     sign = -1.0 if side == "right" else 1.0
     order = np.argsort(sign * y, kind="stable")
     turned, spread = sign * y[order], v[order]
-    k, trimmed, seen = len(y), -1, set()
-    missing = 0
+    k, trimmed, missing = len(y), -1, 0
+    seen: set[int] = set()
     while missing != trimmed and missing not in seen and len(seen) < ROUNDS:
         trimmed = missing
         seen.add(trimmed)

@@ -3,8 +3,9 @@
 Events a of n1 in the treated arm, c of n0 in the control arm. Log risk ratio: 1/a - 1/n1 + 1/c - 1/n0; log odds ratio:
 the sum of reciprocal cells; risk difference: p(1 - p)/n of both arms; log rate ratio: 1/a + 1/c; arcsine difference
 asin(sqrt(p1)) - asin(sqrt(p0)): 1/(4 n1) + 1/(4 n0) (Rucker and others 2009); Peto's one-step log odds ratio:
-(a - E) / V with the hypergeometric variance V, and 1 / V (Yusuf and others 1985). Standardised mean difference: Hedges's
-g with the exact correction J and J-free variance 1/n1 + 1/n0 + g^2 / (2 (n1 + n0)) (Hedges 1981; Hedges and Olkin 1985).
+(a - E) / V with the hypergeometric variance V, and 1 / V (Yusuf and others 1985). Standardised mean difference:
+Hedges's g with the exact correction, and variance 1/n1 + 1/n0 + g^2 / (2 (n1 + n0)) (Hedges 1981; Hedges and Olkin
+1985).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 FloatArray = NDArray[np.float64]
 RISK_MEASURES = ("risk_ratio", "odds_ratio", "risk_difference", "peto_odds_ratio", "arcsine_difference")
@@ -135,6 +135,8 @@ def standardised_mean_differences(mean: FloatArray, sd: FloatArray, n: FloatArra
     >>> round(float(found.estimate[0]), 4)
     0.9923
     """
+    from scipy.special import gammaln
+
     df = n.sum(axis=1) - 2.0
     pooled = np.sqrt(((n - 1.0) * sd**2).sum(axis=1) / df)
     correction = np.exp(gammaln(df / 2.0) - gammaln((df - 1.0) / 2.0)) / np.sqrt(df / 2.0)
