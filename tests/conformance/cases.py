@@ -15,6 +15,7 @@ from gbveval.testing.rollout_processes import DoseFrames
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
+from tests.conformance.pooling_cases import POOLING
 from tests.conformance.switch_cases import SWITCHES_AND_FEW_TREATED
 from tests.conformance.synthetic_cases import TIMING_AND_SYNTHETIC
 
@@ -459,6 +460,7 @@ CASES = (
         note="ten clusters",
     ),
     *TIMING_AND_SYNTHETIC,
+    *POOLING,
     Case(
         gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))),
         SiteFrames(),

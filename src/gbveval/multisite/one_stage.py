@@ -17,7 +17,7 @@ from gbveval.core.term import Term
 from gbveval.data.site_tables import SiteTables
 from gbveval.multisite._table_rows import effect_row, everybody, require_events, require_tables
 from gbveval.multisite.normal_hierarchy import AVERAGE, NEW_SITE, SPREAD
-from gbveval.numerics.inference import f_upper
+from gbveval.numerics.inference import f_upper, wald
 from gbveval.numerics.one_stage import MODELS, OneStageFit, fit_one_stage
 
 
@@ -157,12 +157,19 @@ class OneStage:
 def _spread(data: SiteTables, fit: OneStageFit) -> Term:
     statistic = max(0.0, 2.0 * (fit.log_likelihood - fit.no_spread))
     defined = bool(np.isfinite(fit.se_tau))
+    interval = None
+    if defined:
+        # On the log scale: an sd does not go below zero.
+        limits = wald(np.log(fit.tau), fit.se_tau / fit.tau)
+        interval = (float(np.exp(limits.conf_low[0])), float(np.exp(limits.conf_high[0])))
     return Term(
         term=SPREAD,
         estimand=Estimand("between_site_sd", "standard_deviation", "sites"),
         outcome=data.outcome,
         value=fit.tau,
         std_error=fit.se_tau if defined else None,
+        interval=interval,
+        interval_level=0.95,
         statistic=statistic,
         p_value=f_upper(statistic, 1.0, np.inf) / 2.0 if statistic > 0 else 1.0,
         reason="" if defined else "an sd of zero lies at the edge, where no standard error holds",

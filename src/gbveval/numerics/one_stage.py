@@ -22,6 +22,8 @@ MODELS = ("unconditional", "conditional")
 POINTS = 25
 # Intercepts beyond this are a risk of zero or one for every purpose; without a bound they wander.
 WIDEST = 30.0
+# Gain in log likelihood that the search resolves.
+GAIN = 1e-8
 # Step of the numerical slopes of the score, as a share of a parameter's own scale.
 STEP = 1e-4
 
@@ -86,32 +88,37 @@ def fit_one_stage(events: FloatArray, size: FloatArray, *, model: str = "uncondi
         rows = _Rows(events, size, np.zeros_like(events), np.tile([-0.5, 0.5], (len(events), 1)), True)
     start = _start(events, size, rows)
     bounds: Any = [(-WIDEST, WIDEST), (0.0, WIDEST), *[(-WIDEST, WIDEST)] * (len(start) - 2)]
-    nodes = np.polynomial.hermite_e.hermegauss(POINTS)
+    # Without spread there is nothing to integrate.
+    many, one = (np.polynomial.hermite_e.hermegauss(points) for points in (POINTS, 1))
 
     def negative(parameters: Any) -> tuple[float, FloatArray]:
-        value, slope = _log_likelihood(parameters, rows, nodes)
+        value, slope = _log_likelihood(parameters, rows, many if parameters[1] > 0.0 else one)
         return -value, -slope
 
     def search(tau: float | None) -> tuple[FloatArray, float]:
         limits, first = list(bounds), start.copy()
         if tau is not None:
             limits[1], first[1] = (tau, tau), tau
-        options: Any = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 5000, "maxfun": 50_000}
+        options: Any = {"ftol": 1e-12, "gtol": 1e-6, "maxiter": 5000, "maxfun": 50_000}
         found: Any = minimize(negative, first, jac=True, method="L-BFGS-B", bounds=limits, options=options)
         return found.x, -float(found.fun)
 
     (best, height), (flat, lowest) = search(None), search(0.0)
-    if lowest >= height:
-        best, height = flat, lowest
+    # A gain below what the search resolves is none.
+    if height - lowest < GAIN:
+        best = flat
     free = np.ones(len(best), dtype=bool)
-    free[1] = best[1] > 1e-6
+    free[1] = best[1] > 0.0
+    fixed = np.arange(len(best)) != 1
+    best = _polished(best, free, negative)
+    height, lowest = -negative(best)[0], -negative(_polished(flat, fixed, negative))[0]
     covariance = np.full((len(best), len(best)), np.nan)
     with np.errstate(invalid="ignore"):
         covariance[np.ix_(free, free)] = np.linalg.pinv(_information(best, free, negative))
         errors = np.sqrt(np.diag(covariance))
     slopes = np.abs(negative(best)[1][free])
     converged = bool(slopes.max() < 1e-3 and np.abs(best[0]) < WIDEST and np.isfinite(errors[0]))
-    tau = float(best[1]) if free[1] else 0.0
+    tau = abs(float(best[1])) if free[1] else 0.0
     return OneStageFit(float(best[0]), float(errors[0]), tau, float(errors[1]), height, lowest, converged)
 
 
@@ -122,6 +129,20 @@ def _start(events: FloatArray, size: FloatArray, rows: _Rows) -> FloatArray:
         return np.array([crude, 0.3])
     risk = (events.sum(axis=1) + 0.5) / (size.sum(axis=1) + 1.0)
     return np.concatenate([[crude, 0.3], np.log(risk / (1.0 - risk))])
+
+
+def _polished(
+    best: FloatArray, free: NDArray[np.bool_], negative: Callable[[FloatArray], tuple[float, FloatArray]]
+) -> FloatArray:
+    """Return the maximum to rounding: three of Newton's steps from where a search by slopes stops."""
+    for _ in range(3):
+        step = np.zeros_like(best)
+        step[free] = np.linalg.pinv(_information(best, free, negative)) @ negative(best)[1][free]
+        moved = best - step
+        if not (np.abs(step).max() < 1e-2 and negative(moved)[0] <= negative(best)[0] + 1e-9):
+            break
+        best = moved
+    return best
 
 
 def _information(
