@@ -161,7 +161,6 @@ _PLACES = {
     "SimpleAllocation": "gbveval.design.allocation.complete",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
-    "SiteTables": "gbveval.data.site_tables",
     "SpilloverDesign": "gbveval.design.dilution",
     "StackedDid": "gbveval.estimators.did.stacked_did",
     "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
@@ -292,7 +291,6 @@ if TYPE_CHECKING:
     from gbveval.core.table import Table as Table
     from gbveval.data.panel import Panel as Panel
     from gbveval.data.places import Places as Places
-    from gbveval.data.site_tables import SiteTables as SiteTables
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
     from gbveval.data.trial import Trial as Trial

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gbveval as gbv
 from gbveval.testing.case import Case
-from gbveval.testing.site_processes import PooledFrames, TableFrames
+from gbveval.testing.pooling_processes import PooledFrames, PooledTableFrames
 
 SWAP = frozenset({"swap"})
 ONE_SITE = "the events of one site are enough for a rate ratio and its variance"
@@ -44,20 +44,20 @@ POOLING = (
     ),
     Case(
         gbv.MantelHaenszel("odds_ratio"),
-        TableFrames(),
+        PooledTableFrames(),
         equivariant=SWAP,
         exempt={"check_constant_outcome_has_no_standard_error": COUNTS},
     ),
     Case(
         gbv.MantelHaenszel("rate_ratio"),
-        TableFrames(n_sites=8, rates=True, risk=0.1),
+        PooledTableFrames(n_sites=8, rates=True, risk=0.1),
         equivariant=SWAP,
         exempt={"check_constant_outcome_has_no_standard_error": COUNTS, "check_refuses_one_group_an_arm": ONE_SITE},
         note="rates",
     ),
     Case(
         gbv.OneStage(),
-        TableFrames(between_sd=0.3),
+        PooledTableFrames(between_sd=0.3),
         equivariant=SWAP,
         n_draws=120,
         slack=0.02,

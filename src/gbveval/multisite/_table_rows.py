@@ -11,7 +11,7 @@ from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
 from gbveval.core.method import Cell
 from gbveval.core.term import Term
-from gbveval.data.site_tables import SiteTables
+from gbveval.data.tables import SiteTables
 
 
 def require_tables(data: Any, name: str) -> None:

@@ -14,7 +14,7 @@ from gbveval.core.method import Check, Method
 from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.registry import register
 from gbveval.core.term import Term
-from gbveval.data.site_tables import SiteTables
+from gbveval.data.tables import SiteTables
 from gbveval.multisite._table_rows import effect_row, everybody, require_events, require_tables
 from gbveval.multisite.normal_hierarchy import AVERAGE, NEW_SITE, SPREAD
 from gbveval.numerics.inference import f_upper, wald

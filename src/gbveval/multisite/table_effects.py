@@ -11,7 +11,7 @@ from gbveval.core.errors import DataError, DesignError
 from gbveval.core.method import Cell
 from gbveval.data._assignment import control_first
 from gbveval.data._frame import Reader, plural
-from gbveval.data.site_tables import SiteTables, arm_places
+from gbveval.data.tables import SiteTables, arm_places
 from gbveval.data.sites import SiteEffects
 from gbveval.numerics.table_effects import (
     RISK_MEASURES,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gbveval.data.site_tables import SiteTables
+from gbveval.data.tables import SiteTables
 from gbveval.data.sites import SiteEffects
 from gbveval.testing.case import Frame
 
@@ -75,7 +75,7 @@ class PooledFrames:
 
 
 @dataclass(frozen=True)
-class TableFrames:
+class PooledTableFrames:
     """Events by site and arm about a fixed log odds ratio or log rate ratio.
 
     Parameters
@@ -123,6 +123,6 @@ class TableFrames:
         size = {"exposure": "size"} if self.rates else {"n": "size"}
         return SiteTables(frame, site="site", arm="arm", control="usual", events="events", **size)
 
-    def null(self) -> TableFrames:
+    def null(self) -> PooledTableFrames:
         """Return the same source with no effect."""
         return replace(self, effect=0.0)
