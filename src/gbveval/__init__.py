@@ -161,6 +161,7 @@ _PLACES = {
     "SimpleAllocation": "gbveval.design.allocation.complete",
     "SiteEffects": "gbveval.data.sites",
     "SitePrior": "gbveval.multisite.site_prior",
+    "SiteTables": "gbveval.data.tables",
     "SpilloverDesign": "gbveval.design.dilution",
     "StackedDid": "gbveval.estimators.did.stacked_did",
     "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
@@ -293,6 +294,7 @@ if TYPE_CHECKING:
     from gbveval.data.places import Places as Places
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
+    from gbveval.data.tables import SiteTables as SiteTables
     from gbveval.data.trial import Trial as Trial
     from gbveval.datasets.planning_values import planning_value as planning_value
     from gbveval.datasets.planning_values import planning_values as planning_values

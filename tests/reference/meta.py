@@ -263,7 +263,7 @@ def common(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     task = case["task"]
     events = tables(data(folder, task), task["roles"])
     answer = gbv.MantelHaenszel(MEASURES[task["options"]["measure"]]).estimate(events)
-    found = row(answer, "common effect") | {"Q": dict(answer.terms[0].extra)["cochran_q"], "k": events.n_sites}
+    found = row(answer, "common effect") | {"Q": dict(answer.terms[0].extra)["cochran_q"], "k": events.n}
     if "cmh" in case["results"] and len(answer) == 3:
         found["cmh"] = answer["no effect in any site"].statistic
         shared = answer["one odds ratio in all sites"]

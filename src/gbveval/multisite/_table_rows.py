@@ -43,7 +43,7 @@ def everybody(data: SiteTables) -> tuple[Cell, ...]:
 
 def people(data: SiteTables) -> int | None:
     """Return how many people the tables hold, where that is known."""
-    return None if data.n is None else int(data.n.sum())
+    return None if data.has_exposure else int(data.total.sum())
 
 
 def effect_row(

@@ -98,7 +98,7 @@ class MantelHaenszel:
             If no site has an event in an arm whose ratio is asked for.
         """
         require_tables(data, "MantelHaenszel")
-        if (self.measure == "rate_ratio") != (data.exposure is not None):
+        if (self.measure == "rate_ratio") != data.has_exposure:
             raise DesignError(
                 f"{self.measure} does not fit these tables: rate_ratio is for time at risk (exposure), the others for "
                 "people (n)."
@@ -135,22 +135,20 @@ class MantelHaenszel:
         )
 
     def _common(self, data: SiteTables) -> CommonEffect:
-        if data.exposure is not None:
-            return mantel_haenszel_rate_ratio(data.events, data.exposure)
-        assert data.n is not None
+        if data.has_exposure:
+            return mantel_haenszel_rate_ratio(data.events, data.total)
         if self.measure == "peto_odds_ratio":
-            return peto(data.events, data.n)
-        return mantel_haenszel(data.events, data.n, measure=self.measure)
+            return peto(data.events, data.total)
+        return mantel_haenszel(data.events, data.total, measure=self.measure)
 
     def _scatter(self, data: SiteTables, common: float) -> tuple[float, int]:
         """Return Cochran's Q about the common effect; a half goes to zero cells, and double zeros are left out."""
         happened = data.events.sum(axis=1) > 0
-        if data.exposure is not None:
-            found = rate_effects(data.events[happened], data.exposure[happened])
+        if data.has_exposure:
+            found = rate_effects(data.events[happened], data.total[happened])
         else:
-            assert data.n is not None
-            happened &= (data.n - data.events).sum(axis=1) > 0
-            found = risk_effects(data.events[happened], data.n[happened], measure=self.measure)
+            happened &= (data.total - data.events).sum(axis=1) > 0
+            found = risk_effects(data.events[happened], data.total[happened], measure=self.measure)
         good = ~np.isnan(found.estimate)
         q = float(((found.estimate[good] - common) ** 2 / found.variance[good]).sum())
         return q, int(good.sum()) - 1
@@ -158,7 +156,7 @@ class MantelHaenszel:
     def _words(self, data: SiteTables) -> Method:
         one_step = self.measure == "peto_odds_ratio"
         return Method(
-            sample=f"{data.n_sites} sites, events by arm; sites without events in both arms do not enter a ratio",
+            sample=f"{data.n} sites, events by arm; sites without events in both arms do not enter a ratio",
             std_error="hypergeometric variance" if one_step else "for sparse tables (Robins, Breslow and Greenland)",
             small_sample="none; no constant is added to zero cells",
             reference="normal",
@@ -170,9 +168,8 @@ class MantelHaenszel:
 
 def _tests(data: SiteTables, common: float) -> list[Term]:
     """Return the tests of no effect in any site, and of the same odds ratio in all."""
-    assert data.n is not None
-    statistic, p_value = cochran_mantel_haenszel(data.events, data.n)
-    same = shared_odds(data.events, data.n, common) if np.isfinite(common) else None
+    statistic, p_value = cochran_mantel_haenszel(data.events, data.total)
+    same = shared_odds(data.events, data.total, common) if np.isfinite(common) else None
     rows = [_test(data, NO_EFFECT, statistic, 1, p_value, ())]
     if same is not None:
         rows.append(_test(data, SHARED, same.tarone, same.df, same.p_value, (("breslow_day", same.breslow_day),)))
@@ -203,7 +200,7 @@ def _checks(data: SiteTables, q: float, df: int) -> tuple[Check, ...]:
     found = []
     silent = int((data.events.sum(axis=1) == 0).sum())
     if silent:
-        text = f"{silent} of {data.n_sites} sites have no event in either arm; they do not enter a ratio."
+        text = f"{silent} of {data.n} sites have no event in either arm; they do not enter a ratio."
         found.append(Check("sites without events", "info", text, public="Some sites have no event in either arm."))
     if df > 0 and f_upper(q / df, df, np.inf) < 0.1:
         text = "effects differ between sites more than chance gives: a common effect is nobody's. Use OneStage."

@@ -88,19 +88,17 @@ class OneStage:
             If the likelihood has no maximum.
         """
         require_tables(data, "OneStage")
-        if data.n is None and self.model == "unconditional":
+        if data.has_exposure and self.model == "unconditional":
             raise DesignError('Events over time at risk need model="conditional", which is exact for them.')
         require_events(data, ratio=True)
-        size = data.exposure if data.n is None else data.n
-        assert size is not None
         telling = data.events.sum(axis=1) > 0
-        if data.n is not None:
-            telling &= (data.n - data.events).sum(axis=1) > 0
+        if not data.has_exposure:
+            telling &= (data.total - data.events).sum(axis=1) > 0
         if telling.sum() < 2:
             raise IdentificationError(
                 f"{int(telling.sum())} site has events to compare; at least two are needed. Report that site alone."
             )
-        fit = fit_one_stage(data.events[telling], size[telling], model=self.model)
+        fit = fit_one_stage(data.events[telling], data.total[telling], model=self.model)
         if not fit.converged:
             raise ConvergenceError(
                 "The likelihood of these tables has no maximum that can be found: events are too few. Use "
@@ -109,7 +107,7 @@ class OneStage:
         return self._answer(data, fit, int((~telling).sum()))
 
     def _answer(self, data: SiteTables, fit: OneStageFit, silent: int) -> Estimates:
-        contrast = "rate_ratio" if data.n is None else "odds_ratio"
+        contrast = "rate_ratio" if data.has_exposure else "odds_ratio"
         reach = float(np.hypot(fit.std_error, fit.tau))
         extra = (("log_likelihood", fit.log_likelihood),)
         rows = [
@@ -124,12 +122,12 @@ class OneStage:
         covariance[:2, 2] = covariance[2, :2] = np.nan
         checks = []
         if silent:
-            text = f"{silent} of {data.n_sites} sites have no event, or nothing but events, and say nothing of a ratio."
+            text = f"{silent} of {data.n} sites have no event, or nothing but events, and say nothing of a ratio."
             checks.append(Check("sites without events", "info", text, public="Some sites say nothing of a ratio."))
-        if data.n_sites < 10:
-            text = f"{data.n_sites} sites: the between-site sd is biased downwards and the interval too narrow."
+        if data.n < 10:
+            text = f"{data.n} sites: the between-site sd is biased downwards and the interval too narrow."
             checks.append(Check("few sites", "warn", text))
-        if data.n is not None and self.model == "conditional" and data.events.sum() > 0.1 * data.n.sum():
+        if not data.has_exposure and self.model == "conditional" and data.events.sum() > 0.1 * data.total.sum():
             text = "more than a tenth of people have the outcome: the conditional model is meant for rare ones."
             checks.append(Check("common events", "warn", text))
         return Estimates(
@@ -144,7 +142,7 @@ class OneStage:
     def _words(self, data: SiteTables) -> Method:
         given = "given the site's events in both arms" if self.model == "conditional" else "with an intercept a site"
         return Method(
-            sample=f"{data.n_sites} sites, events by arm",
+            sample=f"{data.n} sites, events by arm",
             std_error=f"observed information of the likelihood of counts, {given}",
             small_sample="none",
             reference="normal",

@@ -11,8 +11,9 @@ from gbveval.core.errors import DataError, DesignError
 from gbveval.core.method import Cell
 from gbveval.data._assignment import control_first
 from gbveval.data._frame import Reader, plural
-from gbveval.data.tables import SiteTables, arm_places
+from gbveval.data._site_arms import arm_places
 from gbveval.data.sites import SiteEffects
+from gbveval.data.tables import SiteTables
 from gbveval.numerics.table_effects import (
     RISK_MEASURES,
     ZERO_CELLS,
@@ -73,7 +74,7 @@ def effects_from_tables(
     lacking = int(np.isnan(found.estimate).sum())
     if lacking:
         raise DataError(
-            f"{plural(lacking, 'site')} of {tables.n_sites} have no {measure.replace('_', ' ')} or no standard error, "
+            f"{plural(lacking, 'site')} of {tables.n} have no {measure.replace('_', ' ')} or no standard error, "
             "as an arm has no events or only events. Use MantelHaenszel or OneStage, or correct zero cells and say so."
         )
     contrast = "odds_ratio" if measure == "peto_odds_ratio" else measure
@@ -91,12 +92,12 @@ def _sizes(tables: SiteTables, measure: str, continuity: float, corrected: str) 
     if measure not in (*RISK_MEASURES, "rate_ratio"):
         raise DesignError(f"measure must be one of {', '.join(RISK_MEASURES)}, rate_ratio, not {measure!r}.")
     if measure == "rate_ratio":
-        if tables.exposure is None:
+        if not tables.has_exposure:
             raise DesignError("A rate ratio needs the time at risk (exposure); with people take a risk or odds ratio.")
-        return rate_effects(tables.events, tables.exposure, add=continuity, to=corrected)
-    if tables.n is None:
+        return rate_effects(tables.events, tables.total, add=continuity, to=corrected)
+    if tables.has_exposure:
         raise DesignError(f"A {measure.replace('_', ' ')} needs the number of people (n); with time take a rate_ratio.")
-    return risk_effects(tables.events, tables.n, measure=measure, add=continuity, to=corrected)
+    return risk_effects(tables.events, tables.total, measure=measure, add=continuity, to=corrected)
 
 
 def effects_from_means(

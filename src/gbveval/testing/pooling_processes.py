@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gbveval.data.tables import SiteTables
 from gbveval.data.sites import SiteEffects
+from gbveval.data.tables import SiteTables
 from gbveval.testing.case import Frame
 
 

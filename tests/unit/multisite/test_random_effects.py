@@ -184,7 +184,8 @@ def test_site_effects_lie_between_site_and_average_and_their_joint_covariance_ho
     error = predictor @ v @ predictor.T - 2 * predictor * tau**2 + tau**2 * np.eye(6)
     np.testing.assert_allclose(np.diag(answer.covariance)[1:7], np.diag(error), rtol=1e-10)
     np.testing.assert_allclose(
-        answer.covariance[1:7, 1:7], predictor @ v @ predictor.T - tau**2 * (predictor + predictor.T - np.eye(6)),
+        answer.covariance[1:7, 1:7],
+        predictor @ v @ predictor.T - tau**2 * (predictor + predictor.T - np.eye(6)),
         atol=1e-12,
     )
 
