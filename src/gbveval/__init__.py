@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gbveval.core.method import Check as Check
     from gbveval.core.multiplicity import adjust_for_multiplicity as adjust_for_multiplicity
     from gbveval.core.multiplicity import adjust_p_values as adjust_p_values
+    from gbveval.core.posterior_prior import as_prior as as_prior
     from gbveval.core.table import Table as Table
     from gbveval.data.panel import Panel as Panel
     from gbveval.data.places import Places as Places
@@ -218,8 +219,12 @@ if TYPE_CHECKING:
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
+    from gbveval.multisite.decisions import DecisionRule as DecisionRule
+    from gbveval.multisite.decisions import ProgressionCriteria as ProgressionCriteria
     from gbveval.multisite.hierarchical_model import HierarchicalModel as HierarchicalModel
     from gbveval.multisite.normal_hierarchy import NormalHierarchy as NormalHierarchy
+    from gbveval.multisite.operating import operating_characteristics as operating_characteristics
+    from gbveval.multisite.operating import plot_operating as plot_operating
     from gbveval.multisite.site_checks import heavy_tailed_sites as heavy_tailed_sites
     from gbveval.multisite.site_checks import leave_one_site_out as leave_one_site_out
     from gbveval.multisite.site_checks import one_more_site as one_more_site
