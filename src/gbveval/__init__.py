@@ -31,6 +31,7 @@ _PLACES = {
     "CompleteAllocation": "gbveval.design.allocation.complete",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
+    "ControlAndEffect": "gbveval.multisite.control_and_effect",
     "ConstrainedAllocation": "gbveval.design.allocation.restricted",
     "Continuous": "gbveval.design.outcomes",
     "ConvergenceError": "gbveval.core.errors",
@@ -403,6 +404,7 @@ if TYPE_CHECKING:
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
+    from gbveval.multisite.control_and_effect import ControlAndEffect as ControlAndEffect
     from gbveval.multisite.hierarchical_model import HierarchicalModel as HierarchicalModel
     from gbveval.multisite.normal_hierarchy import NormalHierarchy as NormalHierarchy
     from gbveval.multisite.site_checks import heavy_tailed_sites as heavy_tailed_sites

@@ -12,6 +12,7 @@ from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.place_processes import PlacedFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.rollout_processes import DoseFrames
+from gbveval.testing.site_processes import ControlSiteFrames
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
@@ -464,6 +465,14 @@ CASES = (
         SiteFrames(),
         equivariant=frozenset(),
         n_draws=600,
+    ),
+    Case(
+        gbv.ControlAndEffect(
+            gbv.SitePrior(gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5))
+        ),
+        ControlSiteFrames(),
+        equivariant=frozenset(),
+        n_draws=60,
     ),
     Case(
         gbv.HierarchicalModel(SITE_PRIOR, gbv.SamplerSettings(draws=1500, tune=1000, target_accept=0.99)),

@@ -64,6 +64,50 @@ def regression(folder: Path, inputs: dict[str, Any], results: dict[str, Any]) ->
     return found
 
 
+def control_and_effect(folder: Path, inputs: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Answer a case about control means and effects together."""
+    columns, priors = inputs["columns"], inputs["priors"]
+    frame = read_csv(folder, inputs["file"])[list(columns.values())] / float(inputs.get("divide_columns_by", 1))
+    shared = inputs["covariance"] == "minus_variance_of_control"
+    if not shared and inputs["covariance"] != "independent":
+        raise Unsupported(f"a covariance {inputs['covariance']!r}")
+    sites = gbv.SiteEffects(
+        frame.assign(none=0.0),
+        estimate=columns["effect"],
+        std_error=columns["std_error_effect"],
+        control_mean=columns["control"],
+        control_std_error=columns["std_error_control"],
+        # Without a column the two share the control arm; independence must be stated.
+        covariance=None if shared else "none",
+    )
+    chosen = gbv.SitePrior(
+        control_mean=prior(priors["average_control"]),
+        average_effect=prior(priors["average_effect"]),
+        between_site_sd_control=prior(priors["sd_control"]),
+        between_site_sd=prior(priors["between_site_sd"]),
+        correlation=float(priors["correlation"]["args"][0]),
+    )
+    answer = gbv.ControlAndEffect(chosen).estimate(sites)
+    named = {
+        "mu_control": "average control mean",
+        "mu_effect": "average effect",
+        "sd_control": "between-site sd of control mean",
+        "sd_effect": "between-site sd",
+        "corr": "correlation",
+        "new_site_effect": "effect in a new site",
+    }
+    found: dict[str, Any] = {key: _summary(answer, term, results[key]) for key, term in named.items()}
+    found["log_marginal_likelihood"] = dict(answer["average effect"].extra)["log_marginal_likelihood"]
+    found["theta"] = [
+        {
+            "effect": _summary(answer, f"effect in {label}", wanted["effect"]),
+            "control": _summary(answer, f"control mean in {label}", wanted["control"]),
+        }
+        for label, wanted in zip(sites.labels, results["theta"], strict=True)
+    ]
+    return found
+
+
 def _summary(answer: gbv.Estimates, term: str, wanted: dict[str, Any]) -> dict[str, Any]:
     position = answer.index(term)
     posterior = answer.posterior
@@ -218,5 +262,6 @@ def _unit(results: Any, path: Place, expected: float) -> float:
 
 TASKS: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
+    "control_and_effect": lambda folder, case: control_and_effect(folder, case["inputs"], case["results"]),
     "normal_summaries_regression": lambda folder, case: regression(folder, case["inputs"], case["results"]),
 }

@@ -23,6 +23,8 @@ EFFECTS: Final = {
     "average_effect": "average effect over sites",
     "new_site_effect": "effect in a new site",
     "effect_moderation": "difference in effect between sites that differ by one unit of a moderator",
+    "control_mean": "mean outcome in control",
+    "control_effect_correlation": "correlation over sites of control mean and effect",
     "between_site_sd": "standard deviation of effects between sites",
     "between_subgroup_sd": "standard deviation of effects between subgroups",
     "arm_mean": "average outcome if everybody were assigned to the arm",
@@ -30,6 +32,8 @@ EFFECTS: Final = {
     "nuisance": "a coefficient of the working model, without a causal reading",
     "pretest": "test that all pre-treatment differences are zero",
 }
+# What sites that differ in one thing, and so in others, cannot say of causes.
+ACROSS: Final = ("effect_moderation", "control_mean", "control_effect_correlation")
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",
@@ -119,7 +123,7 @@ class Estimand:
             "intracluster_correlation",
             "nuisance",
             "pretest",
-            "effect_moderation",
+            *ACROSS,
         )
 
     def words(self) -> str:

@@ -54,8 +54,8 @@ class NormalHierarchy:
     much of the answer: look at `prior_sensitivity`.
 
     **With moderators** the effects are normal about a line: "average effect" is its height where every moderator is at
-    its mean, and a slope compares sites that differ for other reasons too; it is an association, however well each site was
-    randomised. With ten sites one moderator is much and three are too many.
+    its mean, and a slope compares sites that differ for other reasons too; it is an association, however well each
+    site was randomised. With ten sites one moderator is much and three are too many.
 
     `Estimates.probability` gives the probability that an effect lies beyond a threshold.
 
@@ -101,7 +101,7 @@ class NormalHierarchy:
         """
         fit = fit_sites(data, self.prior, at=self.at)
         columns = (*range(len(fit.effects)), DENSITY)
-        posterior = GridPosterior(fit.effects, fit.tau_nodes, fit.tau, columns)
+        posterior = GridPosterior(fit.effects, fit.tau_nodes[:, None], (fit.tau,), columns)
         mean, sd = posterior.mean(), posterior.sd()
         rows = _rows(data, elsewhere=len(fit.elsewhere) > 0)
         everybody = tuple(cell for cells in data.support for cell in cells)
