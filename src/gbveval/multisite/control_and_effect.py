@@ -32,8 +32,8 @@ TOLERATED = 1e-3
 class ControlAndEffect:
     """Exact Bayesian hierarchy over the control means and the effects of sites, which share the control arm.
 
-    A site whose control mean came out high by chance shows too small an effect: the two errors have covariance minus the
-    variance of the control mean. Between sites, control mean and effect may go together as well: worse places may have
+    A site whose control mean came out high by chance shows too small an effect: the two errors have covariance minus
+    the variance of the control mean. Between sites, control mean and effect may go together as well: worse places may have
     more to gain. The two are told apart here. The averages and the sites are integrated in closed form, the two
     between-site sds and the correlation by quadrature, whose error is told in `checks`.
 
@@ -49,8 +49,8 @@ class ControlAndEffect:
     control mean and effect.
 
     **Valid when** sites are independent and both estimates are close to normal with known errors. **Do not use when**
-    outcomes are rare (use the counts), or when effects are adjusted for covariates and their covariance with the control
-    mean is not known.
+    outcomes are rare (use the counts), or when effects are adjusted for covariates and their covariance with the
+    control mean is not known.
 
     References
     ----------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,7 @@ def gauss_rule(points: FloatArray, weights: FloatArray, count: int) -> tuple[Flo
         beside.append(size)
         basis.append(rest / size)
     values, vectors = eigh_tridiagonal(np.array(diagonal), np.array(beside[: len(diagonal) - 1]))
-    return values, vectors[0] ** 2
+    return np.asarray(values, dtype=np.float64), np.asarray(vectors[0] ** 2, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +159,7 @@ class ProductRule:
         self.panels = []
         for place, axis in enumerate(self.axes):
             others = _product([*self.rules[:place], (np.zeros(1), np.zeros(1)), *self.rules[place + 1 :]])
-            found = axis.panels(lambda x, others=others, place=place: _marginal(self.log_density, x, place, *others))
+            found = axis.panels(partial(_marginal, self.log_density, place, *others))
             self.panels.append(found)
             self.rules[place] = axis.rule(found, counts[place])
 
@@ -190,8 +191,9 @@ def _product(rules: list[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, Fl
 
 
 def _marginal(
-    log_density: LogDensity, x: FloatArray, place: int, others: FloatArray, weights: FloatArray
+    log_density: LogDensity, place: int, others: FloatArray, weights: FloatArray, x: FloatArray
 ) -> FloatArray:
+    """Return the log of the integral over the other parameters, whose nodes and log weights are given."""
     points = np.repeat(others[None], len(x), axis=0)
     points[:, :, place] = x[:, None]
     values = _blocks(log_density, points.reshape(-1, others.shape[1])).reshape(len(x), -1) + weights
