@@ -19,6 +19,7 @@ _PLACES = {
     "BetweenCV": "gbveval.design.icc",
     "Binary": "gbveval.design.outcomes",
     "BlockedAllocation": "gbveval.design.allocation.blocked",
+    "Beta": "gbveval.numerics.priors",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
@@ -133,6 +134,10 @@ _PLACES = {
     "SeveralOutcomesDesign": "gbveval.design.several_outcomes",
     "SimpleAllocation": "gbveval.design.allocation.complete",
     "SiteEffects": "gbveval.data.sites",
+    "SiteTables": "gbveval.data.tables",
+    "TableHierarchy": "gbveval.multisite.table_hierarchy",
+    "TablePrior": "gbveval.multisite.site_prior",
+    "Reporting": "gbveval.multisite.reporting",
     "SitePrior": "gbveval.multisite.site_prior",
     "StackedDid": "gbveval.estimators.did.stacked_did",
     "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
@@ -243,6 +248,7 @@ if TYPE_CHECKING:
     from gbveval.data.places import Places as Places
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
+    from gbveval.data.tables import SiteTables as SiteTables
     from gbveval.data.trial import Trial as Trial
     from gbveval.design._levels import Level as Level
     from gbveval.design.allocation._chain import new_secret as new_secret
@@ -407,12 +413,16 @@ if TYPE_CHECKING:
     from gbveval.multisite.control_and_effect import ControlAndEffect as ControlAndEffect
     from gbveval.multisite.hierarchical_model import HierarchicalModel as HierarchicalModel
     from gbveval.multisite.normal_hierarchy import NormalHierarchy as NormalHierarchy
+    from gbveval.multisite.reporting import Reporting as Reporting
     from gbveval.multisite.site_checks import heavy_tailed_sites as heavy_tailed_sites
     from gbveval.multisite.site_checks import leave_one_site_out as leave_one_site_out
     from gbveval.multisite.site_checks import one_more_site as one_more_site
     from gbveval.multisite.site_checks import prior_sensitivity as prior_sensitivity
     from gbveval.multisite.site_prior import HierarchyPrior as HierarchyPrior
     from gbveval.multisite.site_prior import SitePrior as SitePrior
+    from gbveval.multisite.site_prior import TablePrior as TablePrior
+    from gbveval.multisite.table_hierarchy import TableHierarchy as TableHierarchy
+    from gbveval.numerics.priors import Beta as Beta
     from gbveval.numerics.priors import Exponential as Exponential
     from gbveval.numerics.priors import Flat as Flat
     from gbveval.numerics.priors import HalfCauchy as HalfCauchy

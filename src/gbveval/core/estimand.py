@@ -24,6 +24,7 @@ EFFECTS: Final = {
     "new_site_effect": "effect in a new site",
     "effect_moderation": "difference in effect between sites that differ by one unit of a moderator",
     "control_mean": "mean outcome in control",
+    "sensitivity": "share of events that are reported",
     "control_effect_correlation": "correlation over sites of control mean and effect",
     "between_site_sd": "standard deviation of effects between sites",
     "between_subgroup_sd": "standard deviation of effects between subgroups",
@@ -33,7 +34,7 @@ EFFECTS: Final = {
     "pretest": "test that all pre-treatment differences are zero",
 }
 # What sites that differ in one thing, and so in others, cannot say of causes.
-ACROSS: Final = ("effect_moderation", "control_mean", "control_effect_correlation")
+ACROSS: Final = ("effect_moderation", "control_mean", "sensitivity", "control_effect_correlation")
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",
@@ -57,6 +58,7 @@ CONTRASTS: Final = {
     "standard_deviation": "identity",
     "variance": "identity",
     "correlation": "identity",
+    "share": "identity",
     "none": "identity",
 }
 POPULATIONS: Final = (

@@ -20,7 +20,6 @@ from gbveval.numerics.student_sites import log_sum
 
 FloatArray = NDArray[np.float64]
 
-_TOLERANCE = 1e-7
 _SEEN = 1e-13
 
 
@@ -39,6 +38,8 @@ class AverageAndSpread:
         Of average and spread.
     leave_out : bool
         Whether the posteriors without each site are wanted.
+    tolerance : float
+        Of the panels; the error of integrals is about its square.
     """
 
     log_likelihood: Callable[[FloatArray, FloatArray], FloatArray]
@@ -46,6 +47,7 @@ class AverageAndSpread:
     mu_prior: Normal | Flat
     tau_prior: ScalePrior
     leave_out: bool
+    tolerance: float = 1e-7
 
     @property
     def inside(self) -> float:
@@ -96,9 +98,9 @@ class AverageAndSpread:
             joint: FloatArray = self.log_joint(mu, scan)
             return joint.transpose(0, 2, 1).reshape(-1, len(mu))
 
-        mu_panels = adaptive_panels(over_mu, mu_edges, tolerance=_TOLERANCE)
+        mu_panels = _with_mass(adaptive_panels(over_mu, mu_edges, tolerance=self.tolerance))
         tau_panels = adaptive_panels(
-            lambda t: self.log_marginal(mu_panels, np.minimum(t, inside)), tau_edges, tolerance=_TOLERANCE
+            lambda t: self.log_marginal(mu_panels, np.minimum(t, inside)), tau_edges, tolerance=self.tolerance
         )
         return mu_panels, tau_panels
 
@@ -110,6 +112,15 @@ class AverageAndSpread:
         kept = share > _SEEN * share.sum()
         found = Panels(low=panels.low[kept], high=panels.high[kept], log_values=marginal[None, kept])
         return found, joint.reshape(*marginal.shape, -1)[kept]
+
+
+def _with_mass(panels: Panels) -> Panels:
+    """Return the panels between the first and the last in which any target has any of its integral."""
+    values = panels.log_values - panels.log_values.max(axis=(1, 2), keepdims=True)
+    share = (np.exp(values) * panels.weights).sum(axis=2)
+    kept = np.flatnonzero((share > 1e-2 * _SEEN * share.sum(axis=1, keepdims=True)).any(axis=0))
+    inside = slice(kept[0], kept[-1] + 1)
+    return Panels(panels.low[inside], panels.high[inside], panels.log_values[:, inside])
 
 
 def seen_spreads(tau_panels: Panels) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -398,3 +398,57 @@ class LogNormal(_HalfLine):
     def describe(self) -> str:
         """Return for example ``log-normal(mean of log -1, sd of log 0.5)``."""
         return f"log-normal(mean of log {self.mean_log:g}, sd of log {self.sd_log:g})"
+
+
+@dataclass(frozen=True, slots=True)
+class Beta:
+    """Beta prior for a share, such as the share of events that are reported.
+
+    Parameters
+    ----------
+    a, b : float
+        Above 0; the mean is a / (a + b), and a + b is worth so many people whose reporting is known.
+
+    Notes
+    -----
+    The counts themselves say next to nothing of how many events are reported: what is given here comes out again. Use
+    a validation study, and show another beside it.
+
+    Examples
+    --------
+    >>> Beta(14, 7).describe()
+    'beta(14, 7)'
+    """
+
+    a: float
+    b: float
+
+    def __post_init__(self) -> None:
+        _positive(self.a, "The first parameter of a beta prior")
+        _positive(self.b, "The second parameter of a beta prior")
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether it integrates to one: always."""
+        return True
+
+    def log_density(self, x: ArrayLike) -> FloatArray:
+        """Return the log density at `x`, minus infinity outside 0 to 1."""
+        from scipy.special import betaln, xlog1py, xlogy
+
+        value = np.asarray(x, float)
+        inside = (value >= 0.0) & (value <= 1.0)
+        share = np.where(inside, value, 0.5)
+        log_density = xlogy(self.a - 1.0, share) + xlog1py(self.b - 1.0, -share) - betaln(self.a, self.b)
+        return np.where(inside, log_density, -np.inf)
+
+    def nodes(self, count: int) -> tuple[FloatArray, FloatArray]:
+        """Return the nodes and weights of its Gauss rule; the weights sum to one."""
+        from scipy.special import roots_jacobi
+
+        x, weight = roots_jacobi(count, self.b - 1.0, self.a - 1.0)
+        return np.asarray(0.5 * (x + 1.0), dtype=np.float64), np.asarray(weight / weight.sum(), dtype=np.float64)
+
+    def describe(self) -> str:
+        """Return for example ``beta(14, 7)``."""
+        return f"beta({self.a:g}, {self.b:g})"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.numerics.hierarchy_quadrature import Panels, adaptive_panels
+from gbveval.numerics.hierarchy_quadrature import Panels, adaptive_panels, panel_nodes
 from gbveval.numerics.priors import Flat, Normal
 
 FloatArray = NDArray[np.float64]
@@ -25,10 +25,11 @@ FloatArray = NDArray[np.float64]
 # Log odds and log rate ratios beyond these are constant to all digits, or have no likelihood left.
 REACH = 64.0
 _TOLERANCE = 1e-9
-_FAR = np.array([12.0, 15.0, 20.0, 27.0, 36.0, 48.0, REACH])
-EDGES = np.concatenate([-_FAR[::-1], np.linspace(-10.0, 10.0, 21), _FAR])
+_SIDE = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 36.0, REACH])
+EDGES = np.concatenate([-_SIDE[::-1], [0.0], _SIDE])
 # Log likelihoods this far below a site's best weigh nothing, whatever the other sites say.
-_GONE = 600.0
+_GONE = 200.0
+_ROUGH = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,12 +168,39 @@ def site_likelihoods(tables: Tables, control: Normal | Flat | None, reported: Re
     def log_values(theta: FloatArray) -> FloatArray:
         return np.concatenate([function(theta) for function in functions])
 
-    found = adaptive_panels(log_values, EDGES, tolerance=_TOLERANCE)
+    found = _with_smooth_logs(log_values, adaptive_panels(log_values, EDGES, tolerance=_TOLERANCE))
     values = found.log_values.reshape(len(functions), points, len(found.low), -1).swapaxes(0, 1)
-    top = values.max(axis=(0, 2, 3))
-    alive = np.flatnonzero((values.max(axis=(0, 3)) > top[:, None] - _GONE).any(axis=0))
+    floor = values.max(axis=(0, 2, 3))[:, None, None] - _GONE
+    gone = values.max(axis=3, keepdims=True) < floor
+    moving = np.ptp(values, axis=3, keepdims=True) > 1e-12
+    alive = np.flatnonzero((~gone & moving).any(axis=(0, 1, 3)))
+    # A conditional likelihood without events moves nowhere.
+    alive = alive if alive.size else np.array([len(found.low) // 2])
     kept = slice(alive[0], alive[-1] + 1)
-    return SiteLikelihoods(found.low[kept], found.high[kept], values[:, :, kept], reported.weight)
+    # Where a site's likelihood is gone its log may be no polynomial any more; any small number serves.
+    values = np.where(gone, floor, values)[:, :, kept]
+    return SiteLikelihoods(found.low[kept], found.high[kept], values, reported.weight)
+
+
+def _with_smooth_logs(log_values: Callable[[FloatArray], FloatArray], panels: Panels) -> Panels:
+    """Return panels split until the logs themselves are polynomials wherever a likelihood is not gone.
+
+    Averages over narrow normals read the log between the nodes, and it may fall from zero to minus a million in a panel.
+    """
+    low, high, values = panels.low, panels.high, panels.log_values
+    for _ in range(30):
+        top = values.max(axis=(1, 2))
+        last = np.abs(values @ panels.transform[-2:].T).sum(axis=2)
+        rough = ((last > _ROUGH) & (values.max(axis=2) > top[:, None] - _GONE)).any(axis=0)
+        if not rough.any():
+            break
+        middle = 0.5 * (low + high)[rough]
+        new_low, new_high = np.concatenate([low[rough], middle]), np.concatenate([middle, high[rough]])
+        new = log_values(panel_nodes(new_low, new_high).ravel()).reshape(len(values), len(new_low), -1)
+        low, high = np.concatenate([low[~rough], new_low]), np.concatenate([high[~rough], new_high])
+        values = np.concatenate([values[:, ~rough], new], axis=1)
+    order = np.argsort(low)
+    return Panels(low=low[order], high=high[order], log_values=values[:, order])
 
 
 def _check(tables: Tables, control: Normal | Flat | None, reported: Reported) -> None:
