@@ -43,7 +43,8 @@ class SiteTables(Checked):
 
     Examples
     --------
-    >>> table = {"site": ["a", "a", "b", "b"], "arm": ["new", "usual"] * 2, "events": [0, 2, 5, 9], "n": [40, 38, 60, 61]}
+    >>> table = {"site": ["a", "a", "b", "b"], "arm": ["new", "usual"] * 2,
+    ...          "events": [0, 2, 5, 9], "n": [40, 38, 60, 61]}
     >>> SiteTables(table, site="site", arm="arm", control="usual", events="events", n="n")
     <SiteTables: 2 sites, 16 events among 199 people>
     """

@@ -33,8 +33,8 @@ class ControlAndEffect:
     """Exact Bayesian hierarchy over the control means and the effects of sites, which share the control arm.
 
     A site whose control mean came out high by chance shows too small an effect: the two errors have covariance minus
-    the variance of the control mean. Between sites, control mean and effect may go together as well: worse places may have
-    more to gain. The two are told apart here. The averages and the sites are integrated in closed form, the two
+    the variance of the control mean. Between sites, control mean and effect may go together as well: worse places may
+    have more to gain. The two are told apart here. The averages and the sites are integrated in closed form, the two
     between-site sds and the correlation by quadrature, whose error is told in `checks`.
 
     Parameters

@@ -19,8 +19,8 @@ NODES = {0: 1, 1: 12, 2: 7}
 class Reporting:
     """What share of events is reported, and what share of the others is not.
 
-    Under-reporting is the point in this field: an intervention that makes people speak raises sensitivity in its own arm
-    and hides what it prevents.
+    Under-reporting is the point in this field: an intervention that makes people speak raises sensitivity in its own
+    arm and hides what it prevents.
 
     Parameters
     ----------

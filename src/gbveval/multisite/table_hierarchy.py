@@ -54,8 +54,8 @@ class TableHierarchy:
     **Identifies** the average log odds ratio (log rate ratio) over a population of sites, conditional on the site's
     level; each site's own, partially pooled; and that of a new site.
 
-    **The conditional likelihood** (Fisher's noncentral hypergeometric; binomial for rates) needs no prior of levels, and
-    a site without events says nothing in it. With under-reporting it does not exist.
+    **The conditional likelihood** (Fisher's noncentral hypergeometric; binomial for rates) needs no prior of levels,
+    and a site without events says nothing in it. With under-reporting it does not exist.
 
     **Under-reporting** is not learnt from the counts. A fixed sensitivity, the same in both arms, moves odds ratios
     little; a difference between arms moves them much. Show the answer over a grid of differences.
@@ -64,13 +64,14 @@ class TableHierarchy:
 
     References
     ----------
-    Smith, Spiegelhalter and Thomas (1995), Statistics in Medicine 14, for binomial likelihoods in meta-analysis. Stijnen,
-    Hamza and Ozdemir (2010), Statistics in Medicine 29, for the conditional one.
+    Smith, Spiegelhalter and Thomas (1995), Statistics in Medicine 14, for binomial likelihoods in meta-analysis.
+    Stijnen, Hamza and Ozdemir (2010), Statistics in Medicine 29, for the conditional one.
 
     Examples
     --------
     >>> from gbveval.numerics.priors import HalfNormal, Normal
-    >>> table = {"site": ["a", "a", "b", "b"], "arm": ["new", "usual"] * 2, "events": [0, 4, 5, 9], "n": [40, 38, 60, 61]}
+    >>> table = {"site": ["a", "a", "b", "b"], "arm": ["new", "usual"] * 2,
+    ...          "events": [0, 4, 5, 9], "n": [40, 38, 60, 61]}
     >>> sites = SiteTables(table, site="site", arm="arm", control="usual", events="events", n="n")
     >>> prior = TablePrior(Normal(0, 1), HalfNormal(0.5), site_control=Normal(-2, 1))
     >>> answer = TableHierarchy(prior).estimate(sites)

@@ -70,7 +70,8 @@ class AverageAndSpread:
 
     def _over_points(self, values: FloatArray) -> FloatArray:
         if len(values) == 1:
-            return values[0]
+            only: FloatArray = values[0]
+            return only
         return log_sum(values + self.log_weight.reshape(-1, *[1] * (values.ndim - 1)), axis=0)
 
     def log_marginal(self, panels: Panels, t: FloatArray) -> FloatArray:

@@ -26,8 +26,8 @@ def share_density(nodes: FloatArray, likelihood: FloatArray, prior: Beta) -> Gri
 
     Notes
     -----
-    The log likelihood is a polynomial through the nodes, weighted by the prior's own rule so that it does not swing where
-    the prior is; beyond the outermost nodes, where the prior is next to nothing, it goes on as a constant.
+    The log likelihood is a polynomial through the nodes, which lie where the prior does; beyond the outermost, where
+    the prior is next to nothing, it goes on as a constant.
     """
     from scipy.interpolate import BarycentricInterpolator
 

@@ -132,7 +132,7 @@ class Smoother:
         pairs: tuple[tuple[IntArray, IntArray], tuple[IntArray, IntArray]],
         result: FloatArray,
     ) -> tuple[tuple[IntArray, IntArray], tuple[IntArray, IntArray], IntArray]:
-        """Add what lies at points where every panel in reach is far wider than the normal; return the other pairs, and them."""
+        """Add what lies at points where every panel in reach is far wider than the normal; return the other pairs."""
         narrow = np.flatnonzero(self.high - self.low <= _SMOOTH * sd)
         near = (self.low[narrow] < points[:, None] + _REACH * sd) & (self.high[narrow] > points[:, None] - _REACH * sd)
         alone = np.flatnonzero(~near.any(axis=1))
@@ -154,7 +154,7 @@ class Smoother:
         """Return the Legendre basis at points (pairs, nodes) of panels (pairs,), shape (pairs, nodes, ORDER)."""
         width = self.high[panel] - self.low[panel]
         xi = (2.0 * x - (self.low[panel] + self.high[panel])[:, None]) / width[:, None]
-        return np.polynomial.legendre.legvander(xi, ORDER - 1)
+        return np.asarray(np.polynomial.legendre.legvander(xi, ORDER - 1), dtype=np.float64)
 
     def _touched(self, points: FloatArray, sd: float) -> tuple[tuple[IntArray, IntArray], tuple[IntArray, IntArray]]:
         """Return pairs of point and panel that Gauss's nodes resolve, and those that need nodes of their own."""

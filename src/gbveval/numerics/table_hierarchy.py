@@ -10,7 +10,7 @@ with L_i the site's likelihood with theta integrated out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +134,7 @@ def table_hierarchy(
     mu_panels, tau_panels = model.resolve(_mu_edges(likelihoods, mu_prior), marks, moments)
     t, log_weight, evidence = seen_spreads(tau_panels)
     mu_panels, _ = model.seen(mu_panels, t, log_weight)
-    posterior = _Posterior(model, sites, mu_panels, np.exp(t), log_weight + t * 0.0, float(evidence[0]))
+    posterior = _Posterior(model, sites, mu_panels, np.exp(t), log_weight, float(evidence[0]))
     spread = GridDensity.from_panels(tau_panels, log_axis=True, finite_moments=moments)
     finite = _finite(likelihoods, df, moments)
     effects = posterior.densities(finite)
@@ -219,22 +219,37 @@ class _Posterior:
             own = total[:-1] * np.exp(self.sites.log_at(theta))
             both = np.concatenate([own.reshape(points, -1, len(theta)).sum(axis=0), total[-1:]])
             with np.errstate(divide="ignore"):
-                return np.log(np.maximum(both, 0.0))
+                return np.asarray(np.log(np.maximum(both, 0.0)), dtype=np.float64)
 
-        found = adaptive_panels(
-            log_density, self._edges(float(sds[-1] if self.sites.df is None else tau[-1])), tolerance=_TOLERANCE
-        )
+        found = adaptive_panels(log_density, self._edges(float(tau[-1])), tolerance=_TOLERANCE)
+        mean, sd = self._site_moments()
+        average = float((self.share.sum(axis=(0, 2)) * self.mu).sum())
+        both = zip([*mean, average], [*sd, self._new_sd()], finite, strict=True)
+        # Heavy tails reach beyond any panels: the moments come from the nodes, where they are exact.
         return [
-            GridDensity.from_panels(found, log_axis=False, finite_moments=finite[i], target=i)
-            for i in range(len(finite))
+            replace(
+                GridDensity.from_panels(found, log_axis=False, finite_moments=n, target=i),
+                mean=float(m) if n >= 1 else np.nan,
+                sd=float(s) if n >= 2 else np.inf,
+            )
+            for i, (m, s, n) in enumerate(both)
         ]
+
+    def _new_sd(self) -> float:
+        """Return the sd of a new site's effect, infinite for a t without one."""
+        df, over_mu = self.sites.df, self.share.sum(axis=(0, 2))
+        stretch = 1.0 if df is None else (df / (df - 2.0) if df > 2.0 else np.inf)
+        spread = stretch * float((self.share * self.tau**2).sum())
+        centred = self.mu - float(over_mu @ self.mu)
+        return float(np.sqrt(spread + over_mu @ centred**2))
 
     def _edges(self, widest: float) -> FloatArray:
         """Return first panels of effects: through each site's mean, then ever wider."""
         mean, sd = self._site_moments()
         centre = float((self.share.sum(axis=(0, 2)) * self.mu).sum())
         near = np.quantile(np.concatenate([mean - sd, mean, mean + sd]), np.linspace(0.0, 1.0, 7))
-        reach = 9.0 * widest + float(np.ptp(self.mu))
+        heavy = 1.0 if self.sites.df is None else float(min(1e7 ** (1.0 / self.sites.df), 1e4))
+        reach = 9.0 * widest * heavy + float(np.ptp(self.mu))
         unit = max(float(np.ptp(near)), 1e-3)
         steps = unit * 2.0 ** np.arange(0.0, max(np.log2(reach / unit), 1.0) + 1.0)
         marks = np.unique(np.concatenate([near, centre - steps, centre + steps]))
@@ -249,7 +264,7 @@ class _Posterior:
 
     def covariance(self, columns: FloatArray | None, finite: list[int], moments: int) -> FloatArray:
         """Return the joint covariance of mu, sites, a new site, tau and the columns of reporting."""
-        points, sites = self.given.first.shape[:2]
+        sites = self.given.first.shape[1]
         shape = self.share.shape
         grid = np.broadcast_to(self.mu[:, None], shape)
         means = [grid, *(self.given.first + self.mu[:, None]).swapaxes(0, 1), grid, np.broadcast_to(self.tau, shape)]
@@ -262,9 +277,7 @@ class _Posterior:
         within = np.maximum(self.given.second - self.given.first**2, 0.0)
         each = np.arange(1, 1 + sites)
         joint[each, each] += np.einsum("pmt,psmt->s", self.share, within)
-        df = self.sites.df
-        stretch = 1.0 if df is None else (df / (df - 2.0) if df > 2.0 else np.inf)
-        joint[1 + sites, 1 + sites] += stretch * float((self.share * self.tau**2).sum())
+        joint[1 + sites, 1 + sites] = self._new_sd() ** 2
         endless = np.array([False, *(n < 2 for n in finite), moments < 2, *[False] * (len(flat) - sites - 3)])
         joint[endless], joint[:, endless] = np.nan, np.nan
         return np.asarray(joint, dtype=np.float64)

@@ -185,7 +185,7 @@ def site_likelihoods(tables: Tables, control: Normal | Flat | None, reported: Re
 def _with_smooth_logs(log_values: Callable[[FloatArray], FloatArray], panels: Panels) -> Panels:
     """Return panels split until the logs themselves are polynomials wherever a likelihood is not gone.
 
-    Averages over narrow normals read the log between the nodes, and it may fall from zero to minus a million in a panel.
+    Averages over narrow normals read the log between the nodes, and it may fall from zero to minus a million in one.
     """
     low, high, values = panels.low, panels.high, panels.log_values
     for _ in range(30):
@@ -316,4 +316,5 @@ def _level_edges(tables: Tables, control: Normal | Flat, reported: Reported, sit
     near = centre + width * np.array([-2.0, -1.0, -0.5, -0.2, 0.0, 0.2, 0.5, 1.0, 2.0])
     wide = np.linspace(low, high, 9)
     edges = np.unique(np.concatenate([wide, near[(near > low) & (near < high)]]))
-    return edges[np.concatenate([[True], np.diff(edges) > 1e-6 * (high - low)])]
+    apart = np.concatenate([[True], np.diff(edges) > 1e-6 * (high - low)])
+    return np.asarray(edges[apart], dtype=np.float64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gbveval.data.sites import SiteEffects
+from gbveval.data.tables import SiteTables
 from gbveval.testing.case import Frame
 
 
@@ -61,5 +62,55 @@ class ControlSiteFrames:
         )
 
     def null(self) -> ControlSiteFrames | None:
+        """Return no source: a posterior has no size."""
+        return None
+
+
+@dataclass(frozen=True)
+class TableFrames:
+    """Events by site and arm, small enough for empty cells.
+
+    Parameters
+    ----------
+    n_sites, people : int
+        Sites, and people in each of their arms.
+    average_sd, between_scale : float
+        Normal prior of the average log odds ratio, half-normal prior of the between-site sd.
+    level, level_sd : float
+        Normal prior of each site's log odds in control.
+    """
+
+    n_sites: int = 6
+    people: int = 40
+    average_sd: float = 1.0
+    between_scale: float = 0.5
+    level: float = -1.5
+    level_sd: float = 1.0
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        return {"outcome": "events", "arm": "arm", "site": "site"}
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the average log odds ratio behind it."""
+        n = self.n_sites
+        average = self.average_sd * rng.normal()
+        effects = average + abs(self.between_scale * rng.normal()) * rng.normal(size=n)
+        control = self.level + self.level_sd * rng.normal(size=n)
+        risk = 1.0 / (1.0 + np.exp(-np.concatenate([control, control + effects])))
+        frame: Frame = {
+            "site": [f"town{i:02d}" for i in range(n)] * 2,
+            "arm": ["usual"] * n + ["new"] * n,
+            "events": rng.binomial(self.people, risk),
+            "n": np.full(2 * n, self.people),
+        }
+        return frame, float(average)
+
+    def check(self, frame: Frame) -> SiteTables:
+        """Return the frame as SiteTables."""
+        return SiteTables(frame, site="site", arm="arm", control="usual", events="events", n="n")
+
+    def null(self) -> TableFrames | None:
         """Return no source: a posterior has no size."""
         return None
