@@ -484,7 +484,7 @@ CASES = (
             "check_refuses_one_group_an_arm": "two sites and proper priors are an answer, with a warning",
             "check_constant_outcome_has_no_standard_error": "one event in every arm is a table like any other",
             "check_planted_secrets_show_nowhere": "a count refuses the planted number, which is not whole",
-            "check_saved_results_rebuild_nobody": "the outcomes are counts of sites and arms, which rows carry as support",
+            "check_saved_results_rebuild_nobody": "outcomes are counts of arms, which rows carry as support",
         },
     ),
     Case(

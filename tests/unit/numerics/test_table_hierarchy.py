@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -29,10 +31,7 @@ def at(likelihoods: SiteLikelihoods, theta) -> np.ndarray:
 
 def direct(density, low=-14.0, high=10.0):
     pieces = np.linspace(low, high, 13)
-    return sum(
-        integrate.quad(density, a, b, epsabs=0, epsrel=1e-11, limit=200)[0]
-        for a, b in zip(pieces[:-1], pieces[1:], strict=True)
-    )
+    return sum(integrate.quad(density, a, b, epsabs=0, epsrel=1e-11, limit=200)[0] for a, b in pairwise(pieces))
 
 
 @pytest.mark.parametrize("seen", [(1.0, 1.0, 1.0, 1.0), (0.6, 0.8, 0.97, 0.99)])
@@ -88,7 +87,7 @@ def test_conditional_is_the_noncentral_hypergeometric():
 
 
 def test_a_flat_level_is_refused_where_its_integral_has_no_end():
-    with pytest.raises(ValueError, match="1 site.s. have no event"):
+    with pytest.raises(ValueError, match="have no event in either arm"):
         site_likelihoods(TABLES, Flat(), Reported.fully())
     everybody = Tables(PEOPLE[:1], PEOPLE[:1], False)
     with pytest.raises(ValueError, match="1 nothing else"):
@@ -105,7 +104,10 @@ def test_a_flat_level_is_refused_where_its_integral_has_no_end():
     np.testing.assert_allclose(gap - gap.mean(axis=2, keepdims=True), 0.0, atol=2e-3)
 
 
-def fit(tables=TABLES, control=LEVEL, tau=HalfNormal(0.5), **options):
+HALF = HalfNormal(0.5)
+
+
+def fit(tables=TABLES, control=LEVEL, tau=HALF, **options):
     return table_hierarchy(
         site_likelihoods(tables, control, Reported.fully()), mu_prior=Normal(0.0, 1.0), tau_prior=tau, **options
     )
@@ -150,7 +152,7 @@ def test_margins_and_moments_are_found_twice():
 
 def test_many_people_are_the_normal_hierarchy():
     rng = np.random.default_rng(3)
-    people = np.full((5, 2), 4e6)
+    people = np.full((5, 2), 4e3)
     events = np.rint(people * expit(np.column_stack([np.full(5, -1.0), -1.0 + rng.normal(0.2, 0.3, 5)])))
     y = np.log(events[:, 1] / (people - events)[:, 1]) - np.log(events[:, 0] / (people - events)[:, 0])
     se = np.sqrt((1 / events + 1 / (people - events)).sum(axis=1))
@@ -162,9 +164,9 @@ def test_many_people_are_the_normal_hierarchy():
         else:
             heavy = student_hierarchy(y, se, df=df, mu_prior=Normal(0.0, 1.0), tau_prior=HalfNormal(0.5))
             average, spread = heavy.mu.mean, heavy.tau.mean
-        # A likelihood of a million events is normal to one over the root of them: 1e-3 of an error of 1e-3.
-        assert found.margins[0].mean == pytest.approx(average, abs=2e-5)
-        assert found.margins[-1].mean == pytest.approx(spread, abs=2e-5)
+        # A likelihood of a thousand events is skewed by 1 / sqrt(1000): one hundredth of errors of 0.05.
+        assert found.margins[0].mean == pytest.approx(average, abs=5e-4)
+        assert found.margins[-1].mean == pytest.approx(spread, abs=5e-4)
 
 
 def test_many_degrees_of_freedom_are_normal():
