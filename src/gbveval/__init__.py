@@ -220,6 +220,7 @@ if TYPE_CHECKING:
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
+    from gbveval.multisite.control_and_effect import ControlAndEffect as ControlAndEffect
     from gbveval.multisite.decisions import DecisionRule as DecisionRule
     from gbveval.multisite.decisions import ProgressionCriteria as ProgressionCriteria
     from gbveval.multisite.heterogeneity import heterogeneity as heterogeneity
@@ -231,6 +232,7 @@ if TYPE_CHECKING:
     from gbveval.multisite.operating import operating_characteristics as operating_characteristics
     from gbveval.multisite.operating import plot_operating as plot_operating
     from gbveval.multisite.random_effects import RandomEffects as RandomEffects
+    from gbveval.multisite.reporting import Reporting as Reporting
     from gbveval.multisite.robust_effects import RobustEffects as RobustEffects
     from gbveval.multisite.site_checks import heavy_tailed_sites as heavy_tailed_sites
     from gbveval.multisite.site_checks import leave_one_site_out as leave_one_site_out
@@ -241,12 +243,14 @@ if TYPE_CHECKING:
     from gbveval.multisite.site_pictures import plot_funnel as plot_funnel
     from gbveval.multisite.site_prior import HierarchyPrior as HierarchyPrior
     from gbveval.multisite.site_prior import SitePrior as SitePrior
+    from gbveval.multisite.site_prior import TablePrior as TablePrior
     from gbveval.multisite.small_study import egger_test as egger_test
     from gbveval.multisite.small_study import pet_peese as pet_peese
     from gbveval.multisite.small_study import selection_model as selection_model
     from gbveval.multisite.small_study import trim_and_fill as trim_and_fill
     from gbveval.multisite.table_effects import effects_from_means as effects_from_means
     from gbveval.multisite.table_effects import effects_from_tables as effects_from_tables
+    from gbveval.multisite.table_hierarchy import TableHierarchy as TableHierarchy
     from gbveval.numerics.priors import Beta as Beta
     from gbveval.numerics.priors import Exponential as Exponential
     from gbveval.numerics.priors import Flat as Flat

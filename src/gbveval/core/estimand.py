@@ -23,6 +23,9 @@ EFFECTS: Final = {
     "average_effect": "average effect over sites",
     "new_site_effect": "effect in a new site",
     "effect_moderation": "difference in effect between sites that differ by one unit of a moderator",
+    "control_mean": "mean outcome in control",
+    "sensitivity": "share of events that are reported",
+    "control_effect_correlation": "correlation over sites of control mean and effect",
     "between_site_sd": "standard deviation of effects between sites",
     "between_study_sd": "standard deviation of effects between studies",
     "within_study_sd": "standard deviation of effects within a study",
@@ -32,6 +35,8 @@ EFFECTS: Final = {
     "nuisance": "a coefficient of the working model, without a causal reading",
     "pretest": "test that all pre-treatment differences are zero",
 }
+# What sites that differ in one thing, and so in others, cannot say of causes.
+ACROSS: Final = ("effect_moderation", "control_mean", "sensitivity", "control_effect_correlation")
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",
@@ -56,6 +61,7 @@ CONTRASTS: Final = {
     "standard_deviation": "identity",
     "variance": "identity",
     "correlation": "identity",
+    "share": "identity",
     "none": "identity",
 }
 POPULATIONS: Final = (
@@ -122,7 +128,7 @@ class Estimand:
             "intracluster_correlation",
             "nuisance",
             "pretest",
-            "effect_moderation",
+            *ACROSS,
         )
 
     def words(self) -> str:

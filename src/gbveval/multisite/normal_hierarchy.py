@@ -101,7 +101,7 @@ class NormalHierarchy:
         """
         fit = fit_sites(data, self.prior, at=self.at)
         columns = (*range(len(fit.effects)), DENSITY)
-        posterior = GridPosterior(fit.effects, fit.tau_nodes, fit.tau, columns)
+        posterior = GridPosterior(fit.effects, fit.tau_nodes[:, None], (fit.tau,), columns)
         mean, sd = posterior.mean(), posterior.sd()
         rows = _rows(data, elsewhere=len(fit.elsewhere) > 0)
         everybody = tuple(cell for cells in data.support for cell in cells)

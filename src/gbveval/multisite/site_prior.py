@@ -76,6 +76,45 @@ class HierarchyPrior:
         return tuple(given[name] for name in moderators)
 
 
+@dataclass(frozen=True, slots=True)
+class TablePrior:
+    """Priors of a hierarchy over counts by site and arm, on the log odds ratio (log rate ratio).
+
+    Parameters
+    ----------
+    average_effect : Normal
+        Prior of the average log ratio over sites.
+    between_site_sd : HalfNormal, HalfCauchy, HalfStudentT, Uniform, Exponential or LogNormal
+        Prior of the standard deviation of log ratios between sites; of the scale when effects are Student-t.
+    site_control : Normal, Flat or None
+        Prior of each site's log odds (log rate) in control, the same for all and not pooled. Say what you know: a
+        normal of mean -2 and sd 1 puts most sites between 2 and 50 events per 100. None chooses the likelihood that is
+        conditional on each site's total.
+
+    Examples
+    --------
+    >>> from gbveval.numerics.priors import HalfNormal, Normal
+    >>> TablePrior(Normal(0, 1), HalfNormal(0.5), site_control=Normal(-2, 1)).describe()
+    'average effect normal(mean 0, sd 1); between site sd half-normal(sd 0.5); site control normal(mean -2, sd 1)'
+    """
+
+    average_effect: Normal
+    between_site_sd: Any
+    site_control: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.average_effect, Normal):
+            raise DesignError("average_effect must be a Normal prior: counts may leave a flat one without an end.")
+        if not getattr(self.between_site_sd, "is_proper", False) or isinstance(self.between_site_sd, Normal):
+            raise DesignError(f"between_site_sd needs a proper prior on zero and above, such as {HalfNormal(0.5)!r}.")
+        if not (self.site_control is None or isinstance(self.site_control, (Normal, Flat))):
+            raise DesignError("site_control is a Normal or a Flat prior, or None for the conditional likelihood.")
+
+    def describe(self) -> str:
+        """Return the priors in words."""
+        return describe(self)
+
+
 def _slopes(given: Any) -> tuple[tuple[str, Normal], ...]:
     """Return slopes as a tuple that can be hashed."""
     items = sorted(given.items()) if isinstance(given, Mapping) else tuple(given)
