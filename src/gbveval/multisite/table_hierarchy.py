@@ -76,7 +76,7 @@ class TableHierarchy:
     >>> prior = TablePrior(Normal(0, 1), HalfNormal(0.5), site_control=Normal(-2, 1))
     >>> answer = TableHierarchy(prior).estimate(sites)
     >>> round(answer["average effect"].value, 3), round(answer.probability("average effect", below=1), 3)
-    (-0.753, 0.934)
+    (-0.864, 0.948)
     """
 
     prior: TablePrior
