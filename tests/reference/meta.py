@@ -261,6 +261,8 @@ def robust(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
 def common(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     """Answer mantel_haenszel and peto."""
     task = case["task"]
+    if "site" not in task["roles"]:
+        raise Unsupported("strata of a survey's respondents are a matter of risk factors, which have no such table yet")
     events = tables(data(folder, task), task["roles"])
     answer = gbv.MantelHaenszel(MEASURES[task["options"]["measure"]]).estimate(events)
     found = row(answer, "common effect") | {"Q": dict(answer.terms[0].extra)["cochran_q"], "k": events.n}
