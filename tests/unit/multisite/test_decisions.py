@@ -64,7 +64,7 @@ def test_one_site_is_a_conjugate_normal_so_that_decisions_are_known() -> None:
         average_effects=[0.0, -0.05],
         between_site_sd=0.0,
         seed=5,
-        n_draws=500,
+        n_draws=5000,
         progress=False,
     )
     weight = 0.1**2 / (0.1**2 + 0.03**2)
@@ -74,7 +74,7 @@ def test_one_site_is_a_conjugate_normal_so_that_decisions_are_known() -> None:
         go = norm.cdf(((-0.02 - norm.ppf(0.8) * sd) / weight - truth) / 0.03)
         stop = norm.sf((norm.ppf(0.8) * sd / weight - truth) / 0.03)
         # Five binomial standard errors.
-        assert abs(table.column("go")[row] - go) < 5.0 * np.sqrt(go * (1 - go) / 500)
+        assert abs(table.column("go")[row] - go) < 5.0 * np.sqrt(go * (1 - go) / 5000)
         assert abs(table.column("stop")[row] - stop) < 5.0 * np.sqrt(stop * (1 - stop) / 500)
         assert table.column("go")[row] + table.column("adapt")[row] + table.column("stop")[row] == pytest.approx(1.0)
     assert table.column("failed") == (0.0, 0.0)
@@ -86,7 +86,7 @@ def test_more_effect_is_never_less_often_a_go_and_processes_do_not_matter() -> N
         "average_effects": [0.02, 0.0, -0.03, -0.06],
         "between_site_sd": [0.0, 0.03],
         "seed": 2,
-        "n_draws": 20,
+        "n_draws": 400,
         "progress": False,
     }
     table = gbv.operating_characteristics(CRITERIA, POOL, **settings)
@@ -97,6 +97,34 @@ def test_more_effect_is_never_less_often_a_go_and_processes_do_not_matter() -> N
     assert gbv.operating_characteristics(CRITERIA, POOL, n_jobs=2, **settings).rows == table.rows
     with pytest.raises(DesignError, match="one between-site"):
         gbv.plot_operating(table)
+
+
+def test_many_at_once_decide_as_one_by_one() -> None:
+    class Alone(gbv.NormalHierarchy):
+        """The same, of which the fast path knows nothing."""
+
+    rules = gbv.ProgressionCriteria(
+        go=(GO, gbv.DecisionRule("effect in site 02", 0.5, below=0.0)),
+        stop=(HARM, gbv.DecisionRule("average effect", 0.95, above=0.0)),
+    )
+    settings = {
+        "std_errors": [0.03, 0.04, 0.03],
+        "average_effects": [0.02, -0.03, -0.06],
+        "between_site_sd": 0.02,
+        "seed": 11,
+        "n_draws": 60,
+        "progress": False,
+    }
+    together = gbv.operating_characteristics(rules, POOL, **settings)
+    assert together.rows == gbv.operating_characteristics(rules, Alone(PRIOR), **settings).rows
+    ratios = gbv.ProgressionCriteria(
+        go=(gbv.DecisionRule("average effect", 0.8, below=0.98),),
+        stop=(gbv.DecisionRule("average effect", 0.9, above=1.05),),
+    )
+    asked = {**settings, "contrast": "risk_ratio", "n_draws": 20}
+    assert gbv.operating_characteristics(ratios, POOL, **asked).rows == (
+        gbv.operating_characteristics(ratios, Alone(PRIOR), **asked).rows
+    )
 
 
 def test_the_picture_fills_its_height() -> None:
