@@ -24,6 +24,8 @@ from tests.reference import (
     synthetic,
 )
 from tests.reference.bayes import bayes_tolerance, normal_summaries
+from tests.reference.bayes_individual import TASKS as INDIVIDUAL_TASKS
+from tests.reference.bayes_individual import monte_carlo_tolerance, posterior_only
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
 from tests.reference.differences import callaway_santanna, doubly_robust
 from tests.reference.glm import TASKS as GLM_TASKS
@@ -72,6 +74,7 @@ TASKS: dict[str, Answer] = {
     "drdid_panel": doubly_robust,
     "drdid_rc": doubly_robust,
     "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
+    **INDIVIDUAL_TASKS,
     **GLM_TASKS,
 }
 
@@ -175,6 +178,8 @@ def run_case(folder: Path, case: dict[str, Any]) -> Comparison:
         if kind not in TASKS:
             raise Unsupported(f"gbveval does not estimate {kind!r} yet")
         answer = TASKS[kind](folder, case)
+        if kind in INDIVIDUAL_TASKS:
+            return compare(name, posterior_only(case["results"]), answer, monte_carlo_tolerance(case, answer), ignored)
         tolerance = bayes_tolerance(case) if kind == "normal_summaries" else relative_tolerance(case)
         tolerance = loosened(tolerance, answer)
         return compare(name, case["results"], answer, tolerance, ignored)

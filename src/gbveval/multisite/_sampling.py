@@ -30,13 +30,13 @@ class SamplerSettings:
     chains : int
         Chains.
     target_accept : float
-        Target acceptance of NUTS.
+        Target acceptance of NUTS. High by default, since a single divergent transition keeps a result from release.
     """
 
     draws: int = 1000
     tune: int = 1000
     chains: int = 4
-    target_accept: float = 0.95
+    target_accept: float = 0.98
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -201,7 +201,7 @@ def _linear_predictor(pm: Any, pt: Any, held: Mapping[str, Any], spec: Any, prio
         sd = _prior(pm, f"{prefix}between_cluster_sd", prior.between_cluster_sd)
         weight = held[f"{prefix}cluster_centring"]
         own = pm.Normal(f"{prefix}raw_cluster", 0.0, sd**weight, shape=spec.n_clusters)
-        eta = eta + pm.Deterministic(f"{prefix}cluster", sd ** (1.0 - weight) * own)[held["cluster"]]
+        eta = eta + pm.Deterministic(f"{prefix}cluster_effect", sd ** (1.0 - weight) * own)[held["cluster"]]
     return eta
 
 

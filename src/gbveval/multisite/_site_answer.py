@@ -156,7 +156,7 @@ def _predictor(cells: SiteCells, spec: ModelSpec, drawn: Sampled, chain: int, *,
     if spec.n_covariates:
         eta = eta + draws[f"{prefix}covariate_effect"] @ cells.covariates.T
     if spec.n_clusters:
-        eta = eta + draws[f"{prefix}cluster"][:, cells.cluster]
+        eta = eta + draws[f"{prefix}cluster_effect"][:, cells.cluster]
     return eta
 
 

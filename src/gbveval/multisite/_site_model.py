@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gbveval.multisite._sampling import build_site_model, compile_once
 from gbveval.multisite.site_prior import SitePrior
 from gbveval.numerics.hierarchy import normal_hierarchy
+from gbveval.numerics.priors import Normal
 from gbveval.numerics.site_approximation import arm_levels
 from gbveval.numerics.site_cells import SiteCells
 
@@ -66,7 +67,7 @@ class ModelSpec:
         }
         names = ["average_effect", "between_site_sd", "effect", "control", "correlation", "control_mean"]
         names += ["between_site_sd_control", *(["covariate_effect"] if self.n_covariates else [])]
-        names += ["between_cluster_sd", "cluster"] if self.n_clusters else []
+        names += ["between_cluster_sd", "cluster_effect"] if self.n_clusters else []
         own_names = own.get(self.family, [])
         return (*(f"{prefix}{name}" for prefix in self.blocks for name in names), *own_names, "log_likelihood")
 
@@ -103,11 +104,11 @@ def data_of(cells: SiteCells, spec: ModelSpec) -> dict[str, Any]:
         family = "binomial" if prefix else spec.family
         level, variance = levels_of(cells, family, bool(prefix))
         if spec.n_clusters:
-            # What clusters add to a site's error, at the middle of their prior.
-            variance = variance + cells.cluster_shares() * float(prior.between_cluster_sd.quantile(0.5)) ** 2
+            weights, spread = cluster_centring(cells, family, level, prior, bool(prefix))
+            data[f"{prefix}cluster_centring"] = weights
+            # What clusters add to a site's own error.
+            variance = variance + cells.cluster_shares() * spread**2
         data[f"{prefix}centring"] = centring(level, variance, prior)
-        if spec.n_clusters:
-            data[f"{prefix}cluster_centring"] = np.zeros(spec.n_clusters)
     return data
 
 
@@ -142,6 +143,21 @@ def centring(level: FloatArray, variance: FloatArray, prior: SitePrior) -> Float
         spread = float(fit.tau.quantile(np.array([LOW]))[0]) ** 2
         chosen[seen, j] = spread / (spread + error[seen])
     return chosen
+
+
+def cluster_centring(
+    cells: SiteCells, family: str, level: FloatArray, prior: SitePrior, any_at_all: bool
+) -> tuple[FloatArray, float]:
+    """Return how far each cluster is sampled centred, and about how far clusters spread within sites and arms."""
+    alone = replace(cells, site=cells.cluster, n_sites=cells.n_clusters, arm=np.zeros_like(cells.arm), n_arms=1)
+    own, variance = levels_of(alone, family, any_at_all)
+    around = np.zeros(cells.n_clusters)
+    around[cells.cluster] = level[cells.site, cells.arm]
+    fit = normal_hierarchy(
+        own[:, 0] - around, np.sqrt(variance[:, 0]), mu_prior=Normal(0.0, 1.0), tau_prior=prior.between_cluster_sd
+    )
+    low, middle = (float(x) for x in fit.tau.quantile(np.array([LOW, 0.5])))
+    return low**2 / (low**2 + variance[:, 0]), middle
 
 
 def compiled_model(data: dict[str, Any], spec: ModelSpec) -> Any:
