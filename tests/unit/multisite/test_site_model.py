@@ -136,8 +136,8 @@ def test_correlations_of_three_have_the_lkj_prior() -> None:
         assert stats.kstest((column + 1) / 2, stats.beta(2.5, 2.5).cdf).pvalue > 1e-5
 
 
-def settings(draws: int = 1500) -> gbv.SamplerSettings:
-    return gbv.SamplerSettings(draws=draws, tune=1000)
+def settings(draws: int = 1000) -> gbv.SamplerSettings:
+    return gbv.SamplerSettings(draws=draws, tune=600, target_accept=0.9)
 
 
 @pytest.mark.sampling
@@ -160,7 +160,7 @@ def test_centred_and_not_have_one_posterior_and_one_compiled_model(monkeypatch: 
         changed = data if weight is None else {**data, "centring": np.full_like(data["centring"], weight)}
         drawn = sample(compiled_model(changed, spec), changed, spec.parameters, settings=settings(), seed=4)
         assert twin_check(cells, spec, drawn).status == "ok"
-        quantities = [drawn.draws[name].reshape(4, 1500, -1)[..., 0] for name in ("average_effect", "between_site_sd")]
+        quantities = [drawn.draws[name].reshape(4, 1000, -1)[..., 0] for name in ("average_effect", "between_site_sd")]
         quantities += [drawn.draws["correlation"][..., 0], drawn.draws["effect"][..., 3, 0]]
         summaries.append([(q.mean(), mean_error(q)) for q in quantities])
     for one, other in zip(summaries[0], summaries[1], strict=True):
