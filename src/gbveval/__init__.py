@@ -5,256 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gbveval._places import PLACES
+
 __version__ = "0.1.0"
 
-# Where each public name lives. Loading is lazy, so that `import gbveval` costs nothing that is not used.
-_PLACES = {
-    "Allocated": "gbveval.design.allocation.allocated",
-    "AlphaSpending": "gbveval.design.efficacy",
-    "Ancova": "gbveval.estimators.randomised.ancova",
-    "AnovaDesign": "gbveval.design.overall",
-    "Assurance": "gbveval.planning.assurance",
-    "AttritionDesign": "gbveval.design.attrition",
-    "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
-    "Autoregressive": "gbveval.design.panel_errors",
-    "AverageCovariances": "gbveval.design.panel_errors",
-    "Beta": "gbveval.numerics.priors",
-    "BetaSpending": "gbveval.design.futility",
-    "BetweenCV": "gbveval.design.icc",
-    "Binary": "gbveval.design.outcomes",
-    "BlockedAllocation": "gbveval.design.allocation.blocked",
-    "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
-    "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
-    "Check": "gbveval.core.method",
-    "ChiSquareDesign": "gbveval.design.overall",
-    "ClusterAllocation": "gbveval.design.allocation.complete",
-    "ClusterDesign": "gbveval.design.cluster",
-    "ClusterPeriodCorrelation": "gbveval.design.cluster_period_correlation",
-    "ClusterSchedule": "gbveval.design.cluster_schedule",
-    "ClusterSummary": "gbveval.estimators.randomised.cluster_summary",
-    "CodedDesign": "gbveval.design.coded",
-    "CompleteAllocation": "gbveval.design.allocation.complete",
-    "ComplierAverage": "gbveval.estimators.randomised.complier_average",
-    "ConleyTaber": "gbveval.estimators.did.conley_taber",
-    "ConstrainedAllocation": "gbveval.design.allocation.restricted",
-    "Continuous": "gbveval.design.outcomes",
-    "ConvergenceError": "gbveval.core.errors",
-    "CorrelationDesign": "gbveval.design.correlation",
-    "Count": "gbveval.design.counts",
-    "CountTable": "gbveval.core.counts",
-    "DataError": "gbveval.core.errors",
-    "DesignError": "gbveval.core.errors",
-    "Diagnosis": "gbveval.planning.diagnosis",
-    "DifferenceInMeans": "gbveval.estimators.randomised.difference_in_means",
-    "Disclosure": "gbveval.design.disclosure",
-    "DisclosureDesign": "gbveval.design.disclosure",
-    "Discordant": "gbveval.design.paired",
-    "DoseResponse": "gbveval.estimators.did.dose_response",
-    "DoublyRobust": "gbveval.estimators.did.doubly_robust",
-    "EffectPrior": "gbveval.design.effect_prior",
-    "EfficacyAtEnd": "gbveval.design.efficacy",
-    "Equicorrelated": "gbveval.design.panel_errors",
-    "EquivalenceDesign": "gbveval.design.margins",
-    "Estimand": "gbveval.core.estimand",
-    "Estimates": "gbveval.core.estimates",
-    "EventStudy": "gbveval.estimators.did.event_study",
-    "EventsDesign": "gbveval.design.events",
-    "Exponential": "gbveval.numerics.priors",
-    "ExposureEffects": "gbveval.estimators.randomised.exposure_effects",
-    "ExtendedTwfe": "gbveval.estimators.did.extended_twfe",
-    "Factor": "gbveval.factors.factor",
-    "FactorialDesign": "gbveval.design.factorial",
-    "FisherExact": "gbveval.estimators.randomised.fisher_exact",
-    "Flat": "gbveval.numerics.priors",
-    "Flow": "gbveval.core.flow",
-    "FutilityBounds": "gbveval.design.futility",
-    "GbvevalError": "gbveval.core.errors",
-    "GbvevalWarning": "gbveval.core.errors",
-    "Gee": "gbveval.estimators.randomised.gee",
-    "GeneralisedLinear": "gbveval.estimators.randomised.generalised_linear",
-    "GivenClustersDesign": "gbveval.design.given_clusters",
-    "Hajek": "gbveval.estimators.randomised.hajek",
-    "HalfCauchy": "gbveval.numerics.priors",
-    "HalfNormal": "gbveval.numerics.priors",
-    "HalfStudentT": "gbveval.numerics.priors",
-    "HarmSpending": "gbveval.design.futility",
-    "HaybittlePeto": "gbveval.design.efficacy",
-    "HierarchicalModel": "gbveval.multisite.hierarchical_model",
-    "HierarchyPrior": "gbveval.multisite.site_prior",
-    "HonestDid": "gbveval.estimators.did.honest_did",
-    "HorvitzThompson": "gbveval.estimators.randomised.horvitz_thompson",
-    "Hurdle": "gbveval.estimators.randomised.hurdle",
-    "ICC": "gbveval.design.icc",
-    "IdentificationError": "gbveval.core.errors",
-    "Imputation": "gbveval.estimators.did.imputation",
-    "IncidentModel": "gbveval.design.incident_model",
-    "Independent": "gbveval.design.panel_errors",
-    "InformativeSize": "gbveval.estimators.randomised.informative_size",
-    "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
-    "ItemCount": "gbveval.design.list_experiment",
-    "JointTest": "gbveval.estimators.randomised.joint_test",
-    "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
-    "Level": "gbveval.design._levels",
-    "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",
-    "ListClusterDesign": "gbveval.design.list_experiment",
-    "ListExperimentDesign": "gbveval.design.list_experiment",
-    "ListTrialDesign": "gbveval.design.list_experiment",
-    "LocalProjections": "gbveval.estimators.did.local_projections",
-    "LogNormal": "gbveval.numerics.priors",
-    "LongitudinalClusterDesign": "gbveval.design.longitudinal",
-    "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
-    "MatchedAllocation": "gbveval.design.allocation.matched",
-    "Minimisation": "gbveval.design.allocation.minimised",
-    "MixedEffects": "gbveval.estimators.randomised.mixed_effects",
-    "ModeratorDesign": "gbveval.design.moderator",
-    "ModifiedPoisson": "gbveval.estimators.randomised.modified_poisson",
-    "MultiArmClusterDesign": "gbveval.design.multi_arm_clusters",
-    "MultiArmDesign": "gbveval.design.multi_arm",
-    "MultiStageDesign": "gbveval.design.multi_stage",
-    "MultilevelDesign": "gbveval.design.multilevel",
-    "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
-    "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
-    "NonInferiorityDesign": "gbveval.design.margins",
-    "NoncomplianceDesign": "gbveval.design.dilution",
-    "Normal": "gbveval.numerics.priors",
-    "NormalHierarchy": "gbveval.multisite.normal_hierarchy",
-    "OBrienFleming": "gbveval.design.efficacy",
-    "OneSampleDesign": "gbveval.design.one_sample",
-    "Ordinal": "gbveval.design.ordinal",
-    "OutcomeIndex": "gbveval.estimators.outcome_index",
-    "PairedClusterDesign": "gbveval.design.paired_clusters",
-    "PairedDesign": "gbveval.design.paired",
-    "Panel": "gbveval.data.panel",
-    "ParallelDesign": "gbveval.design.parallel",
-    "PartiallyNestedDesign": "gbveval.design.partially_nested",
-    "PlaceboCompliers": "gbveval.estimators.randomised.placebo_compliers",
-    "Places": "gbveval.data.places",
-    "Pocock": "gbveval.design.efficacy",
-    "Policy": "gbveval.disclosure.policy",
-    "Prevalence": "gbveval.factors.prevalence",
-    "ProportionTest": "gbveval.estimators.randomised.proportion_test",
-    "ProportionalOdds": "gbveval.estimators.randomised.proportional_odds",
-    "QuantileEffect": "gbveval.estimators.randomised.quantile_effect",
-    "RandomisationInference": "gbveval.estimators.randomised.randomisation_inference",
-    "RandomisedResponseDesign": "gbveval.design.randomised_response",
-    "RandomisedTiming": "gbveval.estimators.did.randomised_timing",
-    "RecordedAllocations": "gbveval.estimators.randomised._assignment",
-    "RegressionDesign": "gbveval.design.overall",
-    "Released": "gbveval.disclosure.released",
-    "RepeatedMeasuresDesign": "gbveval.design.repeated",
-    "Rerandomisation": "gbveval.design.allocation.restricted",
-    "ResidualCovariance": "gbveval.design.panel_errors",
-    "RiskFactors": "gbveval.factors.risk_factors",
-    "RolloutDesign": "gbveval.design.rollout",
-    "RomanoWolf": "gbveval.estimators.randomised.romano_wolf",
-    "SamplerSettings": "gbveval.multisite._sampling",
-    "SaturationAllocation": "gbveval.design.allocation.staggered",
-    "SaturationEffects": "gbveval.estimators.randomised.saturation_effects",
-    "Section": "gbveval.reporting.report",
-    "SequentialDesign": "gbveval.design.sequential",
-    "SeveralOutcomesDesign": "gbveval.design.several_outcomes",
-    "SimpleAllocation": "gbveval.design.allocation.complete",
-    "SiteEffects": "gbveval.data.sites",
-    "SitePrior": "gbveval.multisite.site_prior",
-    "SpilloverDesign": "gbveval.design.dilution",
-    "StackedDid": "gbveval.estimators.did.stacked_did",
-    "StaggeredEfficient": "gbveval.estimators.did.staggered_efficient",
-    "Standardised": "gbveval.estimators.randomised.standardised",
-    "SteppedWedge": "gbveval.estimators.randomised.stepped_wedge",
-    "SteppedWedgeAllocation": "gbveval.design.allocation.staggered",
-    "StratifiedAllocation": "gbveval.design.allocation.complete",
-    "SubgroupEffects": "gbveval.estimators.randomised.subgroup_effects",
-    "SunAbraham": "gbveval.estimators.did.sun_abraham",
-    "Survey": "gbveval.data.survey",
-    "SyntheticControl": "gbveval.estimators.did.synthetic_control",
-    "SyntheticDid": "gbveval.estimators.did.synthetic_did",
-    "Table": "gbveval.core.table",
-    "Transitions": "gbveval.estimators.randomised.transitions",
-    "Trial": "gbveval.data.trial",
-    "TripleDifference": "gbveval.estimators.did.triple_difference",
-    "TwoByTwo": "gbveval.estimators.did.two_by_two",
-    "TwoStage": "gbveval.estimators.did.two_stage",
-    "TwoWayFixedEffects": "gbveval.estimators.did.two_way_fixed_effects",
-    "Uniform": "gbveval.numerics.priors",
-    "WangTsiatis": "gbveval.design.efficacy",
-    "WestfallYoung": "gbveval.estimators.randomised.westfall_young",
-    "WildClusterBootstrap": "gbveval.estimators.randomised.wild_cluster_bootstrap",
-    "WildTwoWay": "gbveval.estimators.did.wild_two_way",
-    "WinProbability": "gbveval.estimators.randomised.win_probability",
-    "adjust_for_multiplicity": "gbveval.core.multiplicity",
-    "adjust_p_values": "gbveval.core.multiplicity",
-    "allocate": "gbveval.design.allocation.allocated",
-    "assurance": "gbveval.planning.assurance",
-    "assured_size": "gbveval.planning.assurance",
-    "balance": "gbveval.estimators.diagnostics.balance",
-    "balance_score": "gbveval.design.allocation.restricted",
-    "boundaries": "gbveval.planning.interim",
-    "check_assignment_log": "gbveval.estimators.diagnostics.assignment_log",
-    "compare": "gbveval.estimators.did.comparison",
-    "compare_codings": "gbveval.planning.codings",
-    "conditional_power": "gbveval.planning.interim",
-    "design_effect": "gbveval.design.icc",
-    "differential_attrition": "gbveval.estimators.diagnostics.attrition",
-    "equivalence": "gbveval.core.margins",
-    "event_study_from": "gbveval.estimators.did.event_path",
-    "expected_size": "gbveval.planning.interim",
-    "explain_power": "gbveval.planning.closed_form",
-    "functional_form": "gbveval.estimators.did.functional_form",
-    "goodman_bacon": "gbveval.estimators.did.goodman_bacon",
-    "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",
-    "heavy_tailed_sites": "gbveval.multisite.site_checks",
-    "icc_convert": "gbveval.design.icc",
-    "interim_information": "gbveval.planning.interim",
-    "interval_width": "gbveval.planning.precision",
-    "leave_one_cohort_out": "gbveval.estimators.did.placebos",
-    "leave_one_site_out": "gbveval.multisite.site_checks",
-    "love_plot": "gbveval.estimators.diagnostics.balance",
-    "mde": "gbveval.planning.closed_form",
-    "mde_by_icc": "gbveval.planning.pictures",
-    "new_secret": "gbveval.design.allocation._chain",
-    "noninferiority": "gbveval.core.margins",
-    "noninferiority_of_risks": "gbveval.core.margins",
-    "one_more_site": "gbveval.multisite.site_checks",
-    "open_sealed": "gbveval.design.allocation.sealed",
-    "pilot_inflation": "gbveval.planning.precision",
-    "placebo_in_group": "gbveval.estimators.did.placebos",
-    "placebo_in_time": "gbveval.estimators.did.placebos",
-    "planning_value": "gbveval.datasets.planning_values",
-    "planning_values": "gbveval.datasets.planning_values",
-    "plot_boundaries": "gbveval.planning.sequential_picture",
-    "plot_comparison": "gbveval.estimators.did.comparison",
-    "plot_functional_form": "gbveval.estimators.did.functional_form",
-    "plot_goodman_bacon": "gbveval.estimators.did.goodman_bacon",
-    "plot_honest_did": "gbveval.estimators.did.honest_did",
-    "plot_mde": "gbveval.planning.pictures",
-    "plot_power": "gbveval.planning.pictures",
-    "plot_synthetic": "gbveval.estimators.did.synthetic_path",
-    "plot_tipping_point": "gbveval.estimators.tipping_point",
-    "plot_trend_scales": "gbveval.estimators.did.trend_scales",
-    "pool_imputations": "gbveval.estimators._pool",
-    "power": "gbveval.planning.closed_form",
-    "power_curve": "gbveval.planning.closed_form",
-    "pretrend_bias": "gbveval.estimators.did.pretrend_power",
-    "pretrend_equivalence": "gbveval.estimators.did.pretrend_equivalence",
-    "pretrend_power": "gbveval.estimators.did.pretrend_power",
-    "prior_sensitivity": "gbveval.multisite.site_checks",
-    "release": "gbveval.disclosure.release",
-    "reporting_shock": "gbveval.estimators.did.reporting_shock",
-    "required_sample": "gbveval.planning.precision",
-    "required_size": "gbveval.planning.closed_form",
-    "rerandomisation_gain": "gbveval.design.allocation.restricted",
-    "seal_allocation": "gbveval.design.allocation.sealed",
-    "simulate_curve": "gbveval.planning.simulate",
-    "simulate_power": "gbveval.planning.simulate",
-    "stopping_probabilities": "gbveval.planning.interim",
-    "tipping_point": "gbveval.estimators.tipping_point",
-    "trend_scales": "gbveval.estimators.did.trend_scales",
-    "twfe_robustness": "gbveval.estimators.did.twfe_weights",
-    "twfe_weights": "gbveval.estimators.did.twfe_weights",
-    "verify_sealed": "gbveval.design.allocation.sealed",
-    "weighting_design_effect": "gbveval.planning.precision",
-    "write_report": "gbveval.reporting.report",
-}
 
 if TYPE_CHECKING:
     from gbveval.core.counts import CountTable as CountTable
@@ -273,11 +27,13 @@ if TYPE_CHECKING:
     from gbveval.core.method import Check as Check
     from gbveval.core.multiplicity import adjust_for_multiplicity as adjust_for_multiplicity
     from gbveval.core.multiplicity import adjust_p_values as adjust_p_values
+    from gbveval.core.posterior_prior import as_prior as as_prior
     from gbveval.core.table import Table as Table
     from gbveval.data.panel import Panel as Panel
     from gbveval.data.places import Places as Places
     from gbveval.data.sites import SiteEffects as SiteEffects
     from gbveval.data.survey import Survey as Survey
+    from gbveval.data.tables import SiteTables as SiteTables
     from gbveval.data.trial import Trial as Trial
     from gbveval.datasets.planning_values import planning_value as planning_value
     from gbveval.datasets.planning_values import planning_values as planning_values
@@ -464,14 +220,37 @@ if TYPE_CHECKING:
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
+    from gbveval.multisite.control_and_effect import ControlAndEffect as ControlAndEffect
+    from gbveval.multisite.decisions import DecisionRule as DecisionRule
+    from gbveval.multisite.decisions import ProgressionCriteria as ProgressionCriteria
+    from gbveval.multisite.heterogeneity import heterogeneity as heterogeneity
     from gbveval.multisite.hierarchical_model import HierarchicalModel as HierarchicalModel
+    from gbveval.multisite.mantel_haenszel import MantelHaenszel as MantelHaenszel
+    from gbveval.multisite.multilevel_effects import MultilevelEffects as MultilevelEffects
     from gbveval.multisite.normal_hierarchy import NormalHierarchy as NormalHierarchy
+    from gbveval.multisite.one_stage import OneStage as OneStage
+    from gbveval.multisite.operating import operating_characteristics as operating_characteristics
+    from gbveval.multisite.operating import plot_operating as plot_operating
+    from gbveval.multisite.random_effects import RandomEffects as RandomEffects
+    from gbveval.multisite.reporting import Reporting as Reporting
+    from gbveval.multisite.robust_effects import RobustEffects as RobustEffects
     from gbveval.multisite.site_checks import heavy_tailed_sites as heavy_tailed_sites
     from gbveval.multisite.site_checks import leave_one_site_out as leave_one_site_out
     from gbveval.multisite.site_checks import one_more_site as one_more_site
     from gbveval.multisite.site_checks import prior_sensitivity as prior_sensitivity
+    from gbveval.multisite.site_influence import site_influence as site_influence
+    from gbveval.multisite.site_pictures import plot_forest as plot_forest
+    from gbveval.multisite.site_pictures import plot_funnel as plot_funnel
     from gbveval.multisite.site_prior import HierarchyPrior as HierarchyPrior
     from gbveval.multisite.site_prior import SitePrior as SitePrior
+    from gbveval.multisite.site_prior import TablePrior as TablePrior
+    from gbveval.multisite.small_study import egger_test as egger_test
+    from gbveval.multisite.small_study import pet_peese as pet_peese
+    from gbveval.multisite.small_study import selection_model as selection_model
+    from gbveval.multisite.small_study import trim_and_fill as trim_and_fill
+    from gbveval.multisite.table_effects import effects_from_means as effects_from_means
+    from gbveval.multisite.table_effects import effects_from_tables as effects_from_tables
+    from gbveval.multisite.table_hierarchy import TableHierarchy as TableHierarchy
     from gbveval.numerics.priors import Beta as Beta
     from gbveval.numerics.priors import Exponential as Exponential
     from gbveval.numerics.priors import Flat as Flat
@@ -509,13 +288,13 @@ if TYPE_CHECKING:
     from gbveval.reporting.report import Section as Section
     from gbveval.reporting.report import write_report as write_report
 
-__all__ = ["__version__", *sorted(_PLACES)]
+__all__ = ["__version__", *sorted(PLACES)]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'gbveval' has no attribute {name!r}; it has: {', '.join(sorted(_PLACES))}")
-    value = getattr(importlib.import_module(_PLACES[name]), name)
+    if name not in PLACES:
+        raise AttributeError(f"module 'gbveval' has no attribute {name!r}; it has: {', '.join(sorted(PLACES))}")
+    value = getattr(importlib.import_module(PLACES[name]), name)
     globals()[name] = value
     return value
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import gbveval
+from gbveval._places import PLACES
 
 # Where optional things are missing (a sampler), the module itself must still import: it imports them inside functions.
 EVERYTHING = """
@@ -53,12 +54,12 @@ def test_no_name_is_shared_with_a_package() -> None:
 def test_the_list_is_sorted_complete_and_without_repeats() -> None:
     names = [name for name in gbveval.__all__ if name != "__version__"]
     assert names == sorted(set(names))
-    assert set(names) == set(gbveval._PLACES)
+    assert set(names) == set(PLACES)
     assert set(dir(gbveval)) >= set(names)
 
 
 def test_places_are_modules_that_define_the_name() -> None:
-    for name, place in gbveval._PLACES.items():
+    for name, place in PLACES.items():
         module = importlib.import_module(place)
         assert hasattr(module, name), f"{place} has no {name}"
         home = getattr(getattr(module, name), "__module__", place)
@@ -79,7 +80,7 @@ def test_the_type_checker_sees_the_same_names_in_the_same_places() -> None:
         for alias in statement.names:
             assert alias.asname == alias.name, "a re-export is written `import X as X`"
             seen[alias.name] = statement.module
-    assert seen == gbveval._PLACES
+    assert seen == PLACES
 
 
 def test_an_unknown_name_lists_what_exists() -> None:

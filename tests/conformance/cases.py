@@ -12,9 +12,11 @@ from gbveval.testing.ordinal_processes import OrdinalFrames, TransitionFrames
 from gbveval.testing.place_processes import PlacedFrames
 from gbveval.testing.processes import PanelFrames, SiteFrames, SiteTrialFrames, SurveyFrames, TrialFrames
 from gbveval.testing.rollout_processes import DoseFrames
+from gbveval.testing.site_processes import ControlSiteFrames, TableFrames
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
+from tests.conformance.pooling_cases import POOLING
 from tests.conformance.switch_cases import SWITCHES_AND_FEW_TREATED
 from tests.conformance.synthetic_cases import TIMING_AND_SYNTHETIC
 
@@ -459,11 +461,33 @@ CASES = (
         note="ten clusters",
     ),
     *TIMING_AND_SYNTHETIC,
+    *POOLING,
     Case(
         gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))),
         SiteFrames(),
         equivariant=frozenset(),
         n_draws=600,
+    ),
+    Case(
+        gbv.ControlAndEffect(
+            gbv.SitePrior(gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5))
+        ),
+        ControlSiteFrames(),
+        equivariant=frozenset(),
+        n_draws=60,
+    ),
+    Case(
+        gbv.TableHierarchy(gbv.TablePrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.Normal(-1.5, 1))),
+        TableFrames(n_sites=4),
+        equivariant=frozenset(),
+        # Three quarters of a second each; calibration over thousands of pilots is in the slow tests.
+        n_draws=14,
+        exempt={
+            "check_refuses_one_group_an_arm": "two sites and proper priors are an answer, with a warning",
+            "check_constant_outcome_has_no_standard_error": "one event in every arm is a table like any other",
+            "check_planted_secrets_show_nowhere": "a count refuses the planted number, which is not whole",
+            "check_saved_results_rebuild_nobody": "outcomes are counts of arms, which rows carry as support",
+        },
     ),
     Case(
         gbv.HierarchicalModel(SITE_PRIOR, gbv.SamplerSettings(draws=1500, tune=1000, target_accept=0.99)),

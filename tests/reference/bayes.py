@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import gbveval as gbv
 from tests.reference.compare import Path as Place
 from tests.reference.compare import Tolerance, Unsupported, find
@@ -20,6 +22,7 @@ PRIORS: dict[str, Callable[..., Any]] = {
     "uniform": gbv.Uniform,
     "exponential": gbv.Exponential,
     "lognormal": gbv.LogNormal,
+    "beta": gbv.Beta,
 }
 
 
@@ -45,6 +48,108 @@ def normal_summaries(folder: Path, inputs: dict[str, Any], results: dict[str, An
     if shape["name"] != "student_t":
         raise Unsupported(f"site effects that are {shape['name']!r}")
     return _student(sites, chosen, float(shape["df"]), results)
+
+
+def regression(folder: Path, inputs: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Answer a case about site summaries with moderators, which the reference centres as we do."""
+    if not inputs["covariates_centred"]:
+        raise Unsupported("moderators that are not centred")
+    frame, columns = read_csv(folder, inputs["file"]), inputs["columns"]
+    names = columns["covariates"]
+    means, sds = inputs["priors"]["coefficients"]["args"]
+    sites = gbv.SiteEffects(frame, estimate=columns["estimate"], std_error=columns["std_error"], moderators=names)
+    slopes = {name: gbv.Normal(mean, sd) for name, mean, sd in zip(names, means[1:], sds[1:], strict=True)}
+    chosen = gbv.HierarchyPrior(gbv.Normal(means[0], sds[0]), prior(inputs["priors"]["between_site_sd"]), slopes)
+    found = _normal(sites, chosen, results)
+    answer = gbv.NormalHierarchy(chosen).estimate(sites)
+    for place, term in enumerate(["average effect", *(f"slope of {name}" for name in names)]):
+        found[f"beta[{place}]"] = _summary(answer, term, results[f"beta[{place}]"])
+    return found
+
+
+def control_and_effect(folder: Path, inputs: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Answer a case about control means and effects together."""
+    columns, priors = inputs["columns"], inputs["priors"]
+    frame = read_csv(folder, inputs["file"])[list(columns.values())] / float(inputs.get("divide_columns_by", 1))
+    shared = inputs["covariance"] == "minus_variance_of_control"
+    if not shared and inputs["covariance"] != "independent":
+        raise Unsupported(f"a covariance {inputs['covariance']!r}")
+    sites = gbv.SiteEffects(
+        frame.assign(none=0.0),
+        estimate=columns["effect"],
+        std_error=columns["std_error_effect"],
+        control_mean=columns["control"],
+        control_std_error=columns["std_error_control"],
+        # Without a column the two share the control arm; independence must be stated.
+        covariance=None if shared else "none",
+    )
+    chosen = gbv.SitePrior(
+        control_mean=prior(priors["average_control"]),
+        average_effect=prior(priors["average_effect"]),
+        between_site_sd_control=prior(priors["sd_control"]),
+        between_site_sd=prior(priors["between_site_sd"]),
+        correlation=float(priors["correlation"]["args"][0]),
+    )
+    answer = gbv.ControlAndEffect(chosen).estimate(sites)
+    named = {
+        "mu_control": "average control mean",
+        "mu_effect": "average effect",
+        "sd_control": "between-site sd of control mean",
+        "sd_effect": "between-site sd",
+        "corr": "correlation",
+        "new_site_effect": "effect in a new site",
+    }
+    found: dict[str, Any] = {key: _summary(answer, term, results[key]) for key, term in named.items()}
+    found["log_marginal_likelihood"] = dict(answer["average effect"].extra)["log_marginal_likelihood"]
+    found["theta"] = [
+        {
+            "effect": _summary(answer, f"effect in {label}", wanted["effect"]),
+            "control": _summary(answer, f"control mean in {label}", wanted["control"]),
+        }
+        for label, wanted in zip(sites.labels, results["theta"], strict=True)
+    ]
+    return found
+
+
+def tables(folder: Path, inputs: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """Answer a case about counts by site and arm."""
+    columns, priors = inputs["columns"], inputs["priors"]
+    size = "n" if "n_control" in columns else "exposure"
+    wide = read_csv(folder, inputs["file"]).reset_index(drop=True)
+    parts = [
+        wide.assign(row=wide.index, where=arm, y=wide[columns[f"events_{arm}"]], size=wide[columns[f"{size}_{arm}"]])
+        for arm in ("control", "treated")
+    ]
+    long = pd.concat(parts)[["row", "where", "y", "size"]]
+    sites = gbv.SiteTables(long, site="row", arm="where", control="control", events="y", **{size: "size"})
+    chosen = gbv.TablePrior(
+        prior(priors["average_effect"]), prior(priors["between_site_sd"]), prior(priors["site_control"])
+    )
+    known = prior(priors["sensitivity"]) if "sensitivity" in priors else inputs.get("sensitivity", 1.0)
+    seen = gbv.Reporting(sensitivity=known, specificity=inputs.get("specificity", 1.0))
+    answer = gbv.TableHierarchy(chosen, seen).estimate(sites)
+    rows = [f"effect in {label}" for label in sites.labels]
+    found: dict[str, Any] = {
+        "mu": _log_summary(answer, "average effect", results["mu"]),
+        "tau": _summary(answer, "between-site sd", results["tau"]),
+        "theta": [_log_summary(answer, term, entry) for term, entry in zip(rows, results["theta"], strict=True)],
+        "log_marginal_likelihood": dict(answer["average effect"].extra)["log_marginal_likelihood"],
+        "new_site_effect": _log_summary(answer, "effect in a new site", results.get("new_site_effect", {})),
+    }
+    if "s" in results:
+        found["s"] = _summary(answer, "sensitivity", results["s"])
+    if "loo_site" in results:
+        *points, total = gbv.leave_one_site_out(sites, gbv.TableHierarchy(chosen, seen)).rows
+        found["loo_site"] = {"pointwise": [row[1] for row in points], "elpd_loo_site": total[1], "se": total[2]}
+    return found
+
+
+def _log_summary(answer: gbv.Estimates, term: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary of a log ratio; probabilities are asked on the scale that is shown, of ratios."""
+    found = _summary(answer, term, {key: value for key, value in wanted.items() if key != "P(<0)"})
+    if "P(<0)" in wanted:
+        found["P(<0)"] = answer.probability(term, below=1.0)
+    return found
 
 
 def _summary(answer: gbv.Estimates, term: str, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -197,3 +302,12 @@ def _unit(results: Any, path: Place, expected: float) -> float:
         if isinstance(around, dict) and isinstance(around.get("sd"), (int, float)):
             return float(around["sd"]) if not path[-1].startswith("P(") else 1.0
     return max(1.0, abs(expected)) if path[-1] == "typical_within_variance" else 1.0
+
+
+TASKS: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
+    "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
+    "binomial_tables": lambda folder, case: tables(folder, case["inputs"], case["results"]),
+    "poisson_tables": lambda folder, case: tables(folder, case["inputs"], case["results"]),
+    "control_and_effect": lambda folder, case: control_and_effect(folder, case["inputs"], case["results"]),
+    "normal_summaries_regression": lambda folder, case: regression(folder, case["inputs"], case["results"]),
+}

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import gbveval as gbv
 from tests.reference.power_requests import side, size
 
@@ -17,12 +15,11 @@ Case = dict[str, Any]
 
 def several_means(_: Path, case: Case) -> dict[str, Any]:
     given = case["inputs"]
-    # Any pattern with a standard deviation of one over arms has Cohen's f as its effect.
-    pattern = np.arange(given["k"], dtype=float)
-    pattern = (pattern - pattern.mean()) / pattern.std()
-    plan = gbv.AnovaDesign(n_per_arm=given["n"], sd=1.0, pattern=tuple(pattern.tolist()))
-    needed = gbv.required_size(plan, effect=given["f"], power=given["target_power"], alpha=given["alpha"])
-    return {"power": gbv.power(plan, effect=given["f"], alpha=given["alpha"]), "n80": needed.exact}
+    # Power depends on the pattern through Cohen's f alone.
+    plan = gbv.AnovaDesign(n_per_arm=given["n"], sd=1.0, pattern=tuple(float(arm) for arm in range(given["k"])))
+    effect = given["f"] / plan.cohen_f(1.0)
+    needed = gbv.required_size(plan, effect=effect, power=given["target_power"], alpha=given["alpha"])
+    return {"power": gbv.power(plan, effect=effect, alpha=given["alpha"]), "n80": needed.exact}
 
 
 def given_means(_: Path, case: Case) -> dict[str, Any]:

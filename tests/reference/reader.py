@@ -15,6 +15,7 @@ from tests.reference import (
     diagnostics,
     imputed,
     linear,
+    meta,
     mixed,
     power,
     proportions,
@@ -23,7 +24,8 @@ from tests.reference import (
     sensitivity,
     synthetic,
 )
-from tests.reference.bayes import bayes_tolerance, normal_summaries
+from tests.reference.bayes import TASKS as BAYES_TASKS
+from tests.reference.bayes import bayes_tolerance
 from tests.reference.bayes_individual import TASKS as INDIVIDUAL_TASKS
 from tests.reference.bayes_individual import monte_carlo_tolerance, posterior_only
 from tests.reference.compare import Comparison, Tolerance, Unsupported, compare, is_number, leaves
@@ -69,12 +71,13 @@ TASKS: dict[str, Answer] = {
     **sensitivity.TASKS,
     **synthetic.TASKS,
     **power.TASKS,
+    **meta.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "drdid_panel": doubly_robust,
     "drdid_rc": doubly_robust,
-    "normal_summaries": lambda folder, case: normal_summaries(folder, case["inputs"], case["results"]),
     **INDIVIDUAL_TASKS,
+    **BAYES_TASKS,
     **GLM_TASKS,
 }
 
@@ -180,7 +183,7 @@ def run_case(folder: Path, case: dict[str, Any]) -> Comparison:
         answer = TASKS[kind](folder, case)
         if kind in INDIVIDUAL_TASKS:
             return compare(name, posterior_only(case["results"]), answer, monte_carlo_tolerance(case, answer), ignored)
-        tolerance = bayes_tolerance(case) if kind == "normal_summaries" else relative_tolerance(case)
+        tolerance = bayes_tolerance(case) if kind in BAYES_TASKS else relative_tolerance(case)
         tolerance = loosened(tolerance, answer)
         return compare(name, case["results"], answer, tolerance, ignored)
     except Unsupported as reason:

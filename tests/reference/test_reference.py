@@ -31,6 +31,7 @@ needs_shared = pytest.mark.skipif(
 COMPLETE = (
     "attrition_weighted",
     "bacon",
+    "blup",
     "callaway_santanna",
     "cluster_robust_coefficients",
     "cluster_robust_wald",
@@ -39,32 +40,45 @@ COMPLETE = (
     "difference_in_means",
     "drdid_panel",
     "drdid_rc",
+    "effect_sizes",
+    "egger",
     "equivalence_test",
     "etwfe",
     "event_study",
     "extreme_value_bounds",
     "fisher_exact",
+    "fixed_effect",
     "gee",
     "glm",
+    "glmm",
     "honest_did",
     "horvitz_thompson",
     "icc_anova",
     "imputation",
+    "leave_one_out",
     "lin_adjusted",
     "linear_model",
+    "mantel_haenszel",
+    "meta_regression",
     "mixed_glm",
     "mixed_linear",
+    "multilevel",
     "multiple_testing",
     "negative_binomial",
     "normal_summaries",
     "permutation_test",
+    "peto",
     "pretrends_power",
     "proportion_test",
+    "random_effects",
+    "robust",
     "romano_wolf",
     "sharpened_fdr",
     "staggered_efficient",
     "standardised",
+    "subgroup",
     "sun_abraham",
+    "trim_and_fill",
     "twfe",
     "two_by_two",
     "two_stage",
@@ -96,7 +110,7 @@ def test_no_case_is_mismatched(folder: str) -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize("folder", ["rct", "did", "bayes", "power"])
+@pytest.mark.parametrize("folder", ["rct", "did", "meta", "bayes", "power"])
 def test_every_case_of_the_kinds_answered_is_matched(folder: str) -> None:
     cases = [case for case in reader.read_cases(SHARED / folder) if complete(case)]
     assert cases, "the folder holds no such case"
@@ -119,7 +133,7 @@ def put(results: Any, path: tuple[str, ...], value: float) -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize("folder", ["rct", "did", "bayes", "power"])
+@pytest.mark.parametrize("folder", ["rct", "did", "meta", "bayes", "power"])
 def test_one_changed_digit_is_a_mismatch(folder: str) -> None:
     for case in reader.read_cases(SHARED / folder):
         if not complete(case):

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 import gbveval as gbv
 
 FOLDER = Path(__file__).parents[3] / "shared" / "reference" / "did"
+POOLING = FOLDER.parent / "meta"
 needs_shared = pytest.mark.skipif(not FOLDER.exists(), reason="../shared/reference is absent")
 FloatArray = NDArray[np.float64]
 
@@ -105,3 +107,26 @@ def test_event_times_before_the_panel_count_a_cohort_that_is_not_seen() -> None:
     theirs = reference("staggered_mpdta")["efficient_eventstudy"]
     assert float(np.sum(weight * mean)) == pytest.approx(theirs["estimate"][0], rel=1e-9)
     assert np.sqrt(both(weight, weight)) == pytest.approx(theirs["se_neyman"][0], rel=1e-9)
+
+
+@pytest.mark.skipif(not POOLING.exists(), reason="../shared/reference is absent")
+def test_limits_of_the_reference_miss_the_quantile_that_they_should_hit() -> None:
+    """R's uniroot stops at 2.2e-16 ** 0.25; Q at its limits is off by what that allows, at ours by rounding."""
+    frame = pd.read_csv(POOLING / "bcg.csv")
+    cases = json.loads((POOLING / "cases.json").read_text(encoding="utf-8"))
+    printed = next(case["results"] for case in cases if case["id"] == "bcg_rr_REML_z")
+    treated, control = frame["tpos"] + frame["tneg"], frame["cpos"] + frame["cneg"]
+    y = np.log(frame["tpos"] / treated) - np.log(frame["cpos"] / control)
+    v = 1 / frame["tpos"] - 1 / treated + 1 / frame["cpos"] - 1 / control
+
+    def q(tau2: float) -> float:
+        weights = 1 / (v + tau2)
+        return float((weights * (y - np.average(y, weights=weights)) ** 2).sum())
+
+    sites = gbv.SiteEffects({"y": y, "se": np.sqrt(v)}, estimate="y", std_error="se")
+    ours = next(row for row in gbv.heterogeneity(sites).rows if row[0] == "between-site variance")
+    for limit, theirs, share in ((ours[3], printed["tau2_low"], 0.975), (ours[4], printed["tau2_high"], 0.025)):
+        quantile = stats.chi2.ppf(share, 12)
+        assert q(limit) == pytest.approx(quantile, rel=1e-12)
+        assert abs(q(theirs) - quantile) > 1e-6 * quantile
+        assert abs(limit - theirs) < 2.2e-16**0.25

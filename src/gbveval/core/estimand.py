@@ -22,18 +22,27 @@ EFFECTS: Final = {
     "site_effect": "effect in a site",
     "average_effect": "average effect over sites",
     "new_site_effect": "effect in a new site",
+    "effect_moderation": "difference in effect between sites that differ by one unit of a moderator",
+    "control_mean": "mean outcome in control",
+    "sensitivity": "share of events that are reported",
+    "control_effect_correlation": "correlation over sites of control mean and effect",
     "between_site_sd": "standard deviation of effects between sites",
+    "between_study_sd": "standard deviation of effects between studies",
+    "within_study_sd": "standard deviation of effects within a study",
     "between_subgroup_sd": "standard deviation of effects between subgroups",
     "arm_mean": "average outcome if everybody were assigned to the arm",
     "intracluster_correlation": "share of the variance that lies between clusters",
     "nuisance": "a coefficient of the working model, without a causal reading",
     "pretest": "test that all pre-treatment differences are zero",
 }
+# What sites that differ in one thing, and so in others, cannot say of causes.
+ACROSS: Final = ("effect_moderation", "control_mean", "sensitivity", "control_effect_correlation")
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",
     "mean_difference_per_unit": "identity",
     "standardised_mean_difference": "identity",
+    "arcsine_difference": "identity",
     "risk_ratio": "log",
     "odds_ratio": "log",
     "rate_ratio": "log",
@@ -52,6 +61,7 @@ CONTRASTS: Final = {
     "standard_deviation": "identity",
     "variance": "identity",
     "correlation": "identity",
+    "share": "identity",
     "none": "identity",
 }
 POPULATIONS: Final = (
@@ -112,7 +122,14 @@ class Estimand:
     @property
     def is_causal(self) -> bool:
         """Whether a report may speak of an effect; an association never is one."""
-        return self.effect not in ("association", "prevalence", "intracluster_correlation", "nuisance", "pretest")
+        return self.effect not in (
+            "association",
+            "prevalence",
+            "intracluster_correlation",
+            "nuisance",
+            "pretest",
+            *ACROSS,
+        )
 
     def words(self) -> str:
         """Return the estimand as a reader would say it."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gbveval.core.posterior import Posterior
 
 FloatArray = NDArray[np.float64]
+UNTESTED = ("arm_mean", "new_site_effect")
 
 
 class Aggregator(Protocol):
@@ -284,7 +285,9 @@ class Estimates:
             elif bayesian[number]:
                 kinds.append("credible, equal-tailed")
             else:
-                kinds.append("confidence, uniform" if number in members else "confidence, pointwise")
+                predicted = row.estimand.effect == "new_site_effect"
+                pointwise = "prediction" if predicted else "confidence, pointwise"
+                kinds.append("confidence, uniform" if number in members else pointwise)
         return tuple(kinds)
 
     def records(self, level: float | None = None) -> list[dict[str, Any]]:
@@ -306,7 +309,8 @@ class Estimates:
             statistic: Any = row.statistic if own else tests.statistic[i]
             p_value: Any = row.p_value if own else tests.p_value[i]
             # Nobody asks whether a level is zero; a win probability of a half, zero on its scale, is no difference.
-            is_level = row.estimand.effect == "arm_mean" or row.estimand.contrast == "proportion"
+            # Nor is the effect in one new site tested: its interval says where that effect may lie.
+            is_level = row.estimand.effect in UNTESTED or row.estimand.contrast == "proportion"
             compares = not is_level and row.kind != "bound"
             frequentist = compares and not bayesian[i]
             values: tuple[Any, ...] = (

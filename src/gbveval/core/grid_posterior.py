@@ -1,7 +1,8 @@
-"""A posterior known exactly on a grid: mixtures of normals that share their nodes, and one quantity with a density."""
+"""A posterior known exactly on a grid: mixtures of normals that share their nodes, and what was integrated."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from gbveval.numerics.mixtures import GridDensity, NormalMixtures
 
 FloatArray = NDArray[np.float64]
 DENSITY = -1
+SERIES = ("low", "high", "coefficients", "cumulative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,86 +25,85 @@ class GridPosterior:
     ----------
     effects : NormalMixtures
         Quantities that are normal given the node.
-    nodes : ndarray, shape (nodes,)
-        Value of the quadrature variable at each node.
-    density : GridDensity
-        Of the quadrature variable itself.
+    nodes : ndarray, shape (nodes, quadrature variables)
+        Values of the quadrature variables at each node.
+    densities : tuple of GridDensity
+        Of the quadrature variables themselves.
     columns : tuple of int
-        For each row of the estimates its column in `effects`; -1 for the quadrature variable.
+        For each row of the estimates its column in `effects`; -1 for the first quadrature variable, -2 for the second.
     """
 
     effects: NormalMixtures
     nodes: FloatArray
-    density: GridDensity
+    densities: tuple[GridDensity, ...]
     columns: tuple[int, ...]
 
-    def _spread(self, effects: FloatArray, own: Any) -> FloatArray:
-        """Return values of all rows from those of the effects (last axis) and of the quadrature variable."""
-        parts = [np.asarray(own) if column == DENSITY else effects[..., column] for column in self.columns]
+    def _spread(self, effects: FloatArray, own: Sequence[Any]) -> FloatArray:
+        """Return values of all rows from those of the effects (last axis) and of the quadrature variables."""
+        parts = [
+            np.asarray(own[DENSITY - column]) if column <= DENSITY else effects[..., column] for column in self.columns
+        ]
         return np.stack(parts, axis=-1).astype(np.float64)
 
     def mean(self) -> FloatArray:
         """Return posterior means, one a term."""
-        return self._spread(self.effects.mean, self.density.mean)
+        return self._spread(self.effects.mean, [density.mean for density in self.densities])
 
     def sd(self) -> FloatArray:
         """Return posterior standard deviations, one a term."""
-        return self._spread(self.effects.sd, self.density.sd)
+        return self._spread(self.effects.sd, [density.sd for density in self.densities])
 
     def covariance(self) -> FloatArray:
         """Return the joint covariance of the terms."""
-        within = self.effects.covariance
-        centred = self.effects.means - self.effects.weights @ self.effects.means
-        # Given the node the quadrature variable is fixed, so only the conditional means covary with it.
-        across = (self.effects.weights * (self.nodes - self.density.mean)) @ centred
-        size = len(self.columns)
-        result = np.empty((size, size))
-        for i, a in enumerate(self.columns):
-            for j, b in enumerate(self.columns):
-                if a == DENSITY and b == DENSITY:
-                    result[i, j] = self.density.sd**2
-                elif a == DENSITY or b == DENSITY:
-                    result[i, j] = across[max(a, b)]
-                else:
-                    result[i, j] = within[a, b]
-        return result
+        weights, count = self.effects.weights, len(self.effects)
+        centred = self.effects.means - weights @ self.effects.means
+        own = self.nodes - np.array([density.mean for density in self.densities])
+        # Given the node the quadrature variables are fixed, so only the conditional means covary with them.
+        across = (weights[:, None] * own).T @ centred
+        between = (weights[:, None] * own).T @ own
+        np.fill_diagonal(between, [density.sd**2 for density in self.densities])
+        joint = np.block([[self.effects.covariance, across.T], [across, between]])
+        places = [column if column > DENSITY else count + DENSITY - column for column in self.columns]
+        return np.asarray(joint[np.ix_(places, places)], dtype=np.float64)
 
     def cdf(self, term: int, x: ArrayLike) -> float:
         """Return P(term <= x)."""
         column = self.columns[term]
         point = float(np.asarray(x))
-        if column == DENSITY:
-            return float(self.density.cdf(point))
+        if column <= DENSITY:
+            return float(self.densities[DENSITY - column].cdf(point))
         return float(self.effects.select([column]).cdf(point)[0])
 
     def quantile(self, term: int, probability: float) -> float:
         """Return a quantile of a term."""
         column = self.columns[term]
-        if column == DENSITY:
-            return float(self.density.quantile(probability))
+        if column <= DENSITY:
+            return float(self.densities[DENSITY - column].quantile(probability))
         return float(self.effects.select([column]).quantile(probability)[0])
 
     def quantiles(self, probabilities: ArrayLike) -> FloatArray:
         """Return quantiles of all terms, shape (probabilities, terms)."""
         p = np.atleast_1d(np.asarray(probabilities, dtype=float))
-        used = sorted({column for column in self.columns if column != DENSITY})
+        used = sorted({column for column in self.columns if column > DENSITY})
         found = np.full((p.size, len(self.effects)), np.nan)
         if used:
             found[:, used] = self.effects.select(used).quantile(p)
-        return self._spread(found, self.density.quantile(p) if DENSITY in self.columns else np.nan)
+        wanted = [DENSITY - i in self.columns for i in range(len(self.densities))]
+        own = [d.quantile(p) if asked else np.nan for d, asked in zip(self.densities, wanted, strict=True)]
+        return self._spread(found, own)
 
     def sample(self, n: int, rng: np.random.Generator) -> FloatArray:
-        """Return joint draws, shape (n, terms); the quadrature variable takes the values of its nodes."""
-        node = rng.choice(self.nodes.size, size=n, p=self.effects.weights / self.effects.weights.sum())
+        """Return joint draws, shape (n, terms); quadrature variables take the values of their nodes."""
+        node = rng.choice(len(self.nodes), size=n, p=self.effects.weights / self.effects.weights.sum())
         if self.effects.loadings is None:
             raise DesignError(
                 "This posterior has no joint structure given the node; draw each term from its quantiles."
             )
-        return self._spread(self.effects.given(node, rng), self.nodes[node])
+        return self._spread(self.effects.given(node, rng), list(self.nodes[node].T))
 
     def select(self, terms: NDArray[np.intp]) -> GridPosterior:
         """Return the posterior of some of the terms."""
-        return GridPosterior(self.effects, self.nodes, self.density, tuple(self.columns[i] for i in terms))
+        return GridPosterior(self.effects, self.nodes, self.densities, tuple(self.columns[i] for i in terms))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
@@ -118,20 +119,13 @@ class GridPosterior:
                 "loadings": None if self.effects.loadings is None else self.effects.loadings.tolist(),
                 "finite_moments": None if moments is None else moments.tolist(),
             },
-            "density": {
-                **{
-                    name: getattr(self.density, name).tolist() for name in ("low", "high", "coefficients", "cumulative")
-                },
-                "mean": _finite(self.density.mean),
-                "sd": _finite(self.density.sd),
-                "log_axis": self.density.log_axis,
-            },
+            "densities": [density_to_dict(density) for density in self.densities],
         }
 
     @staticmethod
     def from_dict(content: dict[str, Any]) -> GridPosterior:
         """Return the posterior that `to_dict` described."""
-        effects, density = content["effects"], content["density"]
+        effects = content["effects"]
         loadings, moments = effects["loadings"], effects["finite_moments"]
         return GridPosterior(
             effects=NormalMixtures(
@@ -142,16 +136,29 @@ class GridPosterior:
                 finite_moments=None if moments is None else np.array(moments, dtype=np.intp),
             ),
             nodes=np.array(content["nodes"], dtype=float),
-            density=GridDensity(
-                **{
-                    name: np.array(density[name], dtype=float) for name in ("low", "high", "coefficients", "cumulative")
-                },
-                mean=float("inf") if density["mean"] is None else float(density["mean"]),
-                sd=float("inf") if density["sd"] is None else float(density["sd"]),
-                log_axis=bool(density["log_axis"]),
-            ),
+            densities=tuple(density_from_dict(density) for density in content["densities"]),
             columns=tuple(int(i) for i in content["columns"]),
         )
+
+
+def density_to_dict(density: GridDensity) -> dict[str, Any]:
+    """Return a density as plain values."""
+    return {
+        **{name: getattr(density, name).tolist() for name in SERIES},
+        "mean": _finite(density.mean),
+        "sd": _finite(density.sd),
+        "log_axis": density.log_axis,
+    }
+
+
+def density_from_dict(content: dict[str, Any]) -> GridDensity:
+    """Return the density that `density_to_dict` described."""
+    return GridDensity(
+        **{name: np.array(content[name], dtype=float) for name in SERIES},
+        mean=float("inf") if content["mean"] is None else float(content["mean"]),
+        sd=float("inf") if content["sd"] is None else float(content["sd"]),
+        log_axis=bool(content["log_axis"]),
+    )
 
 
 def _finite(value: float) -> float | None:

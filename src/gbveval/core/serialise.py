@@ -99,6 +99,10 @@ def posterior_from_dict(content: dict[str, Any]) -> Posterior:
         from gbveval.core.grid_posterior import GridPosterior
 
         return GridPosterior.from_dict(content)
+    if content["kind"] == "sites":
+        from gbveval.core.site_posterior import SitePosterior
+
+        return SitePosterior.from_dict(content)
     if content["kind"] == "partial":
         places = tuple(None if place is None else (int(place[0]), int(place[1])) for place in content["places"])
         return PartialPosterior(tuple(posterior_from_dict(part) for part in content["parts"]), places)

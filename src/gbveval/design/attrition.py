@@ -232,6 +232,8 @@ class AttritionDesign:
             formula=f"with what is left ({left}): {test.formula}",
             assumptions=(*test.assumptions, APART if apart else alike),
             others=others,
+            # So many stay on average only; and those who leave leave clusters unequal.
+            near=None if any(self._shares) else test.near,
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.core.errors import IdentificationError
+from gbveval.core.errors import DesignError, GbvevalError, IdentificationError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.grid_posterior import DENSITY, GridPosterior
@@ -22,6 +23,8 @@ from gbveval.numerics.hierarchy import NormalHierarchyFit, normal_hierarchy
 
 FloatArray = NDArray[np.float64]
 AVERAGE, NEW_SITE, SPREAD = "average effect", "effect in a new site", "between-site sd"
+NORMAL_EFFECTS = "effects are normal over sites"
+AVERAGE_AT = "average effect at the moderators of the new site"
 
 
 @register("normal_hierarchy")
@@ -36,7 +39,10 @@ class NormalHierarchy:
     Parameters
     ----------
     prior : HierarchyPrior
-        Priors of the average effect and of the between-site sd, explicit and printed with the answer.
+        Priors of the average effect and of the between-site sd, explicit and printed with the answer; and of slopes,
+        when the sites have moderators.
+    at : mapping of str to float, optional
+        Moderators of the new site, in the units of the data; those not named are at their mean over the sites.
 
     Notes
     -----
@@ -46,6 +52,10 @@ class NormalHierarchy:
     **Valid when** the site estimates are independent and close to normal. **Do not use when** outcomes are rare (use
     the counts) or the same people are in several rows. With two to five sites the prior of the between-site sd decides
     much of the answer: look at `prior_sensitivity`.
+
+    **With moderators** the effects are normal about a line: "average effect" is its height where every moderator is at
+    its mean, and a slope compares sites that differ for other reasons too; it is an association, however well each site
+    was randomised. With ten sites one moderator is much and three are too many.
 
     `Estimates.probability` gives the probability that an effect lies beyond a threshold.
 
@@ -65,7 +75,14 @@ class NormalHierarchy:
     """
 
     prior: HierarchyPrior
+    at: Any = ()
     name: ClassVar[str] = "normal_hierarchy"
+
+    def __post_init__(self) -> None:
+        items = sorted(self.at.items()) if isinstance(self.at, Mapping) else tuple(self.at)
+        if not all(isinstance(name, str) and np.isfinite(float(value)) for name, value in items):
+            raise DesignError("at maps the names of moderators to finite numbers.")
+        object.__setattr__(self, "at", tuple((name, float(value)) for name, value in items))
 
     def estimate(self, data: SiteEffects, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return the average effect, each site's, a new site's, and the between-site sd.
@@ -82,19 +99,16 @@ class NormalHierarchy:
         IdentificationError
             If the posterior does not exist, as with flat priors on both parts and few sites.
         """
-        fit = fit_sites(data, self.prior)
-        sites = data.n
-        columns = (*range(sites + 2), DENSITY)
-        posterior = GridPosterior(fit.effects, fit.tau_nodes, fit.tau, columns)
+        fit = fit_sites(data, self.prior, at=self.at)
+        columns = (*range(len(fit.effects)), DENSITY)
+        posterior = GridPosterior(fit.effects, fit.tau_nodes[:, None], (fit.tau,), columns)
         mean, sd = posterior.mean(), posterior.sd()
-        labels = (AVERAGE, *(f"effect in {label}" for label in data.labels), NEW_SITE, SPREAD)
-        kinds = ("average_effect", *["site_effect"] * sites, "new_site_effect", "between_site_sd")
+        rows = _rows(data, elsewhere=len(fit.elsewhere) > 0)
         everybody = tuple(cell for cells in data.support for cell in cells)
         terms = []
-        for i, (label, kind) in enumerate(zip(labels, kinds, strict=True)):
+        for i, (label, kind, site) in enumerate(rows):
             contrast = "standard_deviation" if kind == "between_site_sd" else data.contrast
             defined = bool(np.isfinite(mean[i]) and np.isfinite(sd[i]))
-            site = i - 1 if kind == "site_effect" else None
             terms.append(
                 Term(
                     term=label,
@@ -105,7 +119,7 @@ class NormalHierarchy:
                     n_units=None,
                     reason="" if defined else "this posterior has no finite variance; read its quantiles",
                     support=everybody if site is None else data.support[site],
-                    extra=_extra(fit, site, kind),
+                    extra=_extra(fit, label, site, kind),
                 )
             )
         covariance = posterior.covariance()
@@ -121,17 +135,51 @@ class NormalHierarchy:
         )
 
 
-def fit_sites(data: SiteEffects, prior: HierarchyPrior) -> NormalHierarchyFit:
+def _rows(data: SiteEffects, *, elsewhere: bool) -> list[tuple[str, str, int | None]]:
+    """Return label, kind and site of every row."""
+    rows: list[tuple[str, str, int | None]] = [(AVERAGE, "average_effect", None)]
+    rows += [(f"slope of {name}", "effect_moderation", None) for name in data.moderator_names]
+    rows += [(f"effect in {label}", "site_effect", site) for site, label in enumerate(data.labels)]
+    rows += [(AVERAGE_AT, "average_effect", None)] * elsewhere
+    return [*rows, (NEW_SITE, "new_site_effect", None), (SPREAD, "between_site_sd", None)]
+
+
+def fit_sites(
+    data: SiteEffects, prior: HierarchyPrior, *, at: tuple[tuple[str, float], ...] = ()
+) -> NormalHierarchyFit:
     """Return the numeric fit; a posterior that does not exist is an IdentificationError."""
+    unknown = [name for name, _ in at if name not in data.moderator_names]
+    if unknown:
+        raise DesignError(f"{', '.join(map(repr, unknown))} (at) is no moderator of these sites.")
+    given, means = dict(at), data.moderators.mean(axis=0)
+    point = [given.get(name, mean) - mean for name, mean in zip(data.moderator_names, means, strict=True)]
+    slopes = described(data, prior)
     try:
         return normal_hierarchy(
-            data.estimate, data.std_error, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
+            data.estimate,
+            data.std_error,
+            mu_prior=prior.average_effect,
+            tau_prior=prior.between_site_sd,
+            at=[point, point] if at else [point],
+            **slopes,
         )
     except ValueError as error:
+        if isinstance(error, GbvevalError):
+            raise
         raise IdentificationError(str(error)) from error
 
 
-def _extra(fit: NormalHierarchyFit, site: int | None, kind: str) -> tuple[tuple[str, float | str | None], ...]:
+def described(data: SiteEffects, prior: HierarchyPrior) -> dict[str, Any]:
+    """Return centred moderators and the priors of their slopes, as the numeric functions take them."""
+    return {
+        "moderators": data.moderators - data.moderators.mean(axis=0),
+        "slope_priors": prior.slopes_of(data.moderator_names),
+    }
+
+
+def _extra(
+    fit: NormalHierarchyFit, label: str, site: int | None, kind: str
+) -> tuple[tuple[str, float | str | None], ...]:
     if site is not None:
         shrinkage = float(fit.shrinkage_of_posterior_mean[site])
         return (
@@ -139,7 +187,7 @@ def _extra(fit: NormalHierarchyFit, site: int | None, kind: str) -> tuple[tuple[
             ("weight", float(fit.weights_mean[site])),
             ("shrinkage", shrinkage if np.isfinite(shrinkage) else None),
         )
-    if kind != "average_effect":
+    if kind != "average_effect" or label != AVERAGE:
         return ()
     return (
         ("i_squared", fit.isq_mean),
@@ -158,7 +206,7 @@ def _method(model: NormalHierarchy, data: SiteEffects) -> Method:
         inference_for="a population of sites, of which these are exchangeable members",
         assumptions=(
             "site estimates are independent and normal about each site's effect",
-            "effects are normal over sites",
+            *(["effects are normal about a line in the moderators"] if data.moderator_names else [NORMAL_EFFECTS]),
         ),
         source="Rubin 1981; Gelman and others 2013",
     )
@@ -171,6 +219,12 @@ def _checks(fit: NormalHierarchyFit, data: SiteEffects) -> tuple[Check, ...]:
             f"with {data.n} sites the prior of the between-site sd decides much of the answer; show another beside it."
         )
         found.append(Check("few sites", "warn", text))
+    if data.moderator_names and data.n < 10 * len(data.moderator_names):
+        text = (
+            f"{len(data.moderator_names)} moderator(s) of {data.n} sites: fewer than ten sites a moderator say little "
+            "of its slope beyond the prior."
+        )
+        found.append(Check("few sites a moderator", "warn", text))
     if not (fit.mu_prior.is_proper and fit.tau_prior.is_proper):
         found.append(Check("prior", "info", "a flat prior is improper, so there is no marginal likelihood."))
     return tuple(found)

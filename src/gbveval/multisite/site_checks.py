@@ -8,29 +8,32 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from gbveval.core.errors import GbvevalError, IdentificationError
+from gbveval.core.errors import DesignError, GbvevalError, IdentificationError
 from gbveval.core.method import Cell
 from gbveval.core.table import Table
 from gbveval.data.sites import SiteEffects
-from gbveval.multisite.normal_hierarchy import fit_sites
+from gbveval.data.tables import SiteTables
+from gbveval.multisite.normal_hierarchy import described, fit_sites
 from gbveval.multisite.site_prior import HierarchyPrior
+from gbveval.multisite.table_hierarchy import TableHierarchy, fit_likelihoods, fit_tables
+from gbveval.numerics.hierarchy_checks import LeaveOneOut, power_scaled_hierarchy
 from gbveval.numerics.hierarchy_checks import leave_one_site_out as _leave_one_out
 from gbveval.numerics.hierarchy_checks import one_more_site as _one_more_site
-from gbveval.numerics.hierarchy_checks import power_scaled_hierarchy
 from gbveval.numerics.hierarchy_student import student_hierarchy
+from gbveval.numerics.priors import Flat
 
 T = TypeVar("T")
 
 
-def leave_one_site_out(sites: SiteEffects, prior: HierarchyPrior) -> Table:
+def leave_one_site_out(sites: SiteEffects | SiteTables, prior: HierarchyPrior | TableHierarchy) -> Table:
     """Return how well the other sites predict each site: exact log predictive densities and their sum.
 
     Parameters
     ----------
-    sites : SiteEffects
-        Site estimates.
-    prior : HierarchyPrior
-        As for `NormalHierarchy`.
+    sites : SiteEffects or SiteTables
+        Site estimates, or counts.
+    prior : HierarchyPrior or TableHierarchy
+        For estimates the prior, as for `NormalHierarchy`; for counts the model with its prior.
 
     Returns
     -------
@@ -49,17 +52,41 @@ def leave_one_site_out(sites: SiteEffects, prior: HierarchyPrior) -> Table:
     >>> leave_one_site_out(sites, HierarchyPrior(Normal(0, 1), HalfNormal(0.5))).columns
     ('site', 'log_density', 'std_error')
     """
+    if isinstance(sites, SiteTables):
+        return _left_out_table(sites, _left_out_counts(sites, prior))
+    if not isinstance(prior, HierarchyPrior):
+        raise DesignError("Site estimates need a HierarchyPrior.")
     found = _guarded(
         lambda: _leave_one_out(
-            sites.estimate, sites.std_error, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
+            sites.estimate,
+            sites.std_error,
+            mu_prior=prior.average_effect,
+            tau_prior=prior.between_site_sd,
+            **described(sites, prior),
         )
     )
+    return _left_out_table(sites, found)
+
+
+def _left_out_counts(sites: SiteTables, model: HierarchyPrior | TableHierarchy) -> LeaveOneOut:
+    """Return the scores of tables, which the fit to all of them has found already."""
+    if not isinstance(model, TableHierarchy):
+        raise DesignError("Counts need the model: leave_one_site_out(tables, TableHierarchy(prior)).")
+    if isinstance(model.prior.site_control, Flat):
+        raise DesignError(
+            "With a flat prior of levels the density of a site's counts is not defined; give a Normal one."
+        )
+    likelihoods, reported = fit_likelihoods(model, sites)
+    return LeaveOneOut(fit_tables(model, likelihoods, reported).loo_pointwise)
+
+
+def _left_out_table(sites: SiteEffects | SiteTables, found: LeaveOneOut) -> Table:
     rows: list[tuple[str, float, float | None]] = [
         (label, float(x), None) for label, x in zip(sites.labels, found.pointwise, strict=True)
     ]
     error = found.std_error
     rows.append(("sum", found.elpd, error if np.isfinite(error) else None))
-    note = "Log density of each site's estimate given the other sites, its own effect integrated out."
+    note = "Log density of each site's data given the other sites, its own effect integrated out."
     support = (*sites.support, _all_sites(sites))
     return Table("Leave one site out", ("site", "log_density", "std_error"), tuple(rows), (note,), support)
 
@@ -92,6 +119,7 @@ def prior_sensitivity(sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequ
                 tau_prior=prior.between_site_sd,
                 prior_power=power if scaled == "prior" else 1.0,
                 likelihood_power=power if scaled == "likelihood" else 1.0,
+                **described(sites, prior),
             )
             fit = _guarded(refit)
             numbers = (float(fit.mu.mean[0]), float(fit.mu.sd[0]), fit.tau.mean, fit.tau.sd)
@@ -119,7 +147,7 @@ def one_more_site(
     prior : HierarchyPrior
         As for `NormalHierarchy`.
     std_error : float
-        Expected standard error of the new site's estimate.
+        Expected standard error of the new site's estimate. Its moderators, if there are any, are at their means.
     threshold : float
         Practical threshold for the average effect, on the scale of the estimates.
     direction : str
@@ -184,6 +212,11 @@ def heavy_tailed_sites(
         Columns quantity, mean, sd, probability_below, one a quantile (of the average), and log_density: leave one
         out for sites and their sum (whose sd is a standard error), the log marginal likelihood for the average.
     """
+    if sites.moderator_names or prior.slopes:
+        raise DesignError(
+            "Heavy-tailed effects about a line in moderators are not offered. Leave the moderators out here, or look "
+            "at leave_one_site_out for sites that the line does not foresee."
+        )
     fit = _guarded(
         lambda: student_hierarchy(
             sites.estimate, sites.std_error, df=df, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
@@ -214,7 +247,7 @@ def heavy_tailed_sites(
     return Table("Heavy-tailed site effects", columns, shown, (note,), support)
 
 
-def _all_sites(sites: SiteEffects) -> tuple[Cell, ...]:
+def _all_sites(sites: SiteEffects | SiteTables) -> tuple[Cell, ...]:
     """Return the counts behind all sites: what they give away together."""
     return tuple(cell for cells in sites.support for cell in cells)
 

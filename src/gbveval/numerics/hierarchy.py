@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gbveval.numerics.hierarchy_given_sd import Coefficients, Conditional, SiteMeans
 from gbveval.numerics.hierarchy_quadrature import Panels, adaptive_panels, log_scale_edges
 from gbveval.numerics.mixtures import GridDensity, NormalMixtures
 from gbveval.numerics.priors import Flat, Normal, ScalePrior
@@ -37,7 +38,7 @@ class HierarchyDraws:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NormalHierarchyFit:
-    """Posterior of y_i ~ N(theta_i, se_i), theta_i ~ N(mu, tau).
+    """Posterior of y_i ~ N(theta_i, se_i), theta_i ~ N(mu + x_i'b, tau).
 
     Attributes
     ----------
@@ -45,8 +46,11 @@ class NormalHierarchyFit:
         The data.
     mu_prior, tau_prior : prior
         Priors of the average and of the between-site sd.
+    site_means : SiteMeans
+        The mean of the site effects: ones and moderators, with the priors of the coefficients.
     effects : NormalMixtures
-        Terms: mu, theta_1 ... theta_K, the effect in a new site; jointly normal given tau.
+        Terms: mu, slopes, theta_1 ... theta_K, the mean at every point that was asked for but the last, and the effect
+        in a new site at that last point; jointly normal given tau.
     tau : GridDensity
         The between-site sd.
     tau_nodes : ndarray, shape (nodes,)
@@ -65,6 +69,7 @@ class NormalHierarchyFit:
     se: FloatArray
     mu_prior: Normal | Flat
     tau_prior: ScalePrior
+    site_means: SiteMeans
     effects: NormalMixtures
     tau: GridDensity
     tau_nodes: FloatArray
@@ -82,7 +87,18 @@ class NormalHierarchyFit:
     @property
     def theta(self) -> NormalMixtures:
         """The site effects, in the order of the data."""
-        return self.effects.select(slice(1, -1))
+        first = self.site_means.X.shape[1]
+        return self.effects.select(slice(first, first + len(self.y)))
+
+    @property
+    def slopes(self) -> NormalMixtures:
+        """The slopes of the moderators, none without them."""
+        return self.effects.select(slice(1, self.site_means.X.shape[1]))
+
+    @property
+    def elsewhere(self) -> NormalMixtures:
+        """The mean of site effects at every point that was asked for but the last."""
+        return self.effects.select(slice(self.site_means.X.shape[1] + len(self.y), -1))
 
     @property
     def new_site(self) -> NormalMixtures:
@@ -96,8 +112,9 @@ class NormalHierarchyFit:
 
     @property
     def shrinkage_of_posterior_mean(self) -> FloatArray:
-        """(E theta_i - y_i) / (E mu - y_i), shape (sites,); NaN where y_i equals E mu. May lie outside 0 to 1."""
-        gap = self.mu.mean[0] - self.y
+        """(E theta_i - y_i) / (E x_i'b - y_i), shape (sites,); NaN where y_i equals E x_i'b. May be outside 0 to 1."""
+        coefficients = self.effects.select(slice(0, self.site_means.X.shape[1])).mean
+        gap = self.site_means.X @ coefficients - self.y
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(gap != 0.0, (self.theta.mean - self.y) / gap, np.nan)
 
@@ -105,20 +122,29 @@ class NormalHierarchyFit:
         """Return `n` independent joint draws; tau by inversion of its cdf, the rest from exact conditionals."""
         p = np.clip(rng.random(n), np.finfo(float).tiny, 1.0 - 1e-16)
         tau = self.tau.quantile(p)
-        at = _Conditional.at(self.y, self.se, self.mu_prior, tau)
-        common = rng.standard_normal((n, 1))
-        rest = np.sqrt(np.maximum(at.sds**2 - at.loadings**2, 0.0))
-        draws = at.means + at.loadings * common + rest * rng.standard_normal(at.means.shape)
-        return HierarchyDraws(mu=draws[:, 0], theta=draws[:, 1:-1], new_site=draws[:, -1], tau=tau)
+        at = Conditional.at(self.y, self.se, self.site_means, tau)
+        mixture = NormalMixtures(np.full(n, 1.0 / n), at.means, at.sds, at.loadings)
+        draws = mixture.given(np.arange(n), rng)
+        first = self.site_means.X.shape[1]
+        return HierarchyDraws(
+            mu=draws[:, 0], theta=draws[:, first : first + len(self.y)], new_site=draws[:, -1], tau=tau
+        )
 
 
 def normal_hierarchy(
-    y: ArrayLike, se: ArrayLike, *, mu_prior: Normal | Flat, tau_prior: ScalePrior
+    y: ArrayLike,
+    se: ArrayLike,
+    *,
+    mu_prior: Normal | Flat,
+    tau_prior: ScalePrior,
+    moderators: ArrayLike | None = None,
+    slope_priors: tuple[Normal, ...] = (),
+    at: ArrayLike | None = None,
 ) -> NormalHierarchyFit:
     """Fit a normal hierarchy over site summaries exactly, without a sampler.
 
-    Given tau, the average and the site effects are jointly normal in closed form; tau is integrated by Gauss-Legendre
-    panels over its logarithm that are split until they are resolved.
+    Given tau, the coefficients and the site effects are jointly normal in closed form; tau is integrated by
+    Gauss-Legendre panels over its logarithm that are split until they are resolved.
 
     Parameters
     ----------
@@ -127,9 +153,15 @@ def normal_hierarchy(
     se : array_like, shape (sites,)
         Their standard errors, known, above 0, in the same units.
     mu_prior : Normal or Flat
-        Prior of the average effect.
+        Prior of the average effect: the mean where all moderators are zero.
     tau_prior : ScalePrior
         Prior of the between-site sd: HalfNormal, HalfCauchy, HalfStudentT, Uniform, Exponential, LogNormal or Flat.
+    moderators : array_like, shape (sites, q), optional
+        What the mean of the effects depends on, in general centred.
+    slope_priors : tuple of Normal
+        One a moderator.
+    at : array_like, shape (points, q), optional
+        Moderators at which the mean is wanted as well; the last are those of the new site. By default zero.
 
     Returns
     -------
@@ -160,7 +192,8 @@ def normal_hierarchy(
     (4.39682, 3.59771)
     """
     data, errors = checked_summaries(y, se)
-    panels = tau_panels(data, errors, mu_prior, tau_prior)
+    means = SiteMeans.of(len(data), mu_prior, moderators=moderators, slope_priors=slope_priors, at=at)
+    panels = tau_panels(data, errors, means, mu_prior, tau_prior)
     exponent = posterior_tail_exponent(len(data), mu_prior, tau_prior)
     log_values = panels.log_values[0].ravel()
     shift = float(log_values.max())
@@ -179,7 +212,8 @@ def normal_hierarchy(
         se=errors,
         mu_prior=mu_prior,
         tau_prior=tau_prior,
-        effects=_effects(data, errors, mu_prior, tau, weights, exponent),
+        site_means=means,
+        effects=_effects(data, errors, means, tau, weights, exponent),
         tau=GridDensity.from_panels(panels, log_axis=True, finite_moments=existing_moments(exponent)),
         tau_nodes=tau,
         log_marginal_likelihood=shift + float(np.log(mass.sum())) if proper else None,
@@ -190,9 +224,11 @@ def normal_hierarchy(
     )
 
 
-def log_evidence(y: FloatArray, se: FloatArray, mu_prior: Normal | Flat, tau_prior: ScalePrior) -> float:
+def log_evidence(
+    y: FloatArray, se: FloatArray, means: SiteMeans, mu_prior: Normal | Flat, tau_prior: ScalePrior
+) -> float:
     """Return the log of the integral of likelihood times prior (with density 1 for flat priors)."""
-    panels = tau_panels(y, se, mu_prior, tau_prior)
+    panels = tau_panels(y, se, means, mu_prior, tau_prior)
     log_values = panels.log_values[0]
     shift = float(log_values.max())
     return shift + float(np.log((panels.weights * np.exp(log_values - shift)).sum()))
@@ -236,17 +272,19 @@ def existing_moments(exponent: float) -> int:
     return int(exponent > 2.0) + int(exponent > 3.0)
 
 
-def tau_panels(y: FloatArray, se: FloatArray, mu_prior: Normal | Flat, tau_prior: ScalePrior) -> Panels:
+def tau_panels(
+    y: FloatArray, se: FloatArray, means: SiteMeans, mu_prior: Normal | Flat, tau_prior: ScalePrior
+) -> Panels:
     """Return resolved panels over t = log tau with the log of prior x marginal likelihood x d tau / d t."""
     exponent = posterior_tail_exponent(len(y), mu_prior, tau_prior)
 
     def log_integrand(t: FloatArray) -> FloatArray:
         tau = np.exp(t)
-        at = _Averages.at(y, se, mu_prior, tau)
+        at = Coefficients.at(y, se, means, tau)
         return at.log_likelihood + tau_prior.log_density(tau) + t
 
     def unresolved(t: FloatArray, share: FloatArray) -> BoolArray:
-        return _moving_panels(y, se, mu_prior, t, share)
+        return _moving_panels(y, se, means, t, share)
 
     upper = float(np.log(tau_prior.support_upper)) if np.isfinite(tau_prior.support_upper) else np.inf
     landmarks = np.concatenate([data_landmarks(y, se, mu_prior), tau_prior.log_landmarks()])
@@ -268,85 +306,30 @@ def data_landmarks(y: FloatArray, se: FloatArray, mu_prior: Normal | Flat) -> Fl
     return marks
 
 
-def _moving_panels(
-    y: FloatArray, se: FloatArray, mu_prior: Normal | Flat, t: FloatArray, share: FloatArray
-) -> BoolArray:
+def _moving_panels(y: FloatArray, se: FloatArray, means: SiteMeans, t: FloatArray, share: FloatArray) -> BoolArray:
     """Flag panels across which a conditional mean moves by many of its conditional sds.
 
     There the mixture over nodes would be a row of separate spikes and its cdf wrong, however exact the density of tau.
     """
     flags = np.zeros(len(t), dtype=bool)
     heavy = np.flatnonzero(share > 1e-10)
-    at = _Conditional.at(y, se, mu_prior, np.exp(t[heavy].ravel()))
+    at = Conditional.at(y, se, means, np.exp(t[heavy].ravel()))
     shape = (len(heavy), t.shape[1], -1)
     move = np.ptp(at.means.reshape(shape), axis=1) / at.sds.reshape(shape).min(axis=1)
     flags[heavy] = move.max(axis=1) > 4.0
     return flags
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Averages:
-    """The average given tau, and the likelihood of tau: vectors over nodes, in coordinates shifted by `origin`."""
-
-    origin: float
-    variance: FloatArray
-    mean: FloatArray
-    log_likelihood: FloatArray
-
-    @classmethod
-    def at(cls, y: FloatArray, se: FloatArray, mu_prior: Normal | Flat, tau: FloatArray) -> _Averages:
-        # The most precise site is the origin: squared residuals of huge weight then lose nothing to rounding.
-        origin = float(y[np.argmin(se)])
-        shifted = y - origin
-        scale = np.hypot(se, tau[:, None])
-        w = scale**-2.0
-        total, first = w.sum(axis=1), w @ shifted
-        log_likelihood = -np.log(scale).sum(axis=1) - 0.5 * len(y) * np.log(2.0 * np.pi)
-        if isinstance(mu_prior, Normal):
-            prior_mean, prior_weight = mu_prior.mean - origin, mu_prior.sd**-2.0
-            total, first = total + prior_weight, first + prior_weight * prior_mean
-            mean = first / total
-            log_likelihood -= np.log(mu_prior.sd) + 0.5 * prior_weight * (prior_mean - mean) ** 2
-        else:
-            mean = first / total
-            log_likelihood += 0.5 * np.log(2.0 * np.pi)
-        residual = (shifted - mean[:, None]) / scale
-        log_likelihood -= 0.5 * (residual**2).sum(axis=1) + 0.5 * np.log(total)
-        return cls(origin=origin, variance=1.0 / total, mean=mean, log_likelihood=log_likelihood)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Conditional:
-    """Means, sds and common-factor loadings of (mu, theta, new site) given tau, shape (nodes, K + 2)."""
-
-    means: FloatArray
-    sds: FloatArray
-    loadings: FloatArray
-
-    @classmethod
-    def at(cls, y: FloatArray, se: FloatArray, mu_prior: Normal | Flat, tau: FloatArray) -> _Conditional:
-        average = _Averages.at(y, se, mu_prior, tau)
-        scale = np.hypot(se, tau[:, None])
-        to_mu, to_y = (se / scale) ** 2, (tau[:, None] / scale) ** 2
-        mu, sd = average.mean[:, None], np.sqrt(average.variance)[:, None]
-        theta = to_y * (y - average.origin) + to_mu * mu
-        theta_sd = np.hypot(se * tau[:, None] / scale, to_mu * sd)
-        return cls(
-            means=average.origin + np.concatenate([mu, theta, mu], axis=1),
-            sds=np.concatenate([sd, theta_sd, np.hypot(sd, tau[:, None])], axis=1),
-            loadings=np.concatenate([sd, to_mu * sd, sd], axis=1),
-        )
-
-
 def _effects(
-    y: FloatArray, se: FloatArray, mu_prior: Normal | Flat, tau: FloatArray, weights: FloatArray, exponent: float
+    y: FloatArray, se: FloatArray, means: SiteMeans, tau: FloatArray, weights: FloatArray, exponent: float
 ) -> NormalMixtures:
-    at = _Conditional.at(y, se, mu_prior, tau)
-    moments = np.full(len(y) + 2, 2, dtype=np.intp)
+    at = Conditional.at(y, se, means, tau)
+    moments = np.full(at.means.shape[1], 2, dtype=np.intp)
     moments[-1] = existing_moments(exponent)
-    if not mu_prior.is_proper:
+    if means.flat:
         # With a flat prior the average given tau is as wide as tau itself.
         moments[0] = existing_moments(exponent)
+        moments[means.X.shape[1] + len(y) :] = existing_moments(exponent)
     return NormalMixtures(weights=weights, means=at.means, sds=at.sds, loadings=at.loadings, finite_moments=moments)
 
 

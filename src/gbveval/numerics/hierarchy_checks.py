@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gbveval.numerics.hierarchy import NormalHierarchyFit, checked_summaries, log_evidence, normal_hierarchy
+from gbveval.numerics.hierarchy_given_sd import SiteMeans
 from gbveval.numerics.mixtures import NormalMixtures
 from gbveval.numerics.priors import Flat, Normal, ScalePrior
 
@@ -46,14 +47,22 @@ class LeaveOneOut:
         return float(np.sqrt(sites * np.var(self.pointwise, ddof=1))) if sites > 1 else float("nan")
 
 
-def leave_one_site_out(y: ArrayLike, se: ArrayLike, *, mu_prior: Normal | Flat, tau_prior: ScalePrior) -> LeaveOneOut:
+def leave_one_site_out(
+    y: ArrayLike,
+    se: ArrayLike,
+    *,
+    mu_prior: Normal | Flat,
+    tau_prior: ScalePrior,
+    moderators: ArrayLike | None = None,
+    slope_priors: tuple[Normal, ...] = (),
+) -> LeaveOneOut:
     """Score each site by the density that the others predict for its estimate, refitting exactly each time.
 
     Parameters
     ----------
     y, se : array_like, shape (sites,)
         Site estimates and standard errors.
-    mu_prior, tau_prior : prior
+    mu_prior, tau_prior, moderators, slope_priors
         As for `normal_hierarchy`.
 
     Returns
@@ -70,13 +79,15 @@ def leave_one_site_out(y: ArrayLike, se: ArrayLike, *, mu_prior: Normal | Flat, 
     log p(y_i | y_-i) is a difference of two log marginal likelihoods. The constant of a flat prior cancels.
     """
     data, errors = checked_summaries(y, se)
-    whole = log_evidence(data, errors, mu_prior, tau_prior)
+    means = SiteMeans.of(len(data), mu_prior, moderators=moderators, slope_priors=slope_priors)
+    whole = log_evidence(data, errors, means, mu_prior, tau_prior)
     if len(data) == 1:
         if not (mu_prior.is_proper and tau_prior.is_proper):
             raise ValueError("With one site nothing but the priors predicts it: they must both be proper.")
         return LeaveOneOut(pointwise=np.array([whole]))
     without = [
-        log_evidence(np.delete(data, site), np.delete(errors, site), mu_prior, tau_prior) for site in range(len(data))
+        log_evidence(np.delete(data, site), np.delete(errors, site), means.without(site), mu_prior, tau_prior)
+        for site in range(len(data))
     ]
     return LeaveOneOut(pointwise=whole - np.array(without))
 
@@ -116,6 +127,8 @@ def power_scaled_hierarchy(
     *,
     mu_prior: Normal | Flat,
     tau_prior: ScalePrior,
+    moderators: ArrayLike | None = None,
+    slope_priors: tuple[Normal, ...] = (),
     prior_power: float = 1.0,
     likelihood_power: float = 1.0,
 ) -> NormalHierarchyFit:
@@ -125,11 +138,11 @@ def power_scaled_hierarchy(
     ----------
     y, se : array_like, shape (sites,)
         Site estimates and standard errors.
-    mu_prior, tau_prior : prior
+    mu_prior, tau_prior, moderators, slope_priors
         As for `normal_hierarchy`.
     prior_power : float
-        Power of the densities of the average and of the between-site sd (only those: the distribution of the site
-        effects belongs to the model). 0.8 and 1.25 are customary.
+        Power of the densities of the average, of the slopes and of the between-site sd (only those: the distribution of
+        the site effects belongs to the model). 0.8 and 1.25 are customary.
     likelihood_power : float
         Power of each Normal(y_i | theta_i, se_i): the fit's `se` is the original divided by its square root.
 
@@ -152,13 +165,19 @@ def power_scaled_hierarchy(
         if not (np.isfinite(power) and power > 0.0):
             raise ValueError(f"A power must be a finite number above 0, such as 0.8 or 1.25; it is {power}.")
     _, errors = checked_summaries(y, se)
-    average = Normal(mu_prior.mean, mu_prior.sd / prior_power**0.5) if isinstance(mu_prior, Normal) else mu_prior
+    average = _powered(mu_prior, prior_power) if isinstance(mu_prior, Normal) else mu_prior
     return normal_hierarchy(
         y,
         errors / likelihood_power**0.5,
         mu_prior=average,
         tau_prior=_PoweredPrior(tau_prior, prior_power),
+        moderators=moderators,
+        slope_priors=tuple(_powered(prior, prior_power) for prior in slope_priors),
     )
+
+
+def _powered(prior: Normal, power: float) -> Normal:
+    return Normal(prior.mean, prior.sd / power**0.5)
 
 
 @dataclass(frozen=True, slots=True)

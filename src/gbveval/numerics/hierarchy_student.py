@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gbveval.numerics.average_and_spread import AverageAndSpread, seen_spreads
 from gbveval.numerics.hierarchy import checked_summaries, data_landmarks, existing_moments, posterior_tail_exponent
-from gbveval.numerics.hierarchy_quadrature import Panels, adaptive_panels, log_scale_edges
+from gbveval.numerics.hierarchy_quadrature import Panels
 from gbveval.numerics.mixtures import GridDensity
 from gbveval.numerics.priors import Flat, Normal, ScalePrior
-from gbveval.numerics.student_sites import Mixing, Sites, log_sum, mixing_nodes
+from gbveval.numerics.student_sites import Sites, mixing_nodes
 
 FloatArray = NDArray[np.float64]
 
-_TOLERANCE = 1e-7
-_SEEN = 1e-13
 _GRADING = 3.0 ** -np.arange(0.0, 10.0)
 
 
@@ -147,73 +146,23 @@ def student_hierarchy(
     if not (math.isfinite(df) and df >= 0.5):
         raise ValueError(f"The degrees of freedom must be finite and at least 0.5; they are {df}.")
     exponent = posterior_tail_exponent(len(data), mu_prior, tau_prior)
-    model = _Model(data, errors, mixing_nodes(df), mu_prior, tau_prior)
-    mu_panels, tau_panels = _resolve(model, df, exponent)
-    return _summarise(model, df, exponent, mu_panels, tau_panels)
-
-
-class _Model:
-    """The log integrand for all the data and without each site: targets (1 or 1 + sites)."""
-
-    def __init__(
-        self, y: FloatArray, se: FloatArray, mixing: Mixing, mu_prior: Normal | Flat, tau_prior: ScalePrior
-    ) -> None:
-        self.sites = Sites(y, se, mixing)
-        self.mu_prior, self.tau_prior = mu_prior, tau_prior
-        self.leave_out = len(y) > 1
-        try:
-            posterior_tail_exponent(len(y) - 1, mu_prior, tau_prior)
-        except ValueError:
-            self.leave_out = False
-
-    def log_joint(self, mu: FloatArray, t: FloatArray) -> FloatArray:
-        """Return log prior x likelihood x d tau / d t, shape (targets, mu, t)."""
-        each = self.sites.log_likelihood(mu, np.exp(t))
-        prior = self.mu_prior.log_density(mu)[:, None] + self.tau_prior.log_density(np.exp(t)) + t
-        whole: FloatArray = each.sum(axis=0) + prior
-        if not self.leave_out:
-            return whole[None]
-        # Sums of the sites before and after, not the whole minus one: a vanishing likelihood would leave inf - inf.
-        none = np.zeros((1, *whole.shape))
-        before = np.concatenate([none, np.cumsum(each[:-1], axis=0)])
-        after = np.concatenate([np.cumsum(each[:0:-1], axis=0)[::-1], none])
-        return np.concatenate([whole[None], before + after + prior])
-
-    def log_marginal(self, panels: Panels, t: FloatArray) -> FloatArray:
-        """Return the integral over mu on the nodes of `panels`, shape (targets, t)."""
-        joint = self.log_joint(panels.nodes.ravel(), t)
-        marginal: FloatArray = log_sum(joint + np.log(panels.weights.ravel())[:, None], axis=1)
-        return marginal
-
-
-def _resolve(model: _Model, df: float, exponent: float) -> tuple[Panels, Panels]:
-    """Return panels of mu, and of t = log tau with the integral over mu, both resolved for every target."""
-    y, se = model.sites.y, model.sites.se
-    edges = _mu_edges(y, se, df, model.mu_prior)
-    coarse = Panels(low=edges[:-1], high=edges[1:], log_values=np.empty((0, 0, 0)))
-    upper = math.log(model.tau_prior.support_upper) if math.isfinite(model.tau_prior.support_upper) else math.inf
-    inside = math.nextafter(upper, -math.inf)
-    marks = np.concatenate([data_landmarks(y, se, model.mu_prior), model.tau_prior.log_landmarks()])
-    tau_edges = log_scale_edges(
-        lambda t: model.log_marginal(coarse, np.minimum(t, inside)),
-        marks,
-        upper=upper,
-        moments=existing_moments(exponent),
+    sites = Sites(data, errors, mixing_nodes(df))
+    leave_out = len(data) > 1
+    try:
+        posterior_tail_exponent(len(data) - 1, mu_prior, tau_prior)
+    except ValueError:
+        leave_out = False
+    model = AverageAndSpread(
+        log_likelihood=lambda mu, tau: sites.log_likelihood(mu, tau)[None],
+        log_weight=np.zeros(1),
+        mu_prior=mu_prior,
+        tau_prior=tau_prior,
+        leave_out=leave_out,
     )
-    scan = np.minimum(tau_edges, inside)
-    level = model.log_marginal(coarse, scan)
-    # The coarse integral may be wrong by a lot: keep everything that could matter.
-    scan = scan[(level > level.max(axis=1, keepdims=True) - 30.0).any(axis=0)]
-
-    def over_mu(mu: FloatArray) -> FloatArray:
-        joint: FloatArray = model.log_joint(mu, scan)
-        return joint.transpose(0, 2, 1).reshape(-1, len(mu))
-
-    mu_panels = adaptive_panels(over_mu, edges, tolerance=_TOLERANCE)
-    tau_panels = adaptive_panels(
-        lambda t: model.log_marginal(mu_panels, np.minimum(t, inside)), tau_edges, tolerance=_TOLERANCE
-    )
-    return mu_panels, tau_panels
+    marks = np.concatenate([data_landmarks(data, errors, mu_prior), tau_prior.log_landmarks()])
+    edges = _mu_edges(data, errors, df, mu_prior)
+    mu_panels, tau_panels = model.resolve(edges, marks, existing_moments(exponent))
+    return _summarise(model, sites, df, exponent, mu_panels, tau_panels)
 
 
 def _mu_edges(y: FloatArray, se: FloatArray, df: float, mu_prior: Normal | Flat) -> FloatArray:
@@ -234,24 +183,11 @@ def _mu_edges(y: FloatArray, se: FloatArray, df: float, mu_prior: Normal | Flat)
     return edges
 
 
-def _seen(panels: Panels, model: _Model, t: FloatArray, log_weight: FloatArray) -> tuple[Panels, FloatArray]:
-    """Return the panels of mu that hold any probability with its marginal density, and the joint table there."""
-    joint = model.log_joint(panels.nodes.ravel(), t)[0] + log_weight
-    marginal = log_sum(joint, axis=1).reshape(panels.nodes.shape)
-    share = (np.exp(marginal - marginal.max()) * panels.weights).sum(axis=1)
-    kept = share > _SEEN * share.sum()
-    seen = Panels(low=panels.low[kept], high=panels.high[kept], log_values=marginal[None, kept])
-    return seen, joint.reshape(*marginal.shape, -1)[kept]
-
-
-def _summarise(model: _Model, df: float, exponent: float, mu_panels: Panels, tau_panels: Panels) -> StudentHierarchyFit:
-    sites = model.sites
-    evidence = log_sum((tau_panels.log_values + np.log(tau_panels.weights)).reshape(len(tau_panels.log_values), -1), 1)
-    share = np.exp(tau_panels.log_values[0] + np.log(tau_panels.weights) - evidence[0]).ravel()
-    kept = share > _SEEN * share.max()
-    t = tau_panels.nodes.ravel()[kept]
-    log_weight = np.log(tau_panels.weights.ravel())[kept]
-    mu_panels, joint = _seen(mu_panels, model, t, log_weight)
+def _summarise(
+    model: AverageAndSpread, sites: Sites, df: float, exponent: float, mu_panels: Panels, tau_panels: Panels
+) -> StudentHierarchyFit:
+    t, log_weight, evidence = seen_spreads(tau_panels)
+    mu_panels, joint = model.seen(mu_panels, t, log_weight)
     density = np.exp(joint - evidence[0])
     weight = (density * mu_panels.weights[..., None]).reshape(-1, len(t))
     theta_mean, theta_sd = sites.moments(mu_panels.nodes.ravel(), np.exp(t), weight / weight.sum())

@@ -463,6 +463,11 @@ class Beta:
     a, b : float
         Shapes, both above 0: the mean is a / (a + b), and a + b is the size of a sample that would say as much.
 
+    Notes
+    -----
+    For under-reporting: the counts themselves say next to nothing of how many events are reported, so what is given
+    here comes out again. Use a validation study, and show another beside it.
+
     Examples
     --------
     >>> Beta(2.0, 38.0).describe()
@@ -511,6 +516,13 @@ class Beta:
 
         result: FloatArray = np.asarray(betaincinv(self.a, self.b, np.asarray(probability, float)))
         return result
+
+    def nodes(self, count: int) -> tuple[FloatArray, FloatArray]:
+        """Return the nodes and weights of its Gauss rule; the weights sum to one."""
+        from scipy.special import roots_jacobi
+
+        x, weight = roots_jacobi(count, self.b - 1.0, self.a - 1.0)
+        return np.asarray(0.5 * (x + 1.0), dtype=np.float64), np.asarray(weight / weight.sum(), dtype=np.float64)
 
     def describe(self) -> str:
         """Return for example ``beta(2, 38)``."""

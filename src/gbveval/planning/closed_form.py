@@ -21,6 +21,8 @@ LARGEST_OTHER = 1e9
 LARGEST_COUNTED = 2000
 # How near to a certain outcome (a risk of 0 or 1) an effect may be sought.
 MARGIN = 1e-9
+# Standard errors that differ by less than this share are the same.
+SAME_UNIT = 1e-3
 # An effect, in standard errors, that every outcome can have.
 SMALL = 1e-6
 
@@ -253,11 +255,9 @@ def required_size(
         return design.planned_test(effect, size=(name, x)).power(size, alternative)
 
     ceiling = power_at(math.inf) if name == "cluster_size" else 1.0
+    floor = f"{name} alone cannot bring power to {target:g}: however large it is, power stays below"
     if ceiling <= target:
-        raise DesignError(
-            f"{name} alone cannot bring power to {target:g}: however large it is, power stays below {ceiling:.3f}. "
-            f"{design.limit_hint(name)}"
-        )
+        raise DesignError(f"{floor} {ceiling:.3f}. {design.limit_hint(name)}")
     largest = LARGEST_COUNTED if design.counted else LARGEST_SIZE.get(name, LARGEST_OTHER)
     try:
         if design.counted:
@@ -267,9 +267,12 @@ def required_size(
         else:
             exact = solve_increasing(power_at, target, low=float(least), high=largest)
     except OutOfReach as far:
-        raise DesignError(
-            f"{name} would have to exceed {largest:,.0f}, where power is {far.best:.3f}. {design.limit_hint(name)}"
-        ) from None
+        # Where a hundredth of the size has the same standard error, something else is in the way.
+        units = [design.planned_test(effect, size=(name, x)).unit for x in (largest, largest / 100.0)]
+        stuck = not design.counted and units[0] > (1.0 - SAME_UNIT) * units[1]
+        why = f"{floor} {far.best + 5e-4:.3f}" if stuck else ""
+        why = why or f"{name} would have to exceed {largest:,.0f}, where power is {far.best:.3f}"
+        raise DesignError(f"{why}. {design.limit_hint(name)}") from None
 
     def achieved(n: int) -> float:
         return design.resized(name, n).planned_test(effect).power(size, alternative)

@@ -133,7 +133,7 @@ def mde_by_icc(
     Parameters
     ----------
     design : design
-        A plan with an `icc`, whose scale is kept.
+        A plan with an `icc`, whose scale is kept: its own, that of its correlation over time, or of the plan inside.
     iccs : sequence of float
         Values of the ICC.
     sizes : sequence of int
@@ -162,16 +162,14 @@ def mde_by_icc(
     >>> [round(value, 3) for value in mde_by_icc(plan, [0.01, 0.1], [10, 20]).column("mde")]
     [0.26, 0.275, 0.189, 0.478, 0.328]
     """
-    has_icc = is_dataclass(design) and any(item.name == "icc" for item in fields(design))
-    if not has_icc:
+    planned = _icc_of(design)
+    if planned is None:
         raise DesignError(
             f"A {type(design).__name__} has no icc, so its minimum detectable effect does not depend on one."
         )
-    if not isinstance(design.icc, ICC):
-        raise DesignError("This plan has an icc in each arm; draw it for one at a time with replace(plan, icc=...).")
     one_of("size", size, tuple(design.least_sizes))
     targets(power, alpha)
-    places = [(float(design.icc.value), int(getattr(design, size)))]
+    places = [(float(planned.value), _size_of(design, size))]
     places += [
         (real("An ICC", icc, low=0.0, high=1.0, closed=True), whole(size, count, least=1))
         for icc in _listed("iccs", iccs)
@@ -179,18 +177,53 @@ def mde_by_icc(
     ]
     asked = {"power": power, "alpha": alpha, "direction": direction, "alternative": alternative}
     rows = tuple(
-        (GRID if place else PLAN, icc, design.icc.scale, count, _smallest(design, icc, (size, count), asked))
+        (GRID if place else PLAN, icc, planned.scale, count, _smallest(design, icc, (size, count), asked))
         for place, (icc, count) in enumerate(places)
     )
     words = f"Smallest effect found with power {power:g} at alpha {alpha:g}"
     return Table("Minimum detectable effect", ("row", "icc", "scale", size, "mde"), rows, (words,))
 
 
+# Where a plan keeps its ICC, or the value or plan inside that does.
+_HOLDERS = ("icc", "correlation", "plan")
+
+
+def _held(design: Any) -> tuple[str, Any]:
+    """Return the field through which a plan has its ICC, and what is in it; an empty name where there is none."""
+    if is_dataclass(design) and not isinstance(design, type):
+        for name in _HOLDERS:
+            if any(item.name == name for item in fields(design)):
+                value = getattr(design, name)
+                if isinstance(value, ICC) or _held(value)[0]:
+                    return name, value
+    return "", None
+
+
+def _icc_of(design: Any) -> ICC | None:
+    """Return the ICC of a plan, of its correlation over time or of the plan inside."""
+    name, value = _held(design)
+    return value if not name or isinstance(value, ICC) else _icc_of(value)
+
+
+def _with_icc(design: Any, icc: float) -> Any:
+    """Return the plan with another value of its ICC."""
+    name, value = _held(design)
+    changed = replace(value, value=icc) if isinstance(value, ICC) else _with_icc(value, icc)
+    return replace(design, **{name: changed})
+
+
+def _size_of(design: Any, size: str) -> int:
+    """Return a size of a plan or of the plan inside; the largest where groups have their own."""
+    value = getattr(design, size, None)
+    if value is None:
+        return _size_of(design.plan, size)
+    return int(max(value)) if isinstance(value, tuple) else int(value)
+
+
 def _smallest(design: Any, icc: float, size: tuple[str, int], asked: dict[str, Any]) -> float | None:
     """Return the minimum detectable effect of a plan with another ICC and size, or None where there is none."""
-    there = replace(design, icc=replace(design.icc, value=icc)).resized(*size)
     try:
-        return mde(there, **asked)
+        return mde(_with_icc(design, icc).resized(*size), **asked)
     except DesignError:
         return None
 

@@ -45,7 +45,8 @@ def check_planted_secrets_show_nowhere(case: Case) -> None:
 def _plant(case: Case, frame: Frame) -> Frame:
     planted = dict(frame)
     roles = case.frames.roles
-    if "std_error" not in roles and not _is_binary(frame[roles["outcome"]]):
+    # The counts of a site must stay counts; they are nobody's outcome.
+    if "std_error" not in roles and "size" not in roles and not _is_binary(frame[roles["outcome"]]):
         values = np.asarray(frame[roles["outcome"]], dtype=float).copy()
         values[0] = SECRET_NUMBER
         planted[roles["outcome"]] = values

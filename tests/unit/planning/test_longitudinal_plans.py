@@ -100,7 +100,9 @@ def test_the_price_of_the_small_sample_correction_is_told() -> None:
 
 
 def test_more_respondents_in_a_cell_cannot_do_what_clusters_do() -> None:
-    with pytest.raises(DesignError, match=r"cluster_period_size would have to exceed.*cac 0.8.*Add clusters instead"):
+    with pytest.raises(
+        DesignError, match=r"cluster_period_size alone cannot bring power.*cac 0.8.*Add clusters instead"
+    ):
         required_size(WEDGE, effect=0.25, solve_for="cluster_period_size")
     steady = replace(WEDGE, correlation=ClusterPeriodCorrelation(OBSERVED, cac=1.0))
     assert required_size(steady, effect=0.25, solve_for="cluster_period_size").achieved_power >= 0.8

@@ -210,7 +210,9 @@ def test_the_first_size_to_solve_for_gives_the_degrees_of_freedom() -> None:
 
 
 def test_what_no_number_of_people_can_reach_is_named() -> None:
-    with pytest.raises(DesignError, match=r"pupils would have to exceed .* effects that differ between districts.*Add"):
+    with pytest.raises(
+        DesignError, match=r"pupils alone cannot bring power .* effects that differ between districts.*Add"
+    ):
         required_size(three("schools", effect_sd=(0.0, 1.0)), effect=0.5, solve_for="pupils")
 
 

@@ -27,6 +27,21 @@ def test_every_value_of_the_table_is_the_mde_of_its_plan() -> None:
         assert value == gbv.mde(plan, direction="decrease")
 
 
+def test_the_icc_of_a_plan_inside_or_over_time_is_found() -> None:
+    told = gbv.DisclosureDesign(PLAN, gbv.Disclosure(0.7, 0.98))
+    table = gbv.mde_by_icc(told, [0.01, 0.1], [10], direction="decrease")
+    assert table.rows[0][1:4] == (0.03, "observed", 20)
+    other = gbv.ClusterDesign(10, 50, gbv.ICC(0.1, scale="observed"), gbv.Binary(0.35))
+    expected = gbv.mde(gbv.DisclosureDesign(other, gbv.Disclosure(0.7, 0.98)), direction="decrease")
+    assert table.rows[2][4] == pytest.approx(expected, rel=1e-12)
+    wedge = gbv.LongitudinalClusterDesign(
+        gbv.ClusterSchedule.stepped_wedge(4), 3, 20, gbv.ClusterPeriodCorrelation(ICC, cac=0.8), gbv.Continuous()
+    )
+    table = gbv.mde_by_icc(wedge, [0.03, 0.1], [3, 6], size="clusters_per_sequence")
+    assert table.column("mde")[0] == table.column("mde")[1] == gbv.mde(wedge)
+    assert table.column("mde")[2] < table.column("mde")[1] < table.column("mde")[3]
+
+
 def test_an_effect_out_of_reach_is_left_blank() -> None:
     rare = gbv.ClusterDesign(clusters_per_arm=20, cluster_size=50, icc=ICC, outcome=gbv.Binary(0.05))
     table = gbv.mde_by_icc(rare, [0.01, 0.4], [2, 40], direction="decrease")

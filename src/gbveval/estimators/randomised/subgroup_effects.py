@@ -250,7 +250,7 @@ def _outcome(
         checks += known
         if fit is not None:
             columns = (*range(1, size + 1), DENSITY)
-            posteriors.append(GridPosterior(fit.effects, fit.tau_nodes, fit.tau, columns))
+            posteriors.append(GridPosterior(fit.effects, fit.tau_nodes[:, None], (fit.tau,), columns))
         for s in range(size):
             at = a * size + s
             place = None if fit is None else (len(posteriors) - 1, s)
