@@ -82,7 +82,8 @@ def individual_correlated(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     each = [_summary(draws[..., row]) for row in rows]
     found["t"] = {key: [entry[key] for entry in each] for key in each[0]}
     found["new_site_effect"] = _summary(draws[..., answer.index("effect in a new site")])
-    found["P(mu_t<0)"] = answer.probability("average effect", below=0.0)
+    # The rows are ratios, and so is the threshold.
+    found["P(mu_t<0)"] = answer.probability("average effect", below=1.0)
     found["P(mu_t<0), error"] = _error((draws[..., answer.index("average effect")] < 0).astype(float), "mean")
     return found
 
