@@ -3,7 +3,7 @@ VENV ?= .venv
 PY   ?= python3
 BIN  := $(VENV)/bin
 
-.PHONY: help env demo test check docs reference bench rollouts sizes clean
+.PHONY: help env demo test check docs reference bench rollouts sizes calibration clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -46,6 +46,9 @@ rollouts: $(VENV)/.ok ## measure which estimator of rollouts fails where, and wr
 
 sizes: $(VENV)/.ok ## measure size, coverage and bias with few clusters, and write the page (about fifteen minutes)
 	@$(BIN)/python -m tests.sizes
+
+calibration: $(VENV)/.ok ## measure calibration of the sampled hierarchy, and write the page (about ten minutes)
+	@$(BIN)/python -m tests.calibration
 
 clean: ## remove the environment and what was made
 	rm -rf $(VENV) .venv-newest out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -55,6 +55,7 @@ COMPLETE = (
     "horvitz_thompson",
     "icc_anova",
     "imputation",
+    "individual_correlated",
     "leave_one_out",
     "lin_adjusted",
     "linear_model",

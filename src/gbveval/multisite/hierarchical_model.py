@@ -9,56 +9,77 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.core.errors import DesignError, GbvevalWarning, IdentificationError
-from gbveval.core.estimand import Estimand
+from gbveval.core.errors import GbvevalWarning
 from gbveval.core.estimates import Estimates
-from gbveval.core.method import Cell, Check, Method
+from gbveval.core.method import Check, Method
 from gbveval.core.posterior import DrawsPosterior
 from gbveval.core.provenance import Provenance, derive_seed, options_of, versions
 from gbveval.core.registry import register
-from gbveval.core.term import Term
 from gbveval.data.trial import Trial
-from gbveval.multisite._sampling import SAMPLER, Sampled, SamplerSettings, sample
-from gbveval.multisite._site_model import SiteStatistics, compiled_model, data_of
+from gbveval.multisite._sampling import SAMPLER, Sampled, SamplerSettings, build_site_model, sample
+from gbveval.multisite._site_answer import rows_of
+from gbveval.multisite._site_model import ModelSpec, compiled_model, data_of
+from gbveval.multisite._site_people import family_of, read_people
+from gbveval.multisite._site_twin import twin_check
 from gbveval.multisite.site_prior import SitePrior
-from gbveval.numerics.groups import group_sizes, group_sums
+from gbveval.numerics.site_cells import SiteCells
 
 FloatArray = NDArray[np.float64]
-RHAT_LIMIT, ESS_LIMIT = 1.01, 400.0
+RHAT_LIMIT, ESS_LIMIT, BFMI_LIMIT = 1.01, 400.0, 0.3
+LIKELIHOODS = {
+    "binomial": "binomial (logit)",
+    "normal": "normal",
+    "negative_binomial": "negative binomial (log)",
+    "ordinal": "proportional odds",
+    "hurdle": "hurdle: any (logit), and how many, negative binomial above zero (log)",
+}
 
 
 @register("hierarchical_model")
 @dataclass(frozen=True, slots=True)
 class HierarchicalModel:
-    """Bayesian hierarchy of an individually randomised trial in several sites.
+    """Bayesian hierarchy of an individually or cluster-randomised trial in several sites.
 
-    Each site has its own control mean and effect; over sites the two are jointly normal. The likelihood is computed on
-    site-by-arm sums, so the posterior is that of the people's data and its cost does not grow with their number.
+    Each site has its own level in control and its own effects; over sites they are jointly normal. The likelihood is
+    computed on sums by site, arm, cluster and covariate cell, so the posterior is that of the people's data and its
+    cost does not grow with their number.
 
     Parameters
     ----------
     prior : SitePrior
-        Priors, explicit and printed with the answer.
+        Priors, explicit and printed with the answer. Covariates, clusters and some families need priors of their own,
+        and a prior that nothing would use is refused.
     settings : SamplerSettings
         Draws, warm-up, chains, target acceptance.
+    family : str, optional
+        "binomial", "normal", "negative_binomial" (counts, with exposure), "ordinal" (proportional odds), or "hurdle"
+        (whether any, and how many). By default binomial for an outcome of 0 and 1 and normal for any other.
 
     Notes
     -----
-    **Identifies** the effect of assignment in each site, on average over sites, and in a new site like them. For a
-    binary outcome these are odds ratios conditional on the site; the last row is the average risk difference over
-    the people of these sites, which is marginal.
+    **Identifies** the effect of assignment in each site, on average over sites, and in a new site like them: three
+    different numbers. For a yes-or-no outcome these are odds ratios conditional on the site; the last row is the
+    average risk difference over the people of these sites, which is marginal. For a hurdle the effects on how many
+    are ratios of the mean of the untruncated count, and the last row is the ratio of mean counts.
 
-    **Valid when** people were assigned one by one within sites. **Do not use when** clusters were assigned (people of a
-    cluster would count as independent) or there are very few sites and no informative prior of `between_site_sd`.
+    **Valid when** people, or clusters of them, were assigned within sites. **Do not use when** there are very few
+    sites and no informative prior of `between_site_sd`. For families other than the normal, covariates must be
+    categories: each combination of values makes cells.
 
-    The first fit of a number of sites compiles the model, which takes some seconds; later fits re-use it.
-    Divergences, r-hat above 1.01 or fewer than 400 effective draws fail a check, raise a warning, and keep the
-    result from being released.
+    The first fit of a model of some shape compiles it, which takes some seconds; later fits re-use it with other
+    data. Each site is sampled more or less centred by what it tells about itself.
+
+    Divergences, r-hat above 1.01, fewer than 400 effective draws, a fraction of missing information below 0.3, or a
+    disagreement with quadrature beyond 4 Monte Carlo errors fail a check, raise a warning, and keep the result from
+    being released. The comparison with quadrature weights the draws to a normal likelihood, for which the answer is
+    known; it is made for two arms without clusters.
 
     References
     ----------
-    Gelman and Hill (2007), Data Analysis Using Regression and Multilevel/Hierarchical Models. Vehtari and others
-    (2021), Bayesian Analysis 16.
+    Gelman and Hill (2007), Data Analysis Using Regression and Multilevel/Hierarchical Models. Papaspiliopoulos,
+    Roberts and Skoeld (2007), Statistical Science 22, for how sites are sampled. Lewandowski, Kurowicka and Joe (2009),
+    Journal of Multivariate Analysis 100, for the prior of correlations. Vehtari and others (2021), Bayesian Analysis
+    16, and Betancourt (2016), arXiv:1604.00695, for diagnostics.
 
     Examples
     --------
@@ -70,222 +91,151 @@ class HierarchicalModel:
 
     prior: SitePrior
     settings: SamplerSettings = field(default_factory=SamplerSettings)
+    family: str | None = None
     name: ClassVar[str] = "hierarchical_model"
 
     def estimate(self, data: Trial, *, rng: np.random.Generator | None = None) -> Estimates:
-        """Return the average effect, each site's, a new site's, and the between-site sd.
+        """Return, for each arm, the average effect, each site's, a new site's, and the between-site sd.
 
         Parameters
         ----------
         data : Trial
-            With sites, two arms, and one outcome, binary or continuous.
+            With sites and one outcome; clusters, covariates and exposure where it has them.
         rng : numpy.random.Generator, optional
             Where the sampler's seed comes from; by default derived from the data and the options.
 
         Raises
         ------
         DesignError
-            If the trial has no sites, more than two arms, clusters or weights.
+            If the trial has no sites, roles that the model has no place for, or a prior is lacking or idle.
         IdentificationError
             If a site has an empty arm, or the outcome does not vary.
         """
-        statistics = _statistics(data, self.prior)
-        if rng is None:
-            seed = derive_seed(data.digest, self.name, repr(options_of(self)))
-        else:
-            seed = int(rng.integers(2**31))
-        centred = _prefers_centred(statistics, self.prior)
-        compiled = compiled_model(statistics, self.prior, centred=centred)
-        names = ["average_effect", "between_site_sd", "effect", "control", "correlation", "control_mean"]
-        names += ["between_site_sd_control"] + ([] if statistics.binary else ["residual_sd"])
-        drawn = sample(compiled, data_of(statistics), tuple(names), settings=self.settings, seed=seed)
-        checks = _checks(drawn, statistics, centred)
+        cells, spec = self._reduced(data)
+        seed = self._seed(data, rng)
+        values = data_of(cells, spec)
+        drawn = self._sample(values, spec, seed)
+        checks = (*_checks(drawn, cells, spec, values), twin_check(cells, spec, drawn))
         if any(check.status == "fail" for check in checks):
             words = " ".join(check.message for check in checks if check.status == "fail")
             warnings.warn(GbvevalWarning(f"GBV101: the sampler did not converge. {words}"), stacklevel=2)
-        return _answer(self, data, statistics, drawn, seed=seed, derived=rng is None, checks=checks)
-
-
-def native_draws(model: HierarchicalModel, data: Trial, *, seed: int) -> Any:
-    """Return ArviZ's own container of a fit, for whoever wants to go on with it.
-
-    Parameters
-    ----------
-    model : HierarchicalModel
-        The model.
-    data : Trial
-        The trial.
-    seed : int
-        Seed of the sampler.
-    """
-    statistics = _statistics(data, model.prior)
-    compiled = compiled_model(statistics, model.prior, centred=_prefers_centred(statistics, model.prior))
-    return sample(compiled, data_of(statistics), ("average_effect",), settings=model.settings, seed=seed).native
-
-
-def _statistics(data: Trial, prior: SitePrior) -> SiteStatistics:
-    """Return sums by site and arm of the first outcome, after checking that the model fits the trial."""
-    if data.site is None:
-        raise DesignError("HierarchicalModel needs sites; declare `site` in the Trial.")
-    if len(data.arms) != 2:
-        raise DesignError(f"HierarchicalModel compares two arms; the trial has {len(data.arms)}.")
-    if len(data.outcome_names) != 1:
-        raise DesignError(f"HierarchicalModel takes one outcome; the trial has {len(data.outcome_names)}.")
-    for role in ("cluster", "weight", "pair", "stratum"):
-        if getattr(data, role) is not None:
-            raise DesignError(
-                f"HierarchicalModel treats people as independent within sites and arms; the trial declares {role!r}. "
-                "Estimate each site with its own design and pool with NormalHierarchy."
-            )
-    seen = data.observed(0)
-    y, sites = data.outcomes[seen, 0], data.site.count
-    if sites < 2:
-        raise IdentificationError("One site tells nothing about how sites differ; at least two are needed.")
-    cell = data.site.codes[seen] * 2 + data.arm[seen]
-    n = group_sizes(cell, 2 * sites)
-    empty = int((n == 0).sum())
-    if empty:
-        raise IdentificationError(
-            f"{empty} combinations of site and arm have no observed outcome; leave those sites out."
+        rows = rows_of(data, cells, spec, drawn, seed)
+        return Estimates(
+            estimator=self.name,
+            terms=rows.terms,
+            covariance=np.atleast_2d(np.cov(rows.draws.reshape(-1, len(rows.terms)), rowvar=False)),
+            method=_method(self, data, spec),
+            checks=checks,
+            provenance=Provenance(data.digest, tuple(options_of(self).items()), seed, versions(), rng is None),
+            flow=data.flow(),
+            posterior=DrawsPosterior(rows.draws),
         )
-    mean = group_sums(cell, y, 2 * sites) / n
-    squares = group_sums(cell, (y - mean[cell]) ** 2, 2 * sites)
-    binary = data.is_binary(0)
-    if np.ptp(y) == 0:
-        raise IdentificationError("The outcome is the same for everybody, so no effect can be estimated.")
-    if not binary and prior.residual_sd is None:
-        raise DesignError("A continuous outcome needs a prior of residual_sd, such as HalfNormal of a plausible sd.")
-    shape = (sites, 2)
-    return SiteStatistics(n.reshape(shape), mean.reshape(shape), squares.reshape(shape), binary)
+
+    def to_pymc(self, data: Trial) -> Any:
+        """Return the PyMC model of these data, not yet sampled, to go on from.
+
+        Parameters
+        ----------
+        data : Trial
+            As for `estimate`.
+
+        Notes
+        -----
+        The people are in it as sums only. Its likelihood is a potential; `log_likelihood` is its value up to a
+        constant. Results of a model that was changed are no results of this estimator.
+        """
+        cells, spec = self._reduced(data)
+        return build_site_model(data_of(cells, spec), spec)
+
+    def native(self, data: Trial, *, rng: np.random.Generator | None = None) -> Any:
+        """Return ArviZ's own container of a fit: `InferenceData` before ArviZ 1, `DataTree` since.
+
+        Parameters
+        ----------
+        data : Trial
+            As for `estimate`.
+        rng : numpy.random.Generator, optional
+            As for `estimate`; with the same one the draws are the same.
+        """
+        cells, spec = self._reduced(data)
+        return self._sample(data_of(cells, spec), spec, self._seed(data, rng)).native
+
+    def _reduced(self, data: Trial) -> tuple[SiteCells, ModelSpec]:
+        family = family_of(data, self.family)
+        cells = read_people(data, family, self.prior)
+        return cells, ModelSpec.of(cells, family, self.prior)
+
+    def _seed(self, data: Trial, rng: np.random.Generator | None) -> int:
+        if rng is None:
+            return derive_seed(data.digest, self.name, repr(options_of(self)))
+        return int(rng.integers(2**31))
+
+    def _sample(self, values: dict[str, Any], spec: ModelSpec, seed: int) -> Sampled:
+        return sample(compiled_model(values, spec), values, spec.parameters, settings=self.settings, seed=seed)
 
 
-def _prefers_centred(statistics: SiteStatistics, prior: SitePrior) -> bool:
-    """Return whether sites tell more about their own effect than the prior of the between-site sd does.
+def _checks(drawn: Sampled, cells: SiteCells, spec: ModelSpec, values: dict[str, Any]) -> tuple[Check, ...]:
+    """Return what was found about convergence, and how it was sampled."""
 
-    Centred sampling is efficient when a site's standard error is small beside the spread between sites, non-centred
-    when it is large; the wrong one is many times slower or misses the tails.
-    """
-    scale = getattr(prior.between_site_sd, "sd", getattr(prior.between_site_sd, "scale", 1.0))
-    return bool(np.median(statistics.effect_errors()) < 0.5 * float(scale))
+    def check(name: str, good: bool, message: str) -> Check:
+        return Check(name, "ok" if good else "fail", message)
 
-
-def _checks(drawn: Sampled, statistics: SiteStatistics, centred: bool) -> tuple[Check, ...]:
-    form = "centred" if centred else "non-centred"
+    weights = np.concatenate([values[name].ravel() for name in spec.centrings])
     return (
-        Check(
+        check(
             "divergences",
-            "fail" if drawn.divergences else "ok",
+            drawn.divergences == 0,
             f"{drawn.divergences} divergent transitions; none is wanted. If there are some, raise target_accept.",
         ),
-        Check(
+        check(
             "r-hat",
-            "ok" if drawn.rhat <= RHAT_LIMIT else "fail",
+            drawn.rhat <= RHAT_LIMIT,
             f"the largest r-hat is {drawn.rhat:.4f}; at most {RHAT_LIMIT:g} is wanted. If it is larger, draw longer.",
         ),
-        Check(
+        check(
             "effective sample size",
-            "ok" if drawn.ess >= ESS_LIMIT else "fail",
-            f"the smallest bulk effective sample size is {drawn.ess:.0f}; at least {ESS_LIMIT:g} is wanted. If it is "
-            "smaller, draw longer.",
+            drawn.ess >= ESS_LIMIT,
+            f"the smallest effective sample size, bulk or tail, is {drawn.ess:.0f}; at least {ESS_LIMIT:g} is wanted. "
+            "If it is smaller, draw longer.",
         ),
-        Check("parametrisation", "info", f"{form}, chosen by what sites tell beside the prior of the between-site sd."),
-        Check("sampler", "info", f"NUTS by {SAMPLER} on {2 * statistics.n_sites} cells of site and arm."),
+        check(
+            "missing information",
+            drawn.bfmi >= BFMI_LIMIT,
+            f"the smallest Bayesian fraction of missing information is {drawn.bfmi:.2f}; at least {BFMI_LIMIT:g} is "
+            "wanted. If it is smaller, narrower priors of the sds help.",
+        ),
+        Check(
+            "parametrisation",
+            "info",
+            f"sites are sampled centred by {weights.min():.2f} to {weights.max():.2f} (1 is wholly), from what "
+            "each tells beside the spread between sites.",
+        ),
+        Check("sampler", "info", f"NUTS by {SAMPLER} on sums of people in {cells.n_cells:,} cells."),
     )
 
 
-def _answer(
-    model: HierarchicalModel,
-    data: Trial,
-    statistics: SiteStatistics,
-    drawn: Sampled,
-    *,
-    seed: int,
-    derived: bool,
-    checks: tuple[Check, ...],
-) -> Estimates:
-    draws = drawn.draws
-    effect, average, spread = draws["effect"], draws["average_effect"], draws["between_site_sd"]
-    # A new site's effect: one draw of the hierarchy for each draw of its parameters.
-    new = average + spread * np.random.default_rng(seed).standard_normal(average.shape)
-    columns = [average, *np.moveaxis(effect, 2, 0), new, spread]
-    contrast = "odds_ratio" if statistics.binary else "mean_difference"
-    sites = statistics.n_sites
-    labels = ["average effect", *(f"effect in site {i + 1:02d}" for i in range(sites)), "effect in a new site"]
-    kinds = ["average_effect", *["site_effect"] * sites, "new_site_effect"]
-    estimands = [Estimand(kind, contrast, "sites", "conditional") for kind in kinds]
-    labels.append("between-site sd")
-    estimands.append(Estimand("between_site_sd", "standard_deviation", "sites", "conditional"))
-    if statistics.binary:
-        columns.append(_risk_difference(draws["control"], effect, statistics))
-        labels.append("average risk difference in these sites")
-        estimands.append(Estimand("average_effect", "risk_difference", "participant_average"))
-    stacked = np.stack(columns, axis=2)
-    flat = stacked.reshape(-1, stacked.shape[2])
-    errors = statistics.effect_errors()
-    terms = []
-    for i, label in enumerate(labels):
-        site = i - 1 if 1 <= i <= sites else None
-        own: tuple[tuple[str, float | str | None], ...] = ()
-        if site is not None:
-            pooled = float(np.mean(errors[site] ** 2 / (errors[site] ** 2 + spread**2)))
-            own = (("pooling_factor", pooled),)
-        terms.append(
-            Term(
-                term=label,
-                estimand=estimands[i],
-                outcome=data.outcome_names[0],
-                value=float(flat[:, i].mean()),
-                std_error=float(flat[:, i].std(ddof=1)),
-                n_units=int(statistics.n.sum() if site is None else statistics.n[site].sum()),
-                support=_support(data, statistics, site),
-                extra=own,
-            )
-        )
-    return Estimates(
-        estimator=model.name,
-        terms=tuple(terms),
-        covariance=np.atleast_2d(np.cov(flat, rowvar=False)),
-        method=_method(model, data, statistics),
-        checks=checks,
-        provenance=Provenance(data.digest, tuple(options_of(model).items()), seed, versions(), derived),
-        flow=data.flow(),
-        posterior=DrawsPosterior(stacked),
-    )
-
-
-def _risk_difference(control: FloatArray, effect: FloatArray, statistics: SiteStatistics) -> FloatArray:
-    """Return the risk difference averaged over the people of the sites, for every draw."""
-    share = statistics.n.sum(axis=1) / statistics.n.sum()
-    treated, untreated = 1.0 / (1.0 + np.exp(-(control + effect))), 1.0 / (1.0 + np.exp(-control))
-    result: FloatArray = (treated - untreated) @ share
-    return result
-
-
-def _support(data: Trial, statistics: SiteStatistics, site: int | None) -> tuple[Cell, ...]:
-    chosen = slice(None) if site is None else slice(site, site + 1)
-    where = "all sites" if site is None else f"site {site + 1:02d}"
-    cells = []
-    for arm, label in enumerate(data.arms):
-        n = statistics.n[chosen, arm]
-        events = round(float((n * statistics.mean[chosen, arm]).sum())) if statistics.binary else None
-        cells.append(Cell(label, int(n.sum()), events, f"{data.outcome_names[0]} by arm in {where}"))
-    return tuple(cells)
-
-
-def _method(model: HierarchicalModel, data: Trial, statistics: SiteStatistics) -> Method:
+def _method(model: HierarchicalModel, data: Trial, spec: ModelSpec) -> Method:
     observed, total = int(data.observed(0).sum()), data.n
     left = "" if observed == total else f"; {total - observed:,} have no outcome and are left out"
-    likelihood = "binomial (logit)" if statistics.binary else "normal"
+    by = ["site", "arm", *(["cluster"] if spec.n_clusters else [])]
+    by += ["covariates"] if spec.n_covariates and spec.family != "normal" else []
+    assumptions = [
+        f"{'clusters' if spec.n_clusters else 'people'} were assigned at random within sites",
+        "sites are exchangeable: levels in control and effects are jointly normal over sites",
+        "outcomes are missing for reasons unrelated to the outcome",
+    ]
+    if spec.n_clusters:
+        assumptions.append("clusters of all sites vary about their site's level with one normal distribution")
+    if spec.n_covariates:
+        assumptions.append("covariates act alike in all sites and arms; levels are at their means")
+    if spec.family == "ordinal":
+        assumptions.append("odds are proportional, with the same cutpoints in all sites")
     return Method(
-        sample=f"{observed:,} of {total:,} randomised people in {statistics.n_sites} sites{left}",
-        std_error=f"posterior standard deviation, {likelihood} likelihood on site-by-arm sums",
+        sample=f"{observed:,} of {total:,} randomised people in {spec.n_sites} sites{left}",
+        std_error=f"posterior standard deviation, {LIKELIHOODS[spec.family]} likelihood on sums by {', '.join(by)}",
         small_sample=f"none; priors: {model.prior.describe()}",
         reference="posterior draws, equal-tailed intervals",
         inference_for="these sites and a new one like them",
-        assumptions=(
-            "people were assigned at random within sites",
-            "sites are exchangeable: control means and effects are jointly normal over sites",
-            "outcomes are missing for reasons unrelated to the outcome",
-        ),
+        assumptions=tuple(assumptions),
         source="Gelman and Hill 2007",
     )

@@ -142,6 +142,17 @@ class SitePrior:
         eta of the LKJ prior of their correlation; 1 is uniform, 2 favours zero.
     residual_sd : HalfNormal, HalfCauchy, HalfStudentT, Uniform, Exponential, LogNormal or None
         Standard deviation of people within a site and arm; for continuous outcomes.
+    dispersion : a prior as of residual_sd, or None
+        Size of the negative binomial, whose variance is m + m^2 / size; for counts.
+    covariate_effect : Normal or None
+        Of each covariate's slope; for trials with covariates.
+    between_cluster_sd : a prior as of residual_sd, or None
+        Standard deviation of clusters within sites; for trials with clusters.
+    cutpoint_gap : a prior as of residual_sd, or None
+        Distance between neighbouring cutpoints on the scale of log odds; for ordered outcomes. The first cutpoint is
+        zero, so that `control_mean` is the log odds of being above the lowest level.
+    any_outcome : SitePrior or None
+        Priors of the log odds of any at all; for hurdles, where the others are about how many among those with any.
 
     Examples
     --------
@@ -157,14 +168,24 @@ class SitePrior:
     between_site_sd: Any
     correlation: float = 2.0
     residual_sd: Any = None
+    dispersion: Any = None
+    covariate_effect: Normal | None = None
+    between_cluster_sd: Any = None
+    cutpoint_gap: Any = None
+    any_outcome: SitePrior | None = None
 
     def __post_init__(self) -> None:
         for name in ("control_mean", "average_effect"):
             if not isinstance(getattr(self, name), Normal):
                 raise DesignError(f"{name} must be a Normal prior; a flat one is not proper.")
-        for name in ("between_site_sd_control", "between_site_sd", "residual_sd"):
+        if not isinstance(self.covariate_effect, (Normal, type(None))):
+            raise DesignError("covariate_effect must be a Normal prior; a flat one is not proper.")
+        if not isinstance(self.any_outcome, (SitePrior, type(None))):
+            raise DesignError("any_outcome must be a SitePrior of its own, on the scale of log odds.")
+        always = ("between_site_sd_control", "between_site_sd")
+        for name in (*always, "residual_sd", "dispersion", "between_cluster_sd", "cutpoint_gap"):
             value = getattr(self, name)
-            if value is None and name == "residual_sd":
+            if value is None and name not in always:
                 continue
             if not getattr(value, "is_proper", False) or isinstance(value, Normal):
                 raise DesignError(f"{name} needs a proper prior on zero and above, such as {HalfNormal(0.5)!r}.")

@@ -1,0 +1,1 @@
+"""Simulation-based calibration of the sampled hierarchy, and the record of it."""
