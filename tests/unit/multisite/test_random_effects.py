@@ -247,6 +247,16 @@ def test_wildly_different_standard_errors() -> None:
         assert np.isfinite(gbv.RandomEffects(method).estimate(effects(y, se)).values[0])
 
 
+def test_an_interval_narrower_than_the_normal_one_is_said() -> None:
+    close = effects(np.array([0.30, 0.31, 0.29, 0.30, 0.32, 0.30]), SE)
+    answer, normal = gbv.RandomEffects().estimate(close), gbv.RandomEffects(inference="normal").estimate(close)
+    assert np.diff(answer.intervals(), axis=0)[0, 0] < np.diff(normal.intervals(), axis=0)[0, 0]
+    assert answer.check("agreement").status == "warn"
+    # A wider one is none of its business.
+    apart = gbv.RandomEffects().estimate(effects())
+    assert "agreement" not in [check.name for check in apart.checks]
+
+
 def test_two_sites_and_one() -> None:
     answer = gbv.RandomEffects().estimate(effects(Y[:2], SE[:2]))
     assert answer["average effect"].df == 1.0
