@@ -17,6 +17,7 @@ from gbveval.numerics.random_effects import (
     fit_random_effects,
     log_likelihood,
     q_profile,
+    typical_variance,
     weighted_fit,
 )
 
@@ -243,6 +244,10 @@ def test_wildly_different_standard_errors() -> None:
     answer = gbv.RandomEffects(inference="truncated_hartung_knapp").estimate(effects(y, se))
     assert answer["average effect"].value == pytest.approx(0.2, abs=1e-5)
     assert answer.check("weights").status == "warn"
+    # The trace of P is, without moderators, (sum of products of pairs of weights) twice over their sum.
+    w = se**-2.0
+    pairs = w[0] * w[1] + w[0] * w[2] + w[1] * w[2]
+    assert typical_variance(se**2, np.ones((3, 1))) == pytest.approx(2.0 / (2.0 * pairs / w.sum()), rel=1e-8)
     for method in METHODS:
         assert np.isfinite(gbv.RandomEffects(method).estimate(effects(y, se)).values[0])
 
