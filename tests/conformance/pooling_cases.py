@@ -57,9 +57,9 @@ POOLING = (
     ),
     Case(
         gbv.OneStage(),
-        PooledTableFrames(between_sd=0.3),
+        PooledTableFrames(n_sites=15, between_sd=0.3),
         equivariant=SWAP,
-        n_draws=120,
+        n_draws=80,
         slack=0.02,
     ),
 )

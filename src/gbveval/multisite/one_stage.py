@@ -159,7 +159,8 @@ def _spread(data: SiteTables, fit: OneStageFit) -> Term:
     if defined:
         # On the log scale: an sd does not go below zero.
         limits = wald(np.log(fit.tau), fit.se_tau / fit.tau)
-        interval = (float(np.exp(limits.conf_low[0])), float(np.exp(limits.conf_high[0])))
+        with np.errstate(over="ignore"):
+            interval = (float(np.exp(limits.conf_low[0])), float(np.exp(limits.conf_high[0])))
     return Term(
         term=SPREAD,
         estimand=Estimand("between_site_sd", "standard_deviation", "sites"),

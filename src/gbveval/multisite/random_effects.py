@@ -30,7 +30,7 @@ from gbveval.multisite._pooled_line import (
     weight_check,
 )
 from gbveval.multisite.normal_hierarchy import SPREAD
-from gbveval.numerics.inference import check_level
+from gbveval.numerics.inference import check_level, t_quantile
 from gbveval.numerics.random_effects import (
     INFERENCES,
     METHODS,
@@ -239,7 +239,8 @@ def _site_rows(data: SiteEffects, fit: RandomEffectsFit) -> list[Combination]:
 def _checks(model: RandomEffects, data: SiteEffects, fit: RandomEffectsFit) -> list[Check]:
     text = (
         f"Q = {fit.q:.2f} on {fit.q_df} degrees of freedom, p = {fit.q_p_value:.3f}; {fit.i_squared:.0f} % of the "
-        "variance lies between sites. Whether that is much is said by the between-site sd, in units of the effect."
+        "variance lies between sites. Whether that is much is said by the between-site sd, in units of the effect (of "
+        "its log, for ratios)."
     )
     found = [Check("heterogeneity", "info", text)]
     if data.n < 5 and model.inference != "truncated_hartung_knapp":
@@ -250,7 +251,8 @@ def _checks(model: RandomEffects, data: SiteEffects, fit: RandomEffectsFit) -> l
         found.append(Check("few sites", "warn", text))
     elif data.n < 10 and model.inference == "normal":
         found.append(Check("few sites", "warn", f"normal intervals of {data.n} sites are too narrow."))
-    if model.inference == "hartung_knapp" and fit.scale < 1.0:
+    quantiles = t_quantile(0.5 + model.level / 2.0, [fit.df, np.inf])
+    if model.inference == "hartung_knapp" and quantiles[0] * np.sqrt(fit.scale) < quantiles[1]:
         text = (
             f"sites agree better than their standard errors and the between-site sd say (factor {fit.scale:.2f}): the "
             "interval is narrower than the normal one. Show the truncated form beside it."

@@ -40,6 +40,7 @@ def plot_forest(sites: SiteEffects, pooled: Estimates, ax: Axes | None = None) -
         If the answer is not one about these sites.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import ScalarFormatter
 
     names = {row.term: i for i, row in enumerate(pooled.terms)}
     missing = sum(f"effect in {label}" not in names for label in sites.labels)
@@ -63,6 +64,9 @@ def plot_forest(sites: SiteEffects, pooled: Estimates, ax: Axes | None = None) -
     ax.axvline(1.0 if link == "log" else 0.0, color=RAW, linewidth=0.8, zorder=0)
     if link == "log":
         ax.set_xscale("log")
+        # Ratios are read as 0.6 and 0.8, not as powers of ten.
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_formatter(ScalarFormatter())
     ax.set_yticks(range(len(lines)), [name.removeprefix("effect in ") for name in reversed(lines)])
     ax.set_xlabel(f"{sites.contrast.replace('_', ' ')}; circles as found, squares pooled")
     for side in ("top", "right"):

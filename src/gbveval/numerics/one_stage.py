@@ -163,7 +163,7 @@ def _log_likelihood(
     parameters: FloatArray, rows: _Rows, nodes: tuple[FloatArray, FloatArray]
 ) -> tuple[float, FloatArray]:
     """Return the log likelihood and its slopes in the average, the sd, and the intercepts."""
-    from scipy.special import expit, log_expit, logsumexp
+    from scipy.special import expit, log_expit
 
     average, tau = parameters[0], parameters[1]
     own = parameters[2:] if rows.intercepts else np.zeros(len(rows.events))
@@ -174,8 +174,11 @@ def _log_likelihood(
     heights = (rows.events[:, :, None] * eta + rows.trials[:, :, None] * log_expit(-eta)).sum(axis=1)
     # Weights are for exp(-x^2/2); the integrand has exp(-z^2/2) / sqrt(2 pi).
     logs = heights - points**2 / 2.0 + nodes[0] ** 2 / 2.0 + np.log(nodes[1])
-    by_site = logsumexp(logs, axis=1) + np.log(spread) - 0.5 * np.log(2.0 * np.pi)
-    shares = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+    top = logs.max(axis=1, keepdims=True)
+    shares = np.exp(logs - top)
+    total = shares.sum(axis=1, keepdims=True)
+    shares /= total
+    by_site = (top + np.log(total))[:, 0] + np.log(spread) - 0.5 * np.log(2.0 * np.pi)
     surplus = rows.events[:, :, None] - rows.trials[:, :, None] * expit(eta)
     toward = (rows.times[:, :, None] * surplus).sum(axis=1)
     slopes = [(shares * toward).sum(), (shares * points * toward).sum()]

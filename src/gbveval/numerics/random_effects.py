@@ -34,8 +34,6 @@ class Weighted:
     unscaled : ndarray, shape (p, p)
         (X'WX)^-1.
     weights : ndarray, shape (k,)
-    annihilator : ndarray, shape (k, k)
-        P.
     rss : float
         Q(t) = y'Py.
     """
@@ -43,7 +41,6 @@ class Weighted:
     coefficients: FloatArray
     unscaled: FloatArray
     weights: FloatArray
-    annihilator: FloatArray
     rss: float
 
 
@@ -106,8 +103,29 @@ def weighted_fit(y: FloatArray, v: FloatArray, x: FloatArray, tau2: float) -> We
     inverse = np.linalg.inv(triangle)
     coefficients = inverse @ (basis.T @ (root * y))
     residual = root * (y - x @ coefficients)
-    annihilator = root[:, None] * (np.eye(len(y)) - basis @ basis.T) * root
-    return Weighted(coefficients, inverse @ inverse.T, w, annihilator, float(residual @ residual))
+    return Weighted(coefficients, inverse @ inverse.T, w, float(residual @ residual))
+
+
+def _complement(fit: Weighted, x: FloatArray) -> FloatArray:
+    """Return L = W^(1/2) N, shape (k, k - p), with N an orthonormal basis of what the weighted design leaves: P = LL'.
+
+    W - WXMX'W as it is written cancels where weights differ by many powers of ten.
+    """
+    root = np.sqrt(fit.weights)[:, None]
+    result: FloatArray = root * np.linalg.qr(x * root, mode="complete")[0][:, x.shape[1] :]
+    return result
+
+
+def annihilator(fit: Weighted, x: FloatArray) -> FloatArray:
+    """Return P, shape (k, k)."""
+    left = _complement(fit, x)
+    result: FloatArray = left @ left.T
+    return result
+
+
+def trace(fit: Weighted, x: FloatArray) -> float:
+    """Return the trace of P."""
+    return float(np.sum(_complement(fit, x) ** 2))
 
 
 def log_likelihood(y: FloatArray, v: FloatArray, x: FloatArray, tau2: float, *, restricted: bool) -> float:
@@ -152,11 +170,11 @@ def _by_moments(y: FloatArray, v: FloatArray, x: FloatArray, method: str) -> tup
             return 0.0, 0.0
         fit = weighted_fit(y, v, x, start)
         # The quadratic form over its weight on t, P * start / (k - p).
-        form, factor = fit.annihilator, start / (k - p)
+        form, factor = annihilator(fit, x), start / (k - p)
         tau2 = factor * fit.rss
     else:
         fit = weighted_fit(y, v if method == "DL" else np.ones(k), x, 0.0)
-        form = fit.annihilator
+        form = annihilator(fit, x)
         factor = 1.0 / float(np.trace(form))
         tau2 = max(0.0, factor * (fit.rss - float((np.diag(form) * v).sum())))
     within = form * v
@@ -170,9 +188,8 @@ def _by_likelihood(y: FloatArray, v: FloatArray, x: FloatArray, *, restricted: b
 
     def score(t: float) -> float:
         fit = weighted_fit(y, v, x, t)
-        trace = np.trace(fit.annihilator) if restricted else fit.weights.sum()
-        half = fit.annihilator @ y
-        return float(half @ half - trace)
+        half = fit.weights * (y - x @ fit.coefficients)
+        return float(half @ half) - (trace(fit, x) if restricted else float(fit.weights.sum()))
 
     def height(t: float) -> float:
         return log_likelihood(y, v, x, t, restricted=restricted)
@@ -186,7 +203,7 @@ def _by_likelihood(y: FloatArray, v: FloatArray, x: FloatArray, *, restricted: b
     candidates = ([0.0] if slopes[0] <= 0 else []) + maxima
     tau2 = max(candidates, key=height) if candidates else top
     fit = weighted_fit(y, v, x, tau2)
-    information = np.sum(fit.annihilator**2) if restricted else np.sum(fit.weights**2)
+    information = np.sum(annihilator(fit, x) ** 2) if restricted else np.sum(fit.weights**2)
     return tau2, float(np.sqrt(2.0 / information))
 
 
@@ -226,7 +243,7 @@ def q_profile(y: FloatArray, v: FloatArray, x: FloatArray, *, level: float) -> t
 def typical_variance(v: FloatArray, x: FloatArray) -> float:
     """Return the within-site variance typical of these sites (Higgins and Thompson 2002, for lines)."""
     k, p = x.shape
-    return float((k - p) / np.trace(weighted_fit(np.zeros(k), v, x, 0.0).annihilator))
+    return float((k - p) / trace(weighted_fit(np.zeros(k), v, x, 0.0), x))
 
 
 def fit_random_effects(

@@ -17,6 +17,7 @@ from gbveval.numerics.random_effects import (
     fit_random_effects,
     log_likelihood,
     q_profile,
+    typical_variance,
     weighted_fit,
 )
 
@@ -243,8 +244,22 @@ def test_wildly_different_standard_errors() -> None:
     answer = gbv.RandomEffects(inference="truncated_hartung_knapp").estimate(effects(y, se))
     assert answer["average effect"].value == pytest.approx(0.2, abs=1e-5)
     assert answer.check("weights").status == "warn"
+    # The trace of P is, without moderators, (sum of products of pairs of weights) twice over their sum.
+    w = se**-2.0
+    pairs = w[0] * w[1] + w[0] * w[2] + w[1] * w[2]
+    assert typical_variance(se**2, np.ones((3, 1))) == pytest.approx(2.0 / (2.0 * pairs / w.sum()), rel=1e-8)
     for method in METHODS:
         assert np.isfinite(gbv.RandomEffects(method).estimate(effects(y, se)).values[0])
+
+
+def test_an_interval_narrower_than_the_normal_one_is_said() -> None:
+    close = effects(np.array([0.30, 0.31, 0.29, 0.30, 0.32, 0.30]), SE)
+    answer, normal = gbv.RandomEffects().estimate(close), gbv.RandomEffects(inference="normal").estimate(close)
+    assert np.diff(answer.intervals(), axis=0)[0, 0] < np.diff(normal.intervals(), axis=0)[0, 0]
+    assert answer.check("agreement").status == "warn"
+    # A wider one is none of its business.
+    apart = gbv.RandomEffects().estimate(effects())
+    assert "agreement" not in [check.name for check in apart.checks]
 
 
 def test_two_sites_and_one() -> None:
