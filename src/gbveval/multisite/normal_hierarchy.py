@@ -148,6 +148,11 @@ def fit_sites(
     data: SiteEffects, prior: HierarchyPrior, *, at: tuple[tuple[str, float], ...] = ()
 ) -> NormalHierarchyFit:
     """Return the numeric fit; a posterior that does not exist is an IdentificationError."""
+    if data.study is not None and data.study.count < data.n:
+        raise DesignError(
+            f"{data.n} rows come from {data.study.count} studies, and effects of one study are not independent of each "
+            "other. Pool the rows of a study first, or use MultilevelEffects or RobustEffects."
+        )
     unknown = [name for name, _ in at if name not in data.moderator_names]
     if unknown:
         raise DesignError(f"{', '.join(map(repr, unknown))} (at) is no moderator of these sites.")

@@ -20,6 +20,13 @@ def prior(**slopes: gbv.Normal) -> gbv.HierarchyPrior:
     return gbv.HierarchyPrior(gbv.Normal(0.2, 1), gbv.HalfNormal(0.5), slopes)
 
 
+def test_rows_that_share_a_study_are_refused() -> None:
+    frame = {"y": [0.1, 0.2, 0.3], "se": [0.1] * 3, "from": ["a", "a", "b"]}
+    sites = gbv.SiteEffects(frame, estimate="y", std_error="se", study="from")
+    with pytest.raises(gbv.DesignError, match="3 rows come from 2 studies"):
+        gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(1))).estimate(sites)
+
+
 def test_a_slope_that_must_be_zero_changes_nothing() -> None:
     plain = gbv.NormalHierarchy(prior()).estimate(sites())
     # A prior sd of 1e-9 holds the slope at zero: what it can still move is below 1e-8.
