@@ -153,11 +153,15 @@ def cluster_centring(
     own, variance = levels_of(alone, family, any_at_all)
     around = np.zeros(cells.n_clusters)
     around[cells.cluster] = level[cells.site, cells.arm]
-    fit = normal_hierarchy(
-        own[:, 0] - around, np.sqrt(variance[:, 0]), mu_prior=Normal(0.0, 1.0), tau_prior=prior.between_cluster_sd
-    )
+    # A cluster where nobody has any says nothing of how many.
+    seen, weights = np.isfinite(variance[:, 0]), np.zeros(cells.n_clusters)
+    if seen.sum() < 2:
+        return weights, float(prior.between_cluster_sd.quantile(0.5))
+    y, error = (own[:, 0] - around)[seen], np.sqrt(variance[seen, 0])
+    fit = normal_hierarchy(y, error, mu_prior=Normal(0.0, 1.0), tau_prior=prior.between_cluster_sd)
     low, middle = (float(x) for x in fit.tau.quantile(np.array([LOW, 0.5])))
-    return low**2 / (low**2 + variance[:, 0]), middle
+    weights[seen] = low**2 / (low**2 + error**2)
+    return weights, middle
 
 
 def compiled_model(data: dict[str, Any], spec: ModelSpec) -> Any:

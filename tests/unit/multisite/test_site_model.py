@@ -188,7 +188,7 @@ def test_clusters_widen_what_people_alone_would_say() -> None:
     data = {"y": y, "arm": arm, "site": site, "c": [f"{a}-{b}" for a, b in zip(site, cluster, strict=True)]}
     prior = replace(PRIORS["normal"], between_cluster_sd=gbv.HalfNormal(1))
     trial = gbv.Trial(data, outcome="y", arm="arm", control=0, site="site", cluster="c")
-    answer = gbv.HierarchicalModel(prior, settings()).estimate(trial, rng=np.random.default_rng(2))
+    answer = gbv.HierarchicalModel(prior).estimate(trial, rng=np.random.default_rng(2))
     assert all(check.status != "fail" for check in answer.checks)
     # Fifty clusters, half in each arm: at the least 0.8 sqrt(4 / 50) = 0.23, against 0.05 for 2,000 people alone.
     assert 0.2 < answer["average effect"].std_error < 0.5
