@@ -181,6 +181,8 @@ def _columns(records: list[dict[Any, Any]]) -> Iterator[FloatArray]:
 
 
 def _vectors(array: FloatArray) -> Iterator[FloatArray]:
+    if array.size == 0:
+        return
     if array.ndim == 1:
         yield array
     elif array.ndim > 1:
