@@ -28,7 +28,7 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
         text=True,
         cwd=ROOT,
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        timeout=400,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     pages = list((tmp_path / "html").rglob("*.html"))
