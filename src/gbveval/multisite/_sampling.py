@@ -135,8 +135,10 @@ def diagnose(draws: Mapping[str, FloatArray]) -> tuple[float, float]:
             flat = values.reshape(values.shape[0], values.shape[1], -1)
             for i in range(flat.shape[2]):
                 worst_rhat = max(worst_rhat, float(arviz.rhat(flat[:, :, i])))
-                for kind in ("bulk", "tail"):
-                    least_ess = min(least_ess, float(arviz.ess(flat[:, :, i], method=kind)))
+                bulk = float(arviz.ess(flat[:, :, i], method="bulk"))
+                # ArviZ 1 has no default for which tails are meant; ArviZ 0 means these.
+                tail = float(arviz.ess(flat[:, :, i], method="tail", prob=(0.05, 0.95)))
+                least_ess = min(least_ess, bulk, tail)
     return worst_rhat, least_ess
 
 
