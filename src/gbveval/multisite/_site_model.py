@@ -79,17 +79,18 @@ class ModelSpec:
 
 def data_of(cells: SiteCells, spec: ModelSpec) -> dict[str, Any]:
     """Return the values of the model's data containers."""
-    data: dict[str, Any] = {
-        "site": cells.site.astype(np.int64),
-        "arm": cells.arm.astype(np.int64),
-        "log_exposure": cells.log_exposure,
-    }
+    data: dict[str, Any] = {"log_exposure": cells.log_exposure}
     if spec.family != "ordinal":
         data["n"] = cells.n
     if spec.n_covariates:
         data["covariates"] = cells.covariates
     if spec.n_clusters:
         data["cluster"] = cells.cluster.astype(np.int64)
+        for name in ("site", "arm"):
+            data[f"cluster_{name}"] = np.zeros(spec.n_clusters, dtype=np.int64)
+            data[f"cluster_{name}"][cells.cluster] = getattr(cells, name)
+    else:
+        data |= {"site": cells.site.astype(np.int64), "arm": cells.arm.astype(np.int64)}
     if spec.family == "normal":
         data |= {"mean": cells.total / cells.n, "within": cells.within}
     elif spec.family == "ordinal":
