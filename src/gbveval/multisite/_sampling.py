@@ -189,21 +189,27 @@ def build_site_model(data: Mapping[str, Any], spec: Any) -> Any:
 
 
 def _linear_predictor(pm: Any, pt: Any, held: Mapping[str, Any], spec: Any, prior: Any, prefix: str) -> Any:
-    """Return the linear predictor of every cell; names of its variables begin with `prefix`."""
+    """Return the linear predictor of every cell; names of its variables begin with `prefix`.
+
+    A cluster lies in one site and arm. It is sampled about their level in the way sites are about the average, more or
+    less centred: where a cluster tells much of itself, its level is known well, and its distance from theirs is not.
+    """
     control, effects = _sites(pm, pt, held, spec, prior, prefix)
     # Control has no effect: a column of zeros stands for it.
     by_arm = pt.concatenate([pt.zeros((spec.n_sites, 1)), effects], axis=1)
-    eta = control[held["site"]] + by_arm[held["site"], held["arm"]] + held["log_exposure"]
+    if spec.n_clusters:
+        m = control[held["cluster_site"]] + by_arm[held["cluster_site"], held["cluster_arm"]]
+        sd, w = _prior(pm, f"{prefix}between_cluster_sd", prior.between_cluster_sd), held[f"{prefix}cluster_centring"]
+        x = pm.Normal(f"{prefix}raw_cluster", w * m, sd**w, shape=spec.n_clusters)
+        own = pm.Deterministic(f"{prefix}cluster_effect", sd ** (1.0 - w) * (x - w * m))
+        eta = (m + own)[held["cluster"]] + held["log_exposure"]
+    else:
+        eta = control[held["site"]] + by_arm[held["site"], held["arm"]] + held["log_exposure"]
     if spec.n_covariates:
         slopes = pm.Normal(
             f"{prefix}covariate_effect", prior.covariate_effect.mean, prior.covariate_effect.sd, shape=spec.n_covariates
         )
         eta = eta + held["covariates"] @ slopes
-    if spec.n_clusters:
-        sd = _prior(pm, f"{prefix}between_cluster_sd", prior.between_cluster_sd)
-        weight = held[f"{prefix}cluster_centring"]
-        own = pm.Normal(f"{prefix}raw_cluster", 0.0, sd**weight, shape=spec.n_clusters)
-        eta = eta + pm.Deterministic(f"{prefix}cluster_effect", sd ** (1.0 - weight) * own)[held["cluster"]]
     return eta
 
 

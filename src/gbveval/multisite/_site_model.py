@@ -17,8 +17,8 @@ from gbveval.numerics.site_cells import SiteCells
 
 FloatArray = NDArray[np.float64]
 
-# The quantile of the between-site sd that a site's own error is held against.
-LOW = 0.1
+# The quantile of the between-site sd that a site's own error is held against, and how many errors are worth it.
+LOW, ERRORS = 0.1, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +79,18 @@ class ModelSpec:
 
 def data_of(cells: SiteCells, spec: ModelSpec) -> dict[str, Any]:
     """Return the values of the model's data containers."""
-    data: dict[str, Any] = {
-        "site": cells.site.astype(np.int64),
-        "arm": cells.arm.astype(np.int64),
-        "log_exposure": cells.log_exposure,
-    }
+    data: dict[str, Any] = {"log_exposure": cells.log_exposure}
     if spec.family != "ordinal":
         data["n"] = cells.n
     if spec.n_covariates:
         data["covariates"] = cells.covariates
     if spec.n_clusters:
         data["cluster"] = cells.cluster.astype(np.int64)
+        for name in ("site", "arm"):
+            data[f"cluster_{name}"] = np.zeros(spec.n_clusters, dtype=np.int64)
+            data[f"cluster_{name}"][cells.cluster] = getattr(cells, name)
+    else:
+        data |= {"site": cells.site.astype(np.int64), "arm": cells.arm.astype(np.int64)}
     if spec.family == "normal":
         data |= {"mean": cells.total / cells.n, "within": cells.within}
     elif spec.family == "ordinal":
@@ -125,9 +126,10 @@ def centring(level: FloatArray, variance: FloatArray, prior: SitePrior) -> Float
     """Return how far a site is sampled centred, 0 not at all and 1 wholly, for its control level and each effect.
 
     Centred sampling is efficient where a site's own error is small beside the spread between sites. Where the spread
-    may be near zero it gets stuck there, and is silently wrong. The best weight is the share s^2 / (s^2 + error^2) of
-    the spread s (Papaspiliopoulos, Roberts and Skoeld 2007); s is taken from the low end of its posterior given the
-    sites' estimates alone. The choice changes how well the posterior is sampled, and not what it is.
+    may be near zero it gets stuck there, and is silently wrong. Were the spread s known, the best weight would be its
+    share s^2 / (s^2 + error^2) (Papaspiliopoulos, Roberts and Skoeld 2007). It is not: s is taken from the low end of
+    its posterior given the sites' estimates alone, and the weight falls faster where the error is the larger one. The
+    choice changes how well the posterior is sampled, and not what it is.
     """
     known = np.isfinite(variance)
     columns = [(level[:, 0], variance[:, 0], prior.control_mean, prior.between_site_sd_control)]
@@ -140,9 +142,13 @@ def centring(level: FloatArray, variance: FloatArray, prior: SitePrior) -> Float
         if seen.sum() < 2:
             continue
         fit = normal_hierarchy(y[seen], np.sqrt(error[seen]), mu_prior=mean, tau_prior=sd)
-        spread = float(fit.tau.quantile(np.array([LOW]))[0]) ** 2
-        chosen[seen, j] = spread / (spread + error[seen])
+        chosen[seen, j] = _weight(float(fit.tau.quantile(np.array([LOW]))[0]), error[seen])
     return chosen
+
+
+def _weight(spread: float, variance: FloatArray) -> FloatArray:
+    """Return a half where the spread is `ERRORS` errors, near one where it is twice that, near zero at half of it."""
+    return np.asarray(1.0 / (1.0 + (ERRORS**2 * variance / spread**2) ** 2), dtype=np.float64)
 
 
 def cluster_centring(
@@ -160,7 +166,7 @@ def cluster_centring(
     y, error = (own[:, 0] - around)[seen], np.sqrt(variance[seen, 0])
     fit = normal_hierarchy(y, error, mu_prior=Normal(0.0, 1.0), tau_prior=prior.between_cluster_sd)
     low, middle = (float(x) for x in fit.tau.quantile(np.array([LOW, 0.5])))
-    weights[seen] = low**2 / (low**2 + error**2)
+    weights[seen] = _weight(low, error**2)
     return weights, middle
 
 
