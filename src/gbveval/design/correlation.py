@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
+from typing import ClassVar
 
-from gbveval.design._require import asked_size, one_of, real, whole
-from gbveval.design.planned_test import Nearness, PlainDesign, Rows, wrong_tail, zero_only
+from gbveval.design._require import asked_size, real, whole
+from gbveval.design.planned_test import Nearness, OneSize, Rows, wrong_tail, zero_only
 from gbveval.numerics.inference import t_quantile
 
 NEAR = Nearness(0.01, "ten respondents or more")
@@ -70,7 +69,7 @@ class Association:
 
 
 @dataclass(frozen=True, slots=True)
-class CorrelationDesign(PlainDesign):
+class CorrelationDesign(OneSize):
     """One sample in which the correlation of two measures is tested, such as of exposure and harm.
 
     Parameters
@@ -94,6 +93,7 @@ class CorrelationDesign(PlainDesign):
     """
 
     n: int
+    _size: ClassVar[tuple[str, int]] = ("n", 4)
 
     def __post_init__(self) -> None:
         whole("n", self.n, least=4)
@@ -102,16 +102,6 @@ class CorrelationDesign(PlainDesign):
     def outcome(self) -> Association:
         """What is looked for."""
         return Association()
-
-    @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"n": 4})
-
-    def resized(self, name: str, value: int) -> CorrelationDesign:
-        """Return the design with another number of respondents."""
-        one_of("solve_for", name, tuple(self.least_sizes))
-        return replace(self, n=value)
 
     def planned_test(
         self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0

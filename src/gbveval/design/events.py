@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
+from typing import ClassVar
 
-from gbveval.design._require import asked_size, one_of, real, whole
-from gbveval.design.planned_test import Nearness, PlainDesign, PlannedTest, zero_only
+from gbveval.design._require import asked_size, real, whole
+from gbveval.design.planned_test import Nearness, OneSize, PlannedTest, zero_only
 
 NEAR = Nearness(0.02, "40 events or more among twice as many people in equal arms")
 
@@ -23,7 +22,7 @@ class LogHazardRatio:
 
 
 @dataclass(frozen=True, slots=True)
-class EventsDesign(PlainDesign):
+class EventsDesign(OneSize):
     """Two arms compared by the log-rank test of the time to an event, such as the next attack or leaving a platform.
 
     Parameters
@@ -56,6 +55,7 @@ class EventsDesign(PlainDesign):
 
     n_events: int
     treated_share: float = 0.5
+    _size: ClassVar[tuple[str, int]] = ("n_events", 2)
 
     def __post_init__(self) -> None:
         whole("n_events", self.n_events, least=2)
@@ -65,16 +65,6 @@ class EventsDesign(PlainDesign):
     def outcome(self) -> LogHazardRatio:
         """What is looked for."""
         return LogHazardRatio()
-
-    @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"n_events": 2})
-
-    def resized(self, name: str, value: int) -> EventsDesign:
-        """Return the design with another number of events."""
-        one_of("solve_for", name, tuple(self.least_sizes))
-        return replace(self, n_events=value)
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PlannedTest:
         """Return the planned log-rank test of a log hazard ratio."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
+from typing import ClassVar
 
 from gbveval.core.errors import DesignError
 from gbveval.design._require import asked_size, one_of, whole
 from gbveval.design.outcomes import Continuous
-from gbveval.design.planned_test import EXACT, PlainDesign, PlannedTest, zero_only
+from gbveval.design.planned_test import EXACT, OneSize, PlannedTest, zero_only
 
 
 @dataclass(frozen=True, slots=True)
-class FactorialDesign(PlainDesign):
+class FactorialDesign(OneSize):
     """Two programmes crossed: neither, one, the other, both; single respondents in four cells of equal size.
 
     Parameters
@@ -55,22 +54,13 @@ class FactorialDesign(PlainDesign):
     n_per_cell: int
     outcome: Continuous
     target: str
+    _size: ClassVar[tuple[str, int]] = ("n_per_cell", 2)
 
     def __post_init__(self) -> None:
         whole("n_per_cell", self.n_per_cell, least=2)
         if not isinstance(self.outcome, Continuous):
             raise DesignError("outcome must be Continuous(...).")
         one_of("target", self.target, ("main", "interaction"))
-
-    @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"n_per_cell": 2})
-
-    def resized(self, name: str, value: int) -> FactorialDesign:
-        """Return the design with another number of respondents a cell."""
-        one_of("solve_for", name, tuple(self.least_sizes))
-        return replace(self, n_per_cell=value)
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PlannedTest:
         """Return the planned test of a main effect, or of a difference of differences."""

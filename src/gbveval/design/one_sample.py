@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
+from typing import ClassVar
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import asked_size, named_or_first, one_of, whole
+from gbveval.design._require import asked_size, named_or_first, whole
 from gbveval.design.exact_tests import BinomialTest
 from gbveval.design.outcomes import Binary, Continuous, Outcome
-from gbveval.design.planned_test import EXACT, Nearness, PlainDesign, PlannedTest, PowerTest, zero_only
+from gbveval.design.planned_test import EXACT, Nearness, OneSize, PlannedTest, PowerTest, zero_only
 
 NEAR_ARCSINE = Nearness(0.04, "60 people or more with a risk of a quarter to three quarters")
 ANALYSES = {Continuous: ("t", "normal"), Binary: ("exact", "arcsine")}
 
 
 @dataclass(frozen=True, slots=True)
-class OneSampleDesign(PlainDesign):
+class OneSampleDesign(OneSize):
     """One group whose mean or risk is compared with a known value.
 
     Parameters
@@ -50,6 +49,7 @@ class OneSampleDesign(PlainDesign):
     n: int
     outcome: Outcome
     analysis: str | None = None
+    _size: ClassVar[tuple[str, int]] = ("n", 2)
 
     def __post_init__(self) -> None:
         if type(self.outcome) not in ANALYSES:
@@ -59,19 +59,9 @@ class OneSampleDesign(PlainDesign):
         whole("n", self.n, least=self.least_sizes["n"])
 
     @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"n": 2})
-
-    @property
     def counted(self) -> bool:
         """Whether power is summed over counts."""
         return self.analysis == "exact"
-
-    def resized(self, name: str, value: int) -> OneSampleDesign:
-        """Return the design with another number of respondents."""
-        one_of("solve_for", name, tuple(self.least_sizes))
-        return replace(self, n=value)
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PowerTest:
         """Return the planned test of an effect: the true mean or risk minus the known one."""

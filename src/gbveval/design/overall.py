@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import asked_size, one_of, real, whole
-from gbveval.design.planned_test import EXACT, Nearness, PlainDesign, Rows, zero_only
+from gbveval.design._require import asked_size, real, whole
+from gbveval.design.planned_test import EXACT, Nearness, OneSize, Rows, zero_only
 
 ANY = "any"
 # Beyond this noncentrality power is one to rounding, and the series of the noncentral F is long.
@@ -86,7 +87,7 @@ class OverallTest:
         return (("noncentrality", f"{self.noncentrality:.4g}"), ("critical value", words))
 
 
-class _Overall(PlainDesign):
+class _Overall(OneSize):
     """What tests of several differences have in common: they look in no direction."""
 
     __slots__ = ()
@@ -148,6 +149,7 @@ class AnovaDesign(_Overall):
     n_per_arm: int
     sd: float
     pattern: tuple[float, ...]
+    _size: ClassVar[tuple[str, int]] = ("n_per_arm", 2)
 
     def __post_init__(self) -> None:
         whole("n_per_arm", self.n_per_arm, least=2)
@@ -163,16 +165,6 @@ class AnovaDesign(_Overall):
     def outcome(self) -> Departure:
         """What is looked for."""
         return Departure()
-
-    @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"n_per_arm": 2})
-
-    def resized(self, name: str, value: int) -> AnovaDesign:
-        """Return the design with another number of respondents."""
-        one_of("solve_for", name, tuple(self.least_sizes))
-        return replace(self, n_per_arm=value)
 
     def cohen_f(self, effect: float) -> float:
         """Return Cohen's f: standard deviation of the means over that within arms."""
@@ -248,11 +240,6 @@ class RegressionDesign(_Overall):
         """Sizes that can be solved for, with the least that each may be."""
         return MappingProxyType({"n": int(self.n_tested) + int(self.n_others) + 2})
 
-    def resized(self, name: str, value: int) -> RegressionDesign:
-        """Return the design with another number of respondents."""
-        one_of("solve_for", name, tuple(self.least_sizes))
-        return replace(self, n=value)
-
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> OverallTest:
         """Return the planned F test of the coefficients at a value of Cohen's f^2."""
         n = asked_size(size, self.least_sizes, self.n)
@@ -304,6 +291,7 @@ class ChiSquareDesign(_Overall):
 
     n: int
     df: int
+    _size: ClassVar[tuple[str, int]] = ("n", 2)
 
     def __post_init__(self) -> None:
         whole("n", self.n, least=2)
@@ -313,16 +301,6 @@ class ChiSquareDesign(_Overall):
     def outcome(self) -> Departure:
         """What is looked for."""
         return Departure()
-
-    @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"n": 2})
-
-    def resized(self, name: str, value: int) -> ChiSquareDesign:
-        """Return the design with another number of respondents."""
-        one_of("solve_for", name, tuple(self.least_sizes))
-        return replace(self, n=value)
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> OverallTest:
         """Return the planned chi-square test at a value of Cohen's w."""

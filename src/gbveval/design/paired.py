@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
+from typing import ClassVar
 
 from gbveval.core.errors import DesignError
-from gbveval.design._require import asked_size, named_or_first, one_of, real, whole
+from gbveval.design._require import asked_size, named_or_first, real, whole
 from gbveval.design.exact_tests import ExactMcNemar
 from gbveval.design.one_sample import mean_of_one
 from gbveval.design.outcomes import Continuous
-from gbveval.design.planned_test import Nearness, PlainDesign, PlannedTest, PowerTest, zero_only
+from gbveval.design.planned_test import Nearness, OneSize, PlannedTest, PowerTest, zero_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ ANALYSES = {Continuous: ("t", "normal"), Discordant: ("mcnemar", "exact")}
 
 
 @dataclass(frozen=True, slots=True)
-class PairedDesign(PlainDesign):
+class PairedDesign(OneSize):
     """Pairs of respondents, or respondents before and after, compared within the pair.
 
     Parameters
@@ -92,6 +91,7 @@ class PairedDesign(PlainDesign):
     outcome: Continuous | Discordant
     correlation: float | None = None
     analysis: str | None = None
+    _size: ClassVar[tuple[str, int]] = ("n_pairs", 2)
 
     def __post_init__(self) -> None:
         whole("n_pairs", self.n_pairs, least=2)
@@ -108,11 +108,6 @@ class PairedDesign(PlainDesign):
             real("correlation", self.correlation, low=-1.0, high=1.0)
 
     @property
-    def least_sizes(self) -> Mapping[str, int]:
-        """Sizes that can be solved for, with the least that each may be."""
-        return MappingProxyType({"n_pairs": 2})
-
-    @property
     def counted(self) -> bool:
         """Whether power is summed over counts."""
         return self.analysis == "exact"
@@ -122,11 +117,6 @@ class PairedDesign(PlainDesign):
         if self.counted:
             return "The exact test needs six discordant pairs to reach 0.05 on two sides."
         return "Plan for a larger effect or a lower power."
-
-    def resized(self, name: str, value: int) -> PairedDesign:
-        """Return the design with another number of pairs."""
-        one_of("solve_for", name, tuple(self.least_sizes))
-        return replace(self, n_pairs=value)
 
     def planned_test(self, effect: float, *, size: tuple[str, float] | None = None, null: float = 0.0) -> PowerTest:
         """Return the planned test of an effect within pairs (treated minus control)."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from gbveval.core.errors import DesignError
+from gbveval.design._require import one_of
 from gbveval.numerics.inference import ALTERNATIVES, normal_quantile, t_quantile
 from gbveval.numerics.noncentral_t import t_power
 
@@ -279,3 +281,23 @@ class PlainDesign:
         raise DesignError(
             f"{type(self).__name__} has power by formula only; its studies are not drawn by simulate_power."
         )
+
+
+class OneSize(PlainDesign):
+    """What designs of one size have in common: its name and the least that it may be."""
+
+    __slots__ = ()
+    _size: ClassVar[tuple[str, int]]
+
+    @property
+    def least_sizes(self) -> Mapping[str, int]:
+        """The size that can be solved for, with the least that it may be."""
+        name, least = self._size
+        return MappingProxyType({name: least})
+
+    def resized(self, name: str, value: int) -> Self:
+        """Return the design with another size."""
+        one_of("solve_for", name, tuple(self.least_sizes))
+        design: Any = self
+        changed: Self = replace(design, **{name: value})
+        return changed
