@@ -130,3 +130,11 @@ def test_the_attack_finds_outcomes_in_a_table() -> None:
         (),
     )
     assert any(rebuilds_somebody(saved, targets) for saved in _saved(table))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_the_attack_finds_outcomes_at_any_scale(scale: float) -> None:
+    # Squares of such deviations vanish or overflow: a correlation of them as they stand is not a number.
+    outcomes = np.random.default_rng(5).normal(size=30)
+    assert rebuilds_somebody({"weights": 3.0 * scale - scale * outcomes}, (outcomes,))
+    assert not rebuilds_somebody({"weights": scale * np.random.default_rng(6).normal(size=30)}, (outcomes,))

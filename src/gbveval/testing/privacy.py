@@ -211,9 +211,22 @@ def _rebuilds(vector: FloatArray, target: FloatArray) -> bool:
 
 def _same(vector: FloatArray, target: FloatArray) -> bool:
     """Whether two vectors are each other up to shift and scale."""
-    if vector.size != target.size or not np.isfinite(vector).all() or np.ptp(vector) == 0:
+    if vector.size != target.size or not np.isfinite(vector).all():
         return False
-    return abs(float(np.corrcoef(vector, target)[0, 1])) > REBUILT
+    one, other = _centred(vector), _centred(target)
+    if not (one.any() and other.any()):
+        return False
+    return abs(float(one @ other) / float(np.linalg.norm(one) * np.linalg.norm(other))) > REBUILT
+
+
+def _centred(vector: FloatArray) -> FloatArray:
+    """Return deviations from the mean, the largest of them 1: squares of denormals would vanish."""
+    deviations = vector - vector.mean()
+    largest = np.abs(deviations).max(initial=0.0)
+    # Equal entries leave the rounding of their mean, which is no pattern.
+    if largest <= np.spacing(np.abs(vector).max(initial=0.0)) * vector.size:
+        return np.zeros_like(deviations)
+    return np.asarray(deviations / largest)
 
 
 def check_influence_stays_in_memory(case: Case) -> None:
