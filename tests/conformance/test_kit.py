@@ -65,3 +65,14 @@ def test_exemptions_are_strict() -> None:
     verdict = run_check(spared, check)
     assert not verdict.passed
     assert "not needed" in verdict.message
+
+
+def test_an_exemption_spares_no_crash() -> None:
+    def check_that_crashes(case: Case) -> None:
+        raise RuntimeWarning("invalid value in a division")
+
+    case = CASES[0]
+    spared = Case(case.estimator, case.frames, exempt={"check_that_crashes": "it is said to fail for another cause"})
+    verdict = run_check(spared, check_that_crashes)
+    assert not verdict.passed
+    assert "RuntimeWarning" in verdict.message

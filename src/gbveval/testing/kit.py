@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from gbveval.core.errors import GbvevalError
 from gbveval.core.registry import discover
 from gbveval.testing.case import Case
 from gbveval.testing.contract import CONTRACT
@@ -41,19 +42,20 @@ def run_check(case: Case, check: Check) -> Verdict:
 
     Notes
     -----
-    An exemption is strict: when the check holds after all, the verdict is a failure that says so.
+    An exemption is strict: when the check holds after all, the verdict is a failure that says so. It spares what the
+    check asserts and what the estimator refuses; a crash, or a warning raised as an error, fails with or without it.
     """
     name = check.__name__
     reason = case.exempt.get(name)
     try:
         check(case)
-    except AssertionError as failure:
+    except (AssertionError, GbvevalError) as failure:
         if reason is not None:
             return Verdict(name, True, f"exempt: {reason}")
-        return Verdict(name, False, str(failure))
+        told = str(failure) if isinstance(failure, AssertionError) else f"{type(failure).__name__}: {failure}"
+        return Verdict(name, False, told)
     except Exception as error:
-        if reason is not None:
-            return Verdict(name, True, f"exempt: {reason}")
+        # A reason speaks of what the check asserts or the estimator refuses, never of a crash or a warning.
         return Verdict(name, False, f"{type(error).__name__}: {error}")
     if reason is not None:
         return Verdict(name, False, f"the exemption is not needed: {reason}")
