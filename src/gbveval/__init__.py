@@ -220,6 +220,7 @@ if TYPE_CHECKING:
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
+    from gbveval.multisite._sampling import monte_carlo_error as monte_carlo_error
     from gbveval.multisite.control_and_effect import ControlAndEffect as ControlAndEffect
     from gbveval.multisite.decisions import DecisionRule as DecisionRule
     from gbveval.multisite.decisions import ProgressionCriteria as ProgressionCriteria

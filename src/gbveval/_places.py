@@ -220,6 +220,7 @@ PLACES = {
     "love_plot": "gbveval.estimators.diagnostics.balance",
     "mde": "gbveval.planning.closed_form",
     "mde_by_icc": "gbveval.planning.pictures",
+    "monte_carlo_error": "gbveval.multisite._sampling",
     "new_secret": "gbveval.design.allocation._chain",
     "noninferiority": "gbveval.core.margins",
     "noninferiority_of_risks": "gbveval.core.margins",

@@ -15,7 +15,6 @@ import numpy as np
 
 import gbveval as gbv
 from gbveval.core.posterior import DrawsPosterior
-from gbveval.multisite._sampling import mean_error
 
 RECORD = Path(__file__).with_name("same_numbers.json")
 PRIOR = gbv.SitePrior(gbv.Normal(-0.5, 1), gbv.Normal(0, 1), gbv.HalfNormal(1), gbv.HalfNormal(0.5))
@@ -41,7 +40,7 @@ def answers() -> dict[str, dict[str, float]]:
         raise AssertionError(" ".join(failed))
     draws = np.moveaxis(answer.posterior.draws, 2, 0)
     return {
-        term.term: {"mean": float(values.mean()), "error": mean_error(values), "sd": float(values.std())}
+        term.term: {"mean": float(values.mean()), "error": gbv.monte_carlo_error(values), "sd": float(values.std())}
         for term, values in zip(answer.terms, draws, strict=True)
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gbveval as gbv
-from gbveval.multisite._sampling import mean_error
 from tests.reference.bayes import prior
 from tests.reference.compare import Path as Place
 from tests.reference.compare import Tolerance, Unsupported
@@ -72,42 +72,44 @@ def individual_correlated(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     if failed:
         raise AssertionError("; ".join(failed))
     native = model.native(trial, rng=np.random.default_rng(1))
+    draws = answer.posterior.draws
+
+    def summary(values: NDArray[np.float64]) -> dict[str, float]:
+        return _summary(replace(answer.posterior, draws=values[:, :, None]))
+
     found: dict[str, Any] = {}
     for name, ours in NAMES.items():
         if name in case["results"]:
             values = np.asarray(native["posterior"][ours].values, dtype=float)
-            found[name] = _summary(values.reshape(values.shape[:2]))
-    draws = answer.posterior.draws
+            found[name] = summary(values.reshape(values.shape[:2]))
     rows = [answer.index(f"effect in site {i + 1:02d}") for i in range(len(case["results"]["t"]["mean"]))]
-    each = [_summary(draws[..., row]) for row in rows]
+    each = [summary(draws[..., row]) for row in rows]
     found["t"] = {key: [entry[key] for entry in each] for key in each[0]}
-    found["new_site_effect"] = _summary(draws[..., answer.index("effect in a new site")])
+    found["new_site_effect"] = summary(draws[..., answer.index("effect in a new site")])
     # The rows are ratios, and so is the threshold.
     found["P(mu_t<0)"] = answer.probability("average effect", below=1.0)
-    found["P(mu_t<0), error"] = _error((draws[..., answer.index("average effect")] < 0).astype(float), "mean")
+    found["P(mu_t<0), error"] = _share_error(draws[..., answer.index("average effect")], 0.0)
     return found
 
 
-def _summary(values: NDArray[np.float64]) -> dict[str, float]:
+def _summary(posterior: Any) -> dict[str, float]:
     """Return what the cases state of a quantity, each number with its Monte Carlo error."""
-    found = {"mean": float(values.mean()), "mean, error": _error(values, "mean")}
-    found |= {"sd": float(values.std(ddof=1)), "sd, error": _error(values, "sd")}
+    values = posterior.draws[..., 0]
+    mean, sd = float(posterior.mean()[0]), float(posterior.sd()[0])
+    found = {"mean": mean, "mean, error": gbv.monte_carlo_error(values)}
+    # That of the mean square, by the derivative of the root.
+    found |= {"sd": sd, "sd, error": gbv.monte_carlo_error((values - mean) ** 2) / (2.0 * sd)}
     for name, p in {"q025": 0.025, "q975": 0.975}.items():
-        found |= {name: float(np.quantile(values, p)), f"{name}, error": _error(values, "quantile", p)}
-    below = (values < 0).astype(float)
-    return {**found, "P(<0)": float(below.mean()), "P(<0), error": _error(below, "mean")}
+        error = _share_error(values, posterior.quantile(0, p))
+        # As far as the quantile moves when its probability does.
+        low, high = (posterior.quantile(0, min(max(p + side * error, 0.0), 1.0)) for side in (-1, 1))
+        found |= {name: posterior.quantile(0, p), f"{name}, error": 0.5 * (high - low)}
+    return {**found, "P(<0)": posterior.cdf(0, 0.0), "P(<0), error": _share_error(values, 0.0)}
 
 
-def _error(values: NDArray[np.float64], method: str, p: float = 0.5) -> float:
-    """Return the Monte Carlo error of a mean, an sd, or a quantile, all from that of a mean."""
-    if method == "mean":
-        return mean_error(values)
-    if method == "sd":
-        return mean_error((values - values.mean()) ** 2) / (2.0 * float(values.std()))
-    share = mean_error((values <= np.quantile(values, p)).astype(float))
-    # As far as the quantile moves when its probability does.
-    low, high = np.quantile(values, [max(p - share, 0.0), min(p + share, 1.0)])
-    return 0.5 * float(high - low)
+def _share_error(values: NDArray[np.float64], below: float) -> float:
+    """Return the Monte Carlo error of a share of draws."""
+    return gbv.monte_carlo_error((values <= below).astype(float))
 
 
 def monte_carlo_tolerance(case: dict[str, Any], answer: dict[str, Any]) -> Tolerance:

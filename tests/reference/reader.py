@@ -180,12 +180,7 @@ def run_case(folder: Path, case: dict[str, Any]) -> Comparison:
     try:
         if kind not in TASKS:
             raise Unsupported(f"gbveval does not estimate {kind!r} yet")
-        answer = TASKS[kind](folder, case)
-        if kind in INDIVIDUAL_TASKS:
-            return compare(name, posterior_only(case["results"]), answer, monte_carlo_tolerance(case, answer), ignored)
-        tolerance = bayes_tolerance(case) if kind in BAYES_TASKS else relative_tolerance(case)
-        tolerance = loosened(tolerance, answer)
-        return compare(name, case["results"], answer, tolerance, ignored)
+        return compare_answer(case, TASKS[kind](folder, case))
     except Unsupported as reason:
         return Comparison(name, "unsupported", str(reason), numbers=count(case))
     except gbv.DesignError as error:
@@ -197,6 +192,21 @@ def run_case(folder: Path, case: dict[str, Any]) -> Comparison:
         # A case that the reader cannot read is not passed over, and does not stop the others.
         reason = f"the reader fails with {type(error).__name__}: {error}"
         return Comparison(name, "mismatched", reason, numbers=count(case))
+
+
+def compare_answer(case: dict[str, Any], answer: dict[str, Any]) -> Comparison:
+    """Return how the answer to a case compares."""
+    results, tolerance = comparable(case, answer)
+    return compare(str(case.get("id", "?")), results, answer, tolerance, ignored)
+
+
+def comparable(case: dict[str, Any], answer: dict[str, Any]) -> tuple[dict[str, Any], Tolerance]:
+    """Return what of a case's results can be compared, and within which tolerance."""
+    kind = kind_of(case)
+    if kind in INDIVIDUAL_TASKS:
+        return posterior_only(case["results"]), monte_carlo_tolerance(case, answer)
+    stated = bayes_tolerance(case) if kind in BAYES_TASKS else relative_tolerance(case)
+    return case["results"], loosened(stated, answer)
 
 
 def count(case: dict[str, Any]) -> int:

@@ -142,13 +142,36 @@ def diagnose(draws: Mapping[str, FloatArray]) -> tuple[float, float]:
     return worst_rhat, least_ess
 
 
-def mean_error(values: FloatArray) -> float:
-    """Return the Monte Carlo standard error of the mean of draws, shape (chains, draws)."""
+def monte_carlo_error(draws: FloatArray) -> float:
+    """Return how far the mean of draws may be from the mean of the posterior they are drawn from.
+
+    The standard deviation of the draws over the square root of their effective sample size: draws of a chain resemble
+    each other, so that a thousand of them may be worth a hundred.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (chains, draws)
+        Of one quantity. A probability is the mean of draws that are 0 or 1.
+
+    Returns
+    -------
+    float
+        A standard error, in the unit of the draws. It says nothing of the posterior itself: more people make the
+        posterior narrower, more draws make this smaller.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import gbveval as gbv
+    >>> independent = np.random.default_rng(1).normal(size=(4, 2500))
+    >>> bool(abs(gbv.monte_carlo_error(independent) / 0.01 - 1) < 0.1)
+    True
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import arviz
 
-        return float(values.std(ddof=1) / np.sqrt(float(arviz.ess(values, method="mean"))))
+        return float(draws.std(ddof=1) / np.sqrt(float(arviz.ess(draws, method="mean"))))
 
 
 def missing_information(energy: FloatArray) -> float:

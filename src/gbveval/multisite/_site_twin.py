@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.method import Check
-from gbveval.multisite._sampling import Sampled, mean_error
+from gbveval.multisite._sampling import Sampled, monte_carlo_error
 from gbveval.multisite._site_model import ModelSpec
 from gbveval.numerics.bivariate_twin import bivariate_twin
 from gbveval.numerics.site_approximation import Nuisance, arm_levels
@@ -56,7 +56,7 @@ def twin_check(cells: SiteCells, spec: ModelSpec, drawn: Sampled) -> Check:
     for name in WORDS:
         values = drawn.draws[name].reshape(weight.shape)
         gap = weight * (values - getattr(twin, name))
-        off[name] = float(abs(gap.mean()) / mean_error(gap))
+        off[name] = float(abs(gap.mean()) / monte_carlo_error(gap))
     worst = max(off, key=lambda name: off[name])
     text = (
         f"weighted to a normal likelihood, {WORDS[worst]} is {off[worst]:.1f} Monte Carlo errors from what quadrature "

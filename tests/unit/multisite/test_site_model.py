@@ -14,7 +14,7 @@ from scipy import stats
 
 import gbveval as gbv
 from gbveval.multisite import _sampling, _site_model
-from gbveval.multisite._sampling import Sampled, build_site_model, mean_error, missing_information, sample
+from gbveval.multisite._sampling import Sampled, build_site_model, missing_information, sample
 from gbveval.multisite._site_model import ModelSpec, centring, compiled_model, data_of, levels_of
 from gbveval.multisite._site_people import read_people
 from gbveval.multisite._site_twin import twin_check
@@ -162,7 +162,7 @@ def test_centred_and_not_have_one_posterior_and_one_compiled_model(monkeypatch: 
         assert twin_check(cells, spec, drawn).status == "ok"
         quantities = [drawn.draws[name].reshape(4, 1000, -1)[..., 0] for name in ("average_effect", "between_site_sd")]
         quantities += [drawn.draws["correlation"][..., 0], drawn.draws["effect"][..., 3, 0]]
-        summaries.append([(q.mean(), mean_error(q)) for q in quantities])
+        summaries.append([(q.mean(), gbv.monte_carlo_error(q)) for q in quantities])
     for one, other in zip(summaries[0], summaries[1], strict=True):
         # Four Monte Carlo errors of a difference, in four quantities.
         assert abs(one[0] - other[0]) < 4 * np.hypot(one[1], other[1])
