@@ -232,6 +232,8 @@ if TYPE_CHECKING:
     from gbveval.multisite.one_stage import OneStage as OneStage
     from gbveval.multisite.operating import operating_characteristics as operating_characteristics
     from gbveval.multisite.operating import plot_operating as plot_operating
+    from gbveval.multisite.past_evidence import prior_effective_sample_size as prior_effective_sample_size
+    from gbveval.multisite.past_evidence import prior_from_evidence as prior_from_evidence
     from gbveval.multisite.random_effects import RandomEffects as RandomEffects
     from gbveval.multisite.reporting import Reporting as Reporting
     from gbveval.multisite.robust_effects import RobustEffects as RobustEffects
@@ -252,6 +254,7 @@ if TYPE_CHECKING:
     from gbveval.multisite.table_effects import effects_from_means as effects_from_means
     from gbveval.multisite.table_effects import effects_from_tables as effects_from_tables
     from gbveval.multisite.table_hierarchy import TableHierarchy as TableHierarchy
+    from gbveval.numerics.normal_mixture import NormalMixture as NormalMixture
     from gbveval.numerics.priors import Beta as Beta
     from gbveval.numerics.priors import Exponential as Exponential
     from gbveval.numerics.priors import Flat as Flat

@@ -8,5 +8,5 @@ import pytest
 @pytest.mark.xdist_group("workers")
 def test_groups_of_tests_share_a_worker(request: pytest.FixtureRequest) -> None:
     """Models are compiled once a group; a release of pytest that loses the groups doubles the time in silence."""
-    if hasattr(request.config, "workerinput"):
+    if request.config.getoption("loadgroup", default=False):
         assert request.node.nodeid.endswith("@workers")

@@ -469,6 +469,15 @@ CASES = (
         n_draws=600,
     ),
     Case(
+        gbv.NormalHierarchy(
+            gbv.HierarchyPrior(gbv.NormalMixture((0.7, 0.3), (0.0, 0.0), (0.3, 2.0)), gbv.HalfNormal(0.5))
+        ),
+        SiteFrames(),
+        equivariant=frozenset(),
+        n_draws=200,
+        note="past evidence with a vague component",
+    ),
+    Case(
         gbv.ControlAndEffect(
             gbv.SitePrior(gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5))
         ),

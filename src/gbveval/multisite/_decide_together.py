@@ -12,6 +12,7 @@ from gbveval.core.term import link_value
 from gbveval.multisite.decisions import ADAPT, GO, STOP, DecisionRule, ProgressionCriteria
 from gbveval.multisite.normal_hierarchy import AVERAGE, NEW_SITE, NormalHierarchy
 from gbveval.numerics.many_hierarchies import ManyHierarchies, many_hierarchies
+from gbveval.numerics.normal_mixture import NormalMixture
 
 FloatArray = NDArray[np.float64]
 
@@ -19,6 +20,7 @@ FloatArray = NDArray[np.float64]
 def can_decide_together(criteria: ProgressionCriteria, estimator: Any, n_sites: int, contrast: str) -> bool:
     """Return whether rules and estimator are those of which many are computed at once."""
     plain = type(estimator) is NormalHierarchy and not estimator.prior.slopes and not estimator.at
+    plain = plain and not isinstance(estimator.prior.average_effect, NormalMixture)
     known = {AVERAGE, NEW_SITE, *_site_terms(n_sites)}
     return plain and all(rule.term in known for rule in (*criteria.go, *criteria.stop))
 

@@ -20,6 +20,8 @@ from gbveval.core.term import Term
 from gbveval.data.sites import SiteEffects
 from gbveval.multisite.site_prior import HierarchyPrior
 from gbveval.numerics.hierarchy import NormalHierarchyFit, normal_hierarchy
+from gbveval.numerics.hierarchy_mixture import mixture_hierarchy
+from gbveval.numerics.normal_mixture import NormalMixture
 
 FloatArray = NDArray[np.float64]
 AVERAGE, NEW_SITE, SPREAD = "average effect", "effect in a new site", "between-site sd"
@@ -158,15 +160,15 @@ def fit_sites(
         raise DesignError(f"{', '.join(map(repr, unknown))} (at) is no moderator of these sites.")
     given, means = dict(at), data.moderators.mean(axis=0)
     point = [given.get(name, mean) - mean for name, mean in zip(data.moderator_names, means, strict=True)]
-    slopes = described(data, prior)
+    fit = mixture_hierarchy if isinstance(prior.average_effect, NormalMixture) else normal_hierarchy
     try:
-        return normal_hierarchy(
+        return fit(
             data.estimate,
             data.std_error,
             mu_prior=prior.average_effect,
             tau_prior=prior.between_site_sd,
             at=[point, point] if at else [point],
-            **slopes,
+            **described(data, prior),
         )
     except ValueError as error:
         if isinstance(error, GbvevalError):

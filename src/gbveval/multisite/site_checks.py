@@ -20,6 +20,7 @@ from gbveval.numerics.hierarchy_checks import LeaveOneOut, power_scaled_hierarch
 from gbveval.numerics.hierarchy_checks import leave_one_site_out as _leave_one_out
 from gbveval.numerics.hierarchy_checks import one_more_site as _one_more_site
 from gbveval.numerics.hierarchy_student import student_hierarchy
+from gbveval.numerics.normal_mixture import NormalMixture
 from gbveval.numerics.priors import Flat
 
 T = TypeVar("T")
@@ -108,6 +109,7 @@ def prior_sensitivity(sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequ
     Table
         Columns scaled, power, average_effect, average_effect_sd, between_site_sd, between_site_sd_sd.
     """
+    _refuse_mixture(prior, "A mixture raised to a power is no mixture. Vary its weights, or its vague component.")
     rows = []
     for scaled in ("nothing", "prior", "likelihood"):
         for power in (1.0,) if scaled == "nothing" else powers:
@@ -217,6 +219,7 @@ def heavy_tailed_sites(
             "Heavy-tailed effects about a line in moderators are not offered. Leave the moderators out here, or look "
             "at leave_one_site_out for sites that the line does not foresee."
         )
+    _refuse_mixture(prior, "Heavy-tailed effects need a Normal or a Flat prior of the average.")
     fit = _guarded(
         lambda: student_hierarchy(
             sites.estimate, sites.std_error, df=df, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
@@ -245,6 +248,11 @@ def heavy_tailed_sites(
     whole = _all_sites(sites)
     support = (whole, *sites.support, *((whole,) * (len(shown) - 1 - sites.n)))
     return Table("Heavy-tailed site effects", columns, shown, (note,), support)
+
+
+def _refuse_mixture(prior: HierarchyPrior, why: str) -> None:
+    if isinstance(prior.average_effect, NormalMixture):
+        raise DesignError(why)
 
 
 def _all_sites(sites: SiteEffects | SiteTables) -> tuple[Cell, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gbveval.core.errors import DesignError
+from gbveval.numerics.normal_mixture import NormalMixture
 from gbveval.numerics.priors import Flat, HalfNormal, Normal
 
 
@@ -31,8 +32,8 @@ class HierarchyPrior:
 
     Parameters
     ----------
-    average_effect : Normal or Flat
-        Prior of the average effect over sites.
+    average_effect : Normal, NormalMixture or Flat
+        Prior of the average effect over sites; a mixture holds past evidence (`prior_from_evidence`).
     between_site_sd : HalfNormal, HalfCauchy, HalfStudentT, Uniform, Exponential or LogNormal
         Prior of the standard deviation of effects between sites. With few sites it matters: show another beside it.
     slopes : mapping of str to Normal, optional
@@ -52,8 +53,8 @@ class HierarchyPrior:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "slopes", _slopes(self.slopes))
-        if not isinstance(self.average_effect, (Normal, Flat)):
-            raise DesignError("average_effect must be a Normal or a Flat prior.")
+        if not isinstance(self.average_effect, (Normal, NormalMixture, Flat)):
+            raise DesignError("average_effect must be a Normal, a NormalMixture or a Flat prior.")
         if not hasattr(self.between_site_sd, "log_density") or isinstance(self.between_site_sd, Normal):
             raise DesignError("between_site_sd needs a prior on zero and above, such as HalfNormal(0.5).")
 

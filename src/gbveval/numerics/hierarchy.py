@@ -11,29 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from gbveval.numerics.hierarchy_given_sd import Coefficients, Conditional, SiteMeans
 from gbveval.numerics.hierarchy_quadrature import Panels, adaptive_panels, log_scale_edges
 from gbveval.numerics.mixtures import GridDensity, NormalMixtures
+from gbveval.numerics.normal_mixture import NormalMixture
 from gbveval.numerics.priors import Flat, Normal, ScalePrior
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HierarchyDraws:
-    """Joint draws from the posterior.
-
-    Attributes
-    ----------
-    mu, new_site, tau : ndarray, shape (draws,)
-        Average effect, effect in a new site, between-site sd.
-    theta : ndarray, shape (draws, sites)
-        Site effects, in the order of the data.
-    """
-
-    mu: FloatArray
-    theta: FloatArray
-    new_site: FloatArray
-    tau: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +50,7 @@ class NormalHierarchyFit:
 
     y: FloatArray
     se: FloatArray
-    mu_prior: Normal | Flat
+    mu_prior: Normal | Flat | NormalMixture
     tau_prior: ScalePrior
     site_means: SiteMeans
     effects: NormalMixtures
@@ -117,18 +100,6 @@ class NormalHierarchyFit:
         gap = self.site_means.X @ coefficients - self.y
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(gap != 0.0, (self.theta.mean - self.y) / gap, np.nan)
-
-    def sample(self, n: int, rng: np.random.Generator) -> HierarchyDraws:
-        """Return `n` independent joint draws; tau by inversion of its cdf, the rest from exact conditionals."""
-        p = np.clip(rng.random(n), np.finfo(float).tiny, 1.0 - 1e-16)
-        tau = self.tau.quantile(p)
-        at = Conditional.at(self.y, self.se, self.site_means, tau)
-        mixture = NormalMixtures(np.full(n, 1.0 / n), at.means, at.sds, at.loadings)
-        draws = mixture.given(np.arange(n), rng)
-        first = self.site_means.X.shape[1]
-        return HierarchyDraws(
-            mu=draws[:, 0], theta=draws[:, first : first + len(self.y)], new_site=draws[:, -1], tau=tau
-        )
 
 
 def normal_hierarchy(

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gbveval.numerics.hierarchy import NormalHierarchyFit, checked_summaries, log_evidence, normal_hierarchy
-from gbveval.numerics.hierarchy_given_sd import SiteMeans
+from gbveval.numerics.hierarchy import NormalHierarchyFit, checked_summaries, normal_hierarchy
+from gbveval.numerics.hierarchy_mixture import mixture_evidence
 from gbveval.numerics.mixtures import NormalMixtures
+from gbveval.numerics.normal_mixture import NormalMixture
 from gbveval.numerics.priors import Flat, Normal, ScalePrior
 
 FloatArray = NDArray[np.float64]
@@ -51,7 +52,7 @@ def leave_one_site_out(
     y: ArrayLike,
     se: ArrayLike,
     *,
-    mu_prior: Normal | Flat,
+    mu_prior: Normal | Flat | NormalMixture,
     tau_prior: ScalePrior,
     moderators: ArrayLike | None = None,
     slope_priors: tuple[Normal, ...] = (),
@@ -79,16 +80,21 @@ def leave_one_site_out(
     log p(y_i | y_-i) is a difference of two log marginal likelihoods. The constant of a flat prior cancels.
     """
     data, errors = checked_summaries(y, se)
-    means = SiteMeans.of(len(data), mu_prior, moderators=moderators, slope_priors=slope_priors)
-    whole = log_evidence(data, errors, means, mu_prior, tau_prior)
+    lines = None if moderators is None else np.asarray(moderators, dtype=float)
+
+    def evidence(kept: NDArray[np.intp]) -> float:
+        own = None if lines is None else lines[kept]
+        return mixture_evidence(
+            data[kept], errors[kept], mu_prior, tau_prior, moderators=own, slope_priors=slope_priors
+        )
+
+    everyone = np.arange(len(data))
+    whole = evidence(everyone)
     if len(data) == 1:
         if not (mu_prior.is_proper and tau_prior.is_proper):
             raise ValueError("With one site nothing but the priors predicts it: they must both be proper.")
         return LeaveOneOut(pointwise=np.array([whole]))
-    without = [
-        log_evidence(np.delete(data, site), np.delete(errors, site), means.without(site), mu_prior, tau_prior)
-        for site in range(len(data))
-    ]
+    without = [evidence(np.delete(everyone, site)) for site in everyone]
     return LeaveOneOut(pointwise=whole - np.array(without))
 
 

@@ -74,10 +74,6 @@ class SiteMeans:
             at=np.column_stack([np.ones(len(points)), points]),
         )
 
-    def without(self, site: int) -> SiteMeans:
-        """Return the design without one site."""
-        return SiteMeans(np.delete(self.X, site, axis=0), self.prior_mean, self.prior_precision, self.at)
-
     @property
     def flat(self) -> int:
         """Coefficients with a flat prior."""
