@@ -221,6 +221,7 @@ if TYPE_CHECKING:
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
     from gbveval.multisite._sampling import monte_carlo_error as monte_carlo_error
+    from gbveval.multisite.compare_models import compare_models as compare_models
     from gbveval.multisite.control_and_effect import ControlAndEffect as ControlAndEffect
     from gbveval.multisite.decisions import DecisionRule as DecisionRule
     from gbveval.multisite.decisions import ProgressionCriteria as ProgressionCriteria
@@ -234,13 +235,13 @@ if TYPE_CHECKING:
     from gbveval.multisite.operating import plot_operating as plot_operating
     from gbveval.multisite.past_evidence import prior_effective_sample_size as prior_effective_sample_size
     from gbveval.multisite.past_evidence import prior_from_evidence as prior_from_evidence
+    from gbveval.multisite.prior_sensitivity import prior_sensitivity as prior_sensitivity
     from gbveval.multisite.random_effects import RandomEffects as RandomEffects
     from gbveval.multisite.reporting import Reporting as Reporting
     from gbveval.multisite.robust_effects import RobustEffects as RobustEffects
     from gbveval.multisite.site_checks import heavy_tailed_sites as heavy_tailed_sites
     from gbveval.multisite.site_checks import leave_one_site_out as leave_one_site_out
     from gbveval.multisite.site_checks import one_more_site as one_more_site
-    from gbveval.multisite.site_checks import prior_sensitivity as prior_sensitivity
     from gbveval.multisite.site_influence import site_influence as site_influence
     from gbveval.multisite.site_pictures import plot_forest as plot_forest
     from gbveval.multisite.site_pictures import plot_funnel as plot_funnel

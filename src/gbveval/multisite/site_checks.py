@@ -1,9 +1,8 @@
-"""How a pooled answer leans on one site, on priors and on normal effects; and what one more site is worth."""
+"""How a pooled answer leans on one site and on normal effects; and what one more site is worth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -16,17 +15,19 @@ from gbveval.data.tables import SiteTables
 from gbveval.multisite.normal_hierarchy import described, fit_sites
 from gbveval.multisite.site_prior import HierarchyPrior
 from gbveval.multisite.table_hierarchy import TableHierarchy, fit_likelihoods, fit_tables
-from gbveval.numerics.hierarchy_checks import LeaveOneOut, power_scaled_hierarchy
+from gbveval.numerics.hierarchy_checks import LeaveOneOut
 from gbveval.numerics.hierarchy_checks import leave_one_site_out as _leave_one_out
 from gbveval.numerics.hierarchy_checks import one_more_site as _one_more_site
-from gbveval.numerics.hierarchy_student import student_hierarchy
+from gbveval.numerics.hierarchy_student import StudentHierarchyFit, student_hierarchy
 from gbveval.numerics.normal_mixture import NormalMixture
 from gbveval.numerics.priors import Flat
 
 T = TypeVar("T")
 
 
-def leave_one_site_out(sites: SiteEffects | SiteTables, prior: HierarchyPrior | TableHierarchy) -> Table:
+def leave_one_site_out(
+    sites: SiteEffects | SiteTables, prior: HierarchyPrior | TableHierarchy, *, df: float | None = None
+) -> Table:
     """Return how well the other sites predict each site: exact log predictive densities and their sum.
 
     Parameters
@@ -35,6 +36,9 @@ def leave_one_site_out(sites: SiteEffects | SiteTables, prior: HierarchyPrior | 
         Site estimates, or counts.
     prior : HierarchyPrior or TableHierarchy
         For estimates the prior, as for `NormalHierarchy`; for counts the model with its prior.
+    df : float, optional
+        For estimates: degrees of freedom of Student-t site effects; normal ones by default. A model of counts has its
+        own.
 
     Returns
     -------
@@ -57,7 +61,12 @@ def leave_one_site_out(sites: SiteEffects | SiteTables, prior: HierarchyPrior | 
         return _left_out_table(sites, _left_out_counts(sites, prior))
     if not isinstance(prior, HierarchyPrior):
         raise DesignError("Site estimates need a HierarchyPrior.")
-    found = _guarded(
+    if df is not None:
+        scores = _heavy_tailed(sites, prior, df).loo_pointwise
+        if scores is None:
+            raise IdentificationError("Without one of these sites there is no posterior; give proper priors.")
+        return _left_out_table(sites, LeaveOneOut(scores))
+    found = guarded(
         lambda: _leave_one_out(
             sites.estimate,
             sites.std_error,
@@ -88,47 +97,8 @@ def _left_out_table(sites: SiteEffects | SiteTables, found: LeaveOneOut) -> Tabl
     error = found.std_error
     rows.append(("sum", found.elpd, error if np.isfinite(error) else None))
     note = "Log density of each site's data given the other sites, its own effect integrated out."
-    support = (*sites.support, _all_sites(sites))
+    support = (*sites.support, all_sites(sites))
     return Table("Leave one site out", ("site", "log_density", "std_error"), tuple(rows), (note,), support)
-
-
-def prior_sensitivity(sites: SiteEffects, prior: HierarchyPrior, *, powers: Sequence[float] = (0.8, 1.25)) -> Table:
-    """Return how the answer moves when the priors, or the likelihood, are raised to powers near one.
-
-    Parameters
-    ----------
-    sites : SiteEffects
-        Site estimates.
-    prior : HierarchyPrior
-        As for `NormalHierarchy`.
-    powers : sequence of float
-        Powers, each above zero.
-
-    Returns
-    -------
-    Table
-        Columns scaled, power, average_effect, average_effect_sd, between_site_sd, between_site_sd_sd.
-    """
-    _refuse_mixture(prior, "A mixture raised to a power is no mixture. Vary its weights, or its vague component.")
-    rows = []
-    for scaled in ("nothing", "prior", "likelihood"):
-        for power in (1.0,) if scaled == "nothing" else powers:
-            refit = partial(
-                power_scaled_hierarchy,
-                sites.estimate,
-                sites.std_error,
-                mu_prior=prior.average_effect,
-                tau_prior=prior.between_site_sd,
-                prior_power=power if scaled == "prior" else 1.0,
-                likelihood_power=power if scaled == "likelihood" else 1.0,
-                **described(sites, prior),
-            )
-            fit = _guarded(refit)
-            numbers = (float(fit.mu.mean[0]), float(fit.mu.sd[0]), fit.tau.mean, fit.tau.sd)
-            rows.append((scaled, float(power), *(x if np.isfinite(x) else None for x in numbers)))
-    columns = ("scaled", "power", "average_effect", "average_effect_sd", "between_site_sd", "between_site_sd_sd")
-    note = "Powers act on the prior densities of the average and of the between-site sd, or on each site's likelihood."
-    return Table("Sensitivity to the priors", columns, tuple(rows), (note,), (_all_sites(sites),) * len(rows))
 
 
 def one_more_site(
@@ -164,7 +134,7 @@ def one_more_site(
         several), and the expected value of the new estimate and of knowing the average.
     """
     fit = fit_sites(sites, prior)
-    found = _guarded(
+    found = guarded(
         lambda: _one_more_site(
             fit, std_error, threshold=threshold, direction=direction, probability_needed=probability_needed
         )
@@ -182,7 +152,7 @@ def one_more_site(
         f"Success: the average effect lies {direction} {threshold:g} with probability {probability_needed:g} or "
         "more. An extreme estimate also raises the between-site sd, so more extreme need not mean more certain."
     )
-    return Table("One more site", ("quantity", "value"), tuple(rows), (note,), (_all_sites(sites),) * len(rows))
+    return Table("One more site", ("quantity", "value"), tuple(rows), (note,), (all_sites(sites),) * len(rows))
 
 
 def heavy_tailed_sites(
@@ -214,17 +184,7 @@ def heavy_tailed_sites(
         Columns quantity, mean, sd, probability_below, one a quantile (of the average), and log_density: leave one
         out for sites and their sum (whose sd is a standard error), the log marginal likelihood for the average.
     """
-    if sites.moderator_names or prior.slopes:
-        raise DesignError(
-            "Heavy-tailed effects about a line in moderators are not offered. Leave the moderators out here, or look "
-            "at leave_one_site_out for sites that the line does not foresee."
-        )
-    _refuse_mixture(prior, "Heavy-tailed effects need a Normal or a Flat prior of the average.")
-    fit = _guarded(
-        lambda: student_hierarchy(
-            sites.estimate, sites.std_error, df=df, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
-        )
-    )
+    fit = _heavy_tailed(sites, prior, df)
     cut = fit.mu.quantile(np.asarray(quantiles, dtype=float))
     blank = (None,) * len(quantiles)
     below = float(fit.mu.cdf(threshold))
@@ -242,29 +202,45 @@ def heavy_tailed_sites(
         error = float(np.sqrt(scores.size * np.var(scores, ddof=1))) if scores.size > 1 else float("nan")
         rows.append(("leave-one-out sum", None, error, None, *blank, float(scores.sum())))
     rows.append(("scale of site effects", fit.tau.mean, fit.tau.sd, None, *blank, None))
-    shown = tuple(tuple(_finite(x) for x in row) for row in rows)
+    shown = tuple(tuple(finite(x) for x in row) for row in rows)
     columns = ("quantity", "mean", "sd", "probability_below", *(f"quantile_{q:g}" for q in quantiles), "log_density")
     note = f"Site effects follow a Student-t with {df:g} df; probabilities are of lying below {threshold:g}."
-    whole = _all_sites(sites)
+    whole = all_sites(sites)
     support = (whole, *sites.support, *((whole,) * (len(shown) - 1 - sites.n)))
     return Table("Heavy-tailed site effects", columns, shown, (note,), support)
 
 
-def _refuse_mixture(prior: HierarchyPrior, why: str) -> None:
+def _heavy_tailed(sites: SiteEffects, prior: HierarchyPrior, df: float) -> StudentHierarchyFit:
+    if sites.moderator_names or prior.slopes:
+        raise DesignError(
+            "Heavy-tailed effects about a line in moderators are not offered. Leave the moderators out here, or look "
+            "at leave_one_site_out for sites that the line does not foresee."
+        )
+    refuse_mixture(prior, "Heavy-tailed effects need a Normal or a Flat prior of the average.")
+    return guarded(
+        lambda: student_hierarchy(
+            sites.estimate, sites.std_error, df=df, mu_prior=prior.average_effect, tau_prior=prior.between_site_sd
+        )
+    )
+
+
+def refuse_mixture(prior: HierarchyPrior, why: str) -> None:
+    """Raise DesignError where the prior of the average is a mixture."""
     if isinstance(prior.average_effect, NormalMixture):
         raise DesignError(why)
 
 
-def _all_sites(sites: SiteEffects | SiteTables) -> tuple[Cell, ...]:
+def all_sites(sites: SiteEffects | SiteTables) -> tuple[Cell, ...]:
     """Return the counts behind all sites: what they give away together."""
     return tuple(cell for cells in sites.support for cell in cells)
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
+    """Return the value, or None for a number that is not finite."""
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _guarded(compute: Callable[[], T]) -> T:
+def guarded(compute: Callable[[], T]) -> T:
     """Run a numeric function and turn its refusal into an error of this library."""
     try:
         return compute()

@@ -28,6 +28,8 @@ from gbveval.numerics.table_hierarchy import TableHierarchyFit, table_hierarchy
 from gbveval.numerics.table_likelihood import Reported, SiteLikelihoods, Tables, site_likelihoods
 
 FloatArray = NDArray[np.float64]
+# Standard error of a site's log ratio below which Student-t effects are refused.
+NEEDLE = 0.01
 
 
 @register("table_hierarchy")
@@ -104,9 +106,13 @@ class TableHierarchy:
 
         Raises
         ------
+        DesignError
+            If effects are Student-t and a site's counts say its log ratio to within 0.01, as with hundreds of thousands
+            of people: the quadrature would take minutes.
         IdentificationError
             If a flat prior of levels meets a site with an empty margin, or under-reporting the conditional likelihood.
         """
+        _refuse_needles(self, data)
         likelihoods, reported = fit_likelihoods(self, data)
         fit = fit_tables(self, likelihoods, reported)
         posterior = _posterior(self, likelihoods, reported, fit)
@@ -135,6 +141,20 @@ class TableHierarchy:
             checks=_checks(self, data),
             provenance=Provenance(data.digest, tuple(options_of(self).items()), None, versions()),
             posterior=posterior,
+        )
+
+
+def _refuse_needles(model: TableHierarchy, data: SiteTables) -> None:
+    """Raise for Student-t effects where a likelihood is a needle: each needs quadrature panels of its own."""
+    seen = 1.0 / np.maximum(data.events, 0.5)
+    if not data.has_exposure:
+        seen = seen + 1.0 / np.maximum(data.total - data.events, 0.5)
+    errors = np.sqrt(seen.sum(axis=1))
+    if model.df is not None and (errors < NEEDLE).any():
+        raise DesignError(
+            f"{int((errors < NEEDLE).sum())} of {data.n} sites are so large that their log ratios are known to within "
+            f"{NEEDLE:g}. There counts say no more than an estimate and its standard error: make them by "
+            "effects_from_tables, and pool by heavy_tailed_sites, which takes a second; or leave df out."
         )
 
 

@@ -14,6 +14,7 @@ from gbveval.numerics.hierarchy import NormalHierarchyFit, checked_summaries, no
 from gbveval.numerics.hierarchy_mixture import mixture_evidence
 from gbveval.numerics.mixtures import NormalMixtures
 from gbveval.numerics.normal_mixture import NormalMixture
+from gbveval.numerics.powered_prior import PoweredPrior, check_power, powered
 from gbveval.numerics.priors import Flat, Normal, ScalePrior
 
 FloatArray = NDArray[np.float64]
@@ -98,35 +99,6 @@ def leave_one_site_out(
     return LeaveOneOut(pointwise=whole - np.array(without))
 
 
-@dataclass(frozen=True, slots=True)
-class _PoweredPrior:
-    """A scale prior whose density is raised to a power, not normalised."""
-
-    base: ScalePrior
-    power: float
-
-    @property
-    def is_proper(self) -> bool:
-        return False
-
-    @property
-    def support_upper(self) -> float:
-        return self.base.support_upper
-
-    @property
-    def tail_exponent(self) -> float:
-        return self.power * self.base.tail_exponent
-
-    def log_landmarks(self) -> FloatArray:
-        return self.base.log_landmarks()
-
-    def log_density(self, x: ArrayLike) -> FloatArray:
-        return self.power * self.base.log_density(x)
-
-    def describe(self) -> str:
-        return f"{self.base.describe()} to the power {self.power:g}"
-
-
 def power_scaled_hierarchy(
     y: ArrayLike,
     se: ArrayLike,
@@ -168,22 +140,17 @@ def power_scaled_hierarchy(
     power-scaling, Statistics and Computing 34.
     """
     for power in (prior_power, likelihood_power):
-        if not (np.isfinite(power) and power > 0.0):
-            raise ValueError(f"A power must be a finite number above 0, such as 0.8 or 1.25; it is {power}.")
+        check_power(power)
     _, errors = checked_summaries(y, se)
-    average = _powered(mu_prior, prior_power) if isinstance(mu_prior, Normal) else mu_prior
+    average = powered(mu_prior, prior_power) if isinstance(mu_prior, Normal) else mu_prior
     return normal_hierarchy(
         y,
         errors / likelihood_power**0.5,
         mu_prior=average,
-        tau_prior=_PoweredPrior(tau_prior, prior_power),
+        tau_prior=PoweredPrior(tau_prior, prior_power),
         moderators=moderators,
-        slope_priors=tuple(_powered(prior, prior_power) for prior in slope_priors),
+        slope_priors=tuple(powered(prior, prior_power) for prior in slope_priors),
     )
-
-
-def _powered(prior: Normal, power: float) -> Normal:
-    return Normal(prior.mean, prior.sd / power**0.5)
 
 
 @dataclass(frozen=True, slots=True)

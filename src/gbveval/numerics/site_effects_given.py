@@ -46,6 +46,9 @@ class SiteEffectsGiven:
         self.shape = values.shape[:2]
         self.log_values = (values - self.top[:, None, None]).reshape(-1, *values.shape[2:])
         self.smoother = Smoother(likelihoods.panels, tails=True)
+        # What was found for the last averages, by spread: the last panels are asked for again, and a Student-t asks
+        # for the same widths whatever its scale.
+        self._averages, self._found = np.empty(0), dict[tuple[float, int], FloatArray]()
         if df is not None:
             self.widths = _Widths(likelihoods, df)
 
@@ -60,7 +63,7 @@ class SiteEffectsGiven:
 
     def _at(self, mu: FloatArray, tau: FloatArray, degree: int) -> list[FloatArray]:
         sds = tau if self.df is None else self.widths.sds
-        table = np.stack([self.smoother.moments(mu, float(sd), self.log_values, degree) for sd in sds], axis=-1)
+        table = np.stack([self._moments(mu, float(sd), degree) for sd in sds], axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             log_likelihood = np.log(np.maximum(table[0], 0.0))
             ratios = [np.where(table[0] > 0.0, part / table[0], 0.0) for part in table[1:]]
@@ -71,6 +74,13 @@ class SiteEffectsGiven:
         found = [part.reshape(shape) for part in found]
         found[0] = found[0] + self.top[:, None, None]
         return found
+
+    def _moments(self, mu: FloatArray, sd: float, degree: int) -> FloatArray:
+        if not np.array_equal(mu, self._averages):
+            self._averages, self._found = mu, {}
+        if (sd, degree) not in self._found:
+            self._found[sd, degree] = self.smoother.moments(mu, sd, self.log_values, degree)
+        return self._found[sd, degree]
 
     def spread_over(self, tau: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return sds and weights (..., sds) of the normals that effects with spreads `tau` (..., tau) are made of."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,31 @@ def test_refusals_name_what_to_do() -> None:
         gbv.Reporting(1.2)
     with pytest.raises(gbv.GbvevalError, match="Counts need the model"):
         gbv.leave_one_site_out(tables([5, 2, 1, 0]), gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(1)))
+
+
+def test_powers_of_normal_priors_are_priors_with_other_spreads() -> None:
+    data = tables([5, 2, 1, 0, 9, 4])
+    rows = {(row[0], row[1]): row[2:] for row in gbv.prior_sensitivity(data, gbv.TableHierarchy(PRIOR)).rows}
+
+    def answer(prior: gbv.TablePrior) -> tuple[float, float, float, float]:
+        found = gbv.TableHierarchy(prior).estimate(data)
+        average, spread = found["average effect"], found["between-site sd"]
+        return average.value, average.std_error, spread.value, spread.std_error
+
+    wide = 1 / np.sqrt(0.8)
+    # Means are good to about 1e-6 posterior sds, whichever way they are found.
+    assert rows["nothing", 1.0] == pytest.approx(answer(PRIOR), rel=1e-5)
+    both = replace(PRIOR, average_effect=gbv.Normal(0, wide), between_site_sd=gbv.HalfNormal(0.5 * wide))
+    assert rows["prior", 0.8] == pytest.approx(answer(both), rel=1e-5)
+    levels = replace(PRIOR, site_control=gbv.Normal(-2, wide))
+    assert rows["levels", 0.8] == pytest.approx(answer(levels), rel=1e-5)
+    # What the sites say twice is worth more than what they say once.
+    twice = gbv.prior_sensitivity(data, gbv.TableHierarchy(PRIOR), powers=(2.0,)).rows
+    assert next(row for row in twice if row[0] == "likelihood")[3] < rows["nothing", 1.0][1]
+
+
+def test_student_effects_of_enormous_sites_are_refused_with_the_way_that_works() -> None:
+    data = tables([150_000, 160_000, 90_000, 85_000], n=1_000_000)
+    with pytest.raises(gbv.DesignError, match=r"2 of 2 sites are so large.*effects_from_tables"):
+        gbv.TableHierarchy(PRIOR, df=4.0).estimate(data)
+    assert gbv.TableHierarchy(PRIOR).estimate(data)["average effect"].value is not None
