@@ -256,6 +256,7 @@ PLACES = {
     "pretrend_power": "gbveval.estimators.did.pretrend_power",
     "prior_effective_sample_size": "gbveval.multisite.past_evidence",
     "prior_from_evidence": "gbveval.multisite.past_evidence",
+    "prior_predictive": "gbveval.multisite.prior_predictive",
     "prior_sensitivity": "gbveval.multisite.prior_sensitivity",
     "release": "gbveval.disclosure.release",
     "reporting_shock": "gbveval.estimators.did.reporting_shock",

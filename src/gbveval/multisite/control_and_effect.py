@@ -18,6 +18,7 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.sites import SiteEffects
 from gbveval.multisite.normal_hierarchy import AVERAGE, NEW_SITE, SPREAD
+from gbveval.multisite.prior_predictive import in_outcome_units
 from gbveval.multisite.site_prior import SitePrior
 from gbveval.numerics.control_and_effect import ControlAndEffectFit, ControlAndEffectPriors, control_and_effect
 
@@ -164,7 +165,8 @@ def _method(model: ControlAndEffect, data: SiteEffects) -> Method:
     return Method(
         sample=f"{data.n} sites, each with a control mean, an effect and their errors' covariance taken as known",
         std_error="posterior standard deviation",
-        small_sample=f"none; priors: {replace(model.prior, residual_sd=None).describe()}",
+        small_sample=f"none; priors: {replace(model.prior, residual_sd=None).describe()}"
+        f"{in_outcome_units(model, None)}",
         reference="exact posterior by quadrature, equal-tailed intervals",
         inference_for="a population of sites, of which these are exchangeable members",
         assumptions=(

@@ -21,6 +21,7 @@ from gbveval.multisite._site_answer import rows_of
 from gbveval.multisite._site_model import ModelSpec, compiled_model, data_of
 from gbveval.multisite._site_people import family_of, read_people
 from gbveval.multisite._site_twin import twin_check
+from gbveval.multisite.prior_predictive import in_outcome_units
 from gbveval.multisite.site_prior import SitePrior
 from gbveval.numerics.site_cells import SiteCells
 
@@ -233,7 +234,7 @@ def _method(model: HierarchicalModel, data: Trial, spec: ModelSpec) -> Method:
     return Method(
         sample=f"{observed:,} of {total:,} randomised people in {spec.n_sites} sites{left}",
         std_error=f"posterior standard deviation, {LIKELIHOODS[spec.family]} likelihood on sums by {', '.join(by)}",
-        small_sample=f"none; priors: {model.prior.describe()}",
+        small_sample=f"none; priors: {model.prior.describe()}{in_outcome_units(model, spec.family)}",
         reference="posterior draws, equal-tailed intervals",
         inference_for="these sites and a new one like them",
         assumptions=tuple(assumptions),

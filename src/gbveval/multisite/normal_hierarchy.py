@@ -18,6 +18,7 @@ from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.sites import SiteEffects
+from gbveval.multisite.prior_predictive import in_outcome_units
 from gbveval.multisite.site_prior import HierarchyPrior
 from gbveval.numerics.hierarchy import NormalHierarchyFit, normal_hierarchy
 from gbveval.numerics.hierarchy_mixture import mixture_hierarchy
@@ -208,7 +209,7 @@ def _method(model: NormalHierarchy, data: SiteEffects) -> Method:
     return Method(
         sample=f"{data.n} sites, each with an estimate and a standard error taken as known",
         std_error="posterior standard deviation",
-        small_sample=f"none; priors: {model.prior.describe()}",
+        small_sample=f"none; priors: {model.prior.describe()}{in_outcome_units(model, data.contrast)}",
         reference="exact posterior by quadrature, equal-tailed intervals",
         inference_for="a population of sites, of which these are exchangeable members",
         assumptions=(

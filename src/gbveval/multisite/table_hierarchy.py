@@ -18,6 +18,7 @@ from gbveval.core.site_posterior import SitePosterior
 from gbveval.core.term import Term
 from gbveval.data.tables import SiteTables
 from gbveval.multisite.normal_hierarchy import AVERAGE, NEW_SITE, SPREAD
+from gbveval.multisite.prior_predictive import in_outcome_units
 from gbveval.multisite.reporting import Reporting
 from gbveval.multisite.site_prior import TablePrior
 from gbveval.numerics.mixtures import GridDensity
@@ -244,7 +245,8 @@ def _method(model: TableHierarchy, data: SiteTables) -> Method:
     return Method(
         sample=f"{data.n} sites, each with events by arm",
         std_error=f"posterior standard deviation, {kind} likelihood, level of control {level}",
-        small_sample=f"none; priors: {model.prior.describe()}; reporting: {model.reporting.describe()}",
+        small_sample=f"none; priors: {model.prior.describe()}"
+        f"{in_outcome_units(model, 'rate' if data.has_exposure else None)}; reporting: {model.reporting.describe()}",
         reference="exact posterior by quadrature, equal-tailed intervals",
         inference_for="a population of sites, of which these are exchangeable members",
         assumptions=(
