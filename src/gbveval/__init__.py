@@ -235,6 +235,7 @@ if TYPE_CHECKING:
     from gbveval.multisite.operating import plot_operating as plot_operating
     from gbveval.multisite.past_evidence import prior_effective_sample_size as prior_effective_sample_size
     from gbveval.multisite.past_evidence import prior_from_evidence as prior_from_evidence
+    from gbveval.multisite.poststratify import poststratify as poststratify
     from gbveval.multisite.prior_predictive import prior_predictive as prior_predictive
     from gbveval.multisite.prior_sensitivity import prior_sensitivity as prior_sensitivity
     from gbveval.multisite.random_effects import RandomEffects as RandomEffects

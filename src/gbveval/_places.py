@@ -249,6 +249,7 @@ PLACES = {
     "plot_tipping_point": "gbveval.estimators.tipping_point",
     "plot_trend_scales": "gbveval.estimators.did.trend_scales",
     "pool_imputations": "gbveval.estimators._pool",
+    "poststratify": "gbveval.multisite.poststratify",
     "power": "gbveval.planning.closed_form",
     "power_curve": "gbveval.planning.closed_form",
     "pretrend_bias": "gbveval.estimators.did.pretrend_power",

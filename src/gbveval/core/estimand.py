@@ -75,6 +75,7 @@ POPULATIONS: Final = (
     "subgroup",
     "sites",
     "survey_population",
+    "target_population",
     "sample",
 )
 

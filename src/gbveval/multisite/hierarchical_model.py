@@ -112,22 +112,15 @@ class HierarchicalModel:
         IdentificationError
             If a site has an empty arm, or the outcome does not vary.
         """
-        cells, spec = self._reduced(data)
-        seed = self._seed(data, rng)
-        values = data_of(cells, spec)
-        drawn = self._sample(values, spec, seed)
-        checks = (*_checks(drawn, cells, spec, values), twin_check(cells, spec, drawn))
-        if any(check.status == "fail" for check in checks):
-            words = " ".join(check.message for check in checks if check.status == "fail")
-            warnings.warn(GbvevalWarning(f"GBV101: the sampler did not converge. {words}"), stacklevel=2)
-        rows = rows_of(data, cells, spec, drawn, seed)
+        fitted = fit_people(self, data, rng)
+        rows = rows_of(data, fitted.cells, fitted.spec, fitted.drawn, fitted.seed)
         return Estimates(
             estimator=self.name,
             terms=rows.terms,
             covariance=np.atleast_2d(np.cov(rows.draws.reshape(-1, len(rows.terms)), rowvar=False)),
-            method=_method(self, data, spec),
-            checks=checks,
-            provenance=Provenance(data.digest, tuple(options_of(self).items()), seed, versions(), rng is None),
+            method=method_of(self, data, fitted.spec),
+            checks=fitted.checks,
+            provenance=Provenance(data.digest, tuple(options_of(self).items()), fitted.seed, versions(), rng is None),
             flow=data.flow(),
             posterior=DrawsPosterior(rows.draws),
         )
@@ -145,7 +138,7 @@ class HierarchicalModel:
         The people are in it as sums only. Its likelihood is a potential; `log_likelihood` is its value up to a
         constant. Results of a model that was changed are no results of this estimator.
         """
-        cells, spec = self._reduced(data)
+        cells, spec = _reduced(self, data)
         return build_site_model(data_of(cells, spec), spec)
 
     def native(self, data: Trial, *, rng: np.random.Generator | None = None) -> Any:
@@ -158,21 +151,48 @@ class HierarchicalModel:
         rng : numpy.random.Generator, optional
             As for `estimate`; with the same one the draws are the same.
         """
-        cells, spec = self._reduced(data)
-        return self._sample(data_of(cells, spec), spec, self._seed(data, rng)).native
+        cells, spec = _reduced(self, data)
+        return _sample(self, data_of(cells, spec), spec, _seed(self, data, rng)).native
 
-    def _reduced(self, data: Trial) -> tuple[SiteCells, ModelSpec]:
-        family = family_of(data, self.family)
-        cells = read_people(data, family, self.prior)
-        return cells, ModelSpec.of(cells, family, self.prior)
 
-    def _seed(self, data: Trial, rng: np.random.Generator | None) -> int:
-        if rng is None:
-            return derive_seed(data.digest, self.name, repr(options_of(self)))
-        return int(rng.integers(2**31))
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A model that was sampled: sums, specification, draws, the seed, and what was found about convergence."""
 
-    def _sample(self, values: dict[str, Any], spec: ModelSpec, seed: int) -> Sampled:
-        return sample(compiled_model(values, spec), values, spec.parameters, settings=self.settings, seed=seed)
+    cells: SiteCells
+    spec: ModelSpec
+    drawn: Sampled
+    seed: int
+    checks: tuple[Check, ...]
+
+
+def fit_people(model: HierarchicalModel, data: Trial, rng: np.random.Generator | None) -> Fitted:
+    """Return the draws of a model of these people; a failed check is a warning."""
+    cells, spec = _reduced(model, data)
+    seed = _seed(model, data, rng)
+    values = data_of(cells, spec)
+    drawn = _sample(model, values, spec, seed)
+    checks = (*_checks(drawn, cells, spec, values), twin_check(cells, spec, drawn))
+    if any(check.status == "fail" for check in checks):
+        words = " ".join(check.message for check in checks if check.status == "fail")
+        warnings.warn(GbvevalWarning(f"GBV101: the sampler did not converge. {words}"), stacklevel=3)
+    return Fitted(cells, spec, drawn, seed, checks)
+
+
+def _reduced(model: HierarchicalModel, data: Trial) -> tuple[SiteCells, ModelSpec]:
+    family = family_of(data, model.family)
+    cells = read_people(data, family, model.prior)
+    return cells, ModelSpec.of(cells, family, model.prior)
+
+
+def _seed(model: HierarchicalModel, data: Trial, rng: np.random.Generator | None) -> int:
+    if rng is None:
+        return derive_seed(data.digest, model.name, repr(options_of(model)))
+    return int(rng.integers(2**31))
+
+
+def _sample(model: HierarchicalModel, values: dict[str, Any], spec: ModelSpec, seed: int) -> Sampled:
+    return sample(compiled_model(values, spec), values, spec.parameters, settings=model.settings, seed=seed)
 
 
 def _checks(drawn: Sampled, cells: SiteCells, spec: ModelSpec, values: dict[str, Any]) -> tuple[Check, ...]:
@@ -215,7 +235,8 @@ def _checks(drawn: Sampled, cells: SiteCells, spec: ModelSpec, values: dict[str,
     )
 
 
-def _method(model: HierarchicalModel, data: Trial, spec: ModelSpec) -> Method:
+def method_of(model: HierarchicalModel, data: Trial, spec: ModelSpec) -> Method:
+    """Return what was done, in words."""
     observed, total = int(data.observed(0).sum()), data.n
     left = "" if observed == total else f"; {total - observed:,} have no outcome and are left out"
     by = ["site", "arm", *(["cluster"] if spec.n_clusters else [])]
