@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.calibration import same_numbers
+from tests.calibration.exact import NAMES, exact_ranks
 from tests.calibration.measure import PARAMETERS, PILOTS, PRIOR, RANKS, band, below, load
 from tests.calibration.page import PAGE, outside, text
 
@@ -16,11 +17,18 @@ def test_every_parameter_is_inside_its_band() -> None:
     assert record["prior"] == PRIOR.describe()
     assert set(record["ranks"]) == set(PARAMETERS)
     assert all(len(ranks) == PILOTS for ranks in record["ranks"].values())
-    assert outside(record) == []
+    assert outside(record["ranks"]) == []
 
 
-def test_the_page_is_written_from_the_record() -> None:
-    assert PAGE.read_text(encoding="utf-8") == text(load())
+def test_exact_posteriors_are_calibrated_and_the_page_says_so() -> None:
+    ranks = exact_ranks()
+    assert set(ranks) == set(NAMES)
+    assert outside(ranks) == []
+    assert PAGE.read_text(encoding="utf-8") == text(load(), ranks)
+
+
+def test_standard_errors_that_are_too_small_leave_the_band() -> None:
+    assert "average effect" in outside(exact_ranks(too_small=2.0))
 
 
 def test_the_band_holds_uniform_ranks_and_finds_a_posterior_that_is_too_sure() -> None:
@@ -34,7 +42,7 @@ def test_the_band_holds_uniform_ranks_and_finds_a_posterior_that_is_too_sure() -
     # Posterior sds that are a third too small: ranks crowd at the ends.
     z = 1.5 * rng.normal(size=PILOTS)
     ranks = [int((rng.normal(size=RANKS) < x).sum()) for x in z]
-    assert outside({"pilots": PILOTS, "ranks": {"average_effect": ranks}}) == ["average_effect"]
+    assert outside({"average_effect": ranks}) == ["average_effect"]
 
 
 @pytest.mark.sampling

@@ -1,4 +1,4 @@
-"""Many exact hierarchies at once: the answers of one by one, and calibration over 5,000 pilots."""
+"""Many exact hierarchies at once: the answers of one by one. `tests/calibration` has 5,000 pilots of them."""
 
 from __future__ import annotations
 
@@ -41,34 +41,3 @@ def test_every_study_has_the_answer_it_has_alone(average: Any, spread: Any) -> N
         assert sds[row] == pytest.approx(one.probability("between-site sd", below=ends[row]), abs=1e-7)
         assert many.spread_mean()[row] == pytest.approx(one["between-site sd"].value, rel=1e-7)
         assert many.average_moments()[0][row] == pytest.approx(one["average effect"].value, abs=1e-7)
-
-
-def test_the_exact_engine_is_calibrated_over_five_thousand_pilots() -> None:
-    average, spread, pilots = gbv.Normal(0.0, 5.0), gbv.HalfNormal(8.0), 5000
-    rng = np.random.default_rng(20_261_126)
-    mu, tau = rng.normal(0.0, 5.0, pilots), np.abs(rng.normal(0.0, 8.0, pilots))
-    theta = mu[:, None] + tau[:, None] * rng.normal(size=(pilots, 8))
-    many = many_hierarchies(theta + SE * rng.normal(size=theta.shape), SE, mu_prior=average, tau_prior=spread)
-    new = mu + tau * rng.normal(size=pilots)
-    ranks = {
-        "average effect": many.average_cdf(mu),
-        "effect in a new site": many.new_site_cdf(new),
-        "between-site sd": spread_cdf(many, tau, mu_prior=average, tau_prior=spread),
-        **{f"effect in site {site + 1}": many.site_cdf(site, theta[:, site]) for site in range(8)},
-    }
-    # Where the posterior is exact, the truth's place in it is uniform: the largest distance of the empirical
-    # distribution from it stays below 1.63 / sqrt(n) in 99 of 100 such tests (Kolmogorov).
-    for name, rank in ranks.items():
-        order = np.sort(rank)
-        steps = np.arange(1, pilots + 1) / pilots
-        distance = max(np.max(steps - order), np.max(order - steps + 1.0 / pilots))
-        assert distance < 1.63 / np.sqrt(pilots), name
-
-
-def test_standard_errors_that_are_too_small_are_found_by_calibration() -> None:
-    rng, pilots = np.random.default_rng(4), 5000
-    mu, tau = rng.normal(0.0, 5.0, pilots), np.abs(rng.normal(0.0, 8.0, pilots))
-    seen = mu[:, None] + tau[:, None] * rng.normal(size=(pilots, 8)) + SE * rng.normal(size=(pilots, 8))
-    many = many_hierarchies(seen, SE / 2.0, mu_prior=gbv.Normal(0, 5), tau_prior=gbv.HalfNormal(8.0))
-    order = np.sort(many.average_cdf(mu))
-    assert np.max(np.abs(np.arange(1, pilots + 1) / pilots - order)) > 1.63 / np.sqrt(pilots)
