@@ -235,6 +235,9 @@ if TYPE_CHECKING:
     from gbveval.multisite.operating import plot_operating as plot_operating
     from gbveval.multisite.past_evidence import prior_effective_sample_size as prior_effective_sample_size
     from gbveval.multisite.past_evidence import prior_from_evidence as prior_from_evidence
+    from gbveval.multisite.pooling_pictures import plot_left_out as plot_left_out
+    from gbveval.multisite.pooling_pictures import plot_prior_to_posterior as plot_prior_to_posterior
+    from gbveval.multisite.pooling_pictures import plot_shrinkage as plot_shrinkage
     from gbveval.multisite.poststratify import poststratify as poststratify
     from gbveval.multisite.prior_predictive import prior_predictive as prior_predictive
     from gbveval.multisite.prior_sensitivity import prior_sensitivity as prior_sensitivity
