@@ -230,6 +230,8 @@ if TYPE_CHECKING:
     from gbveval.multisite.mantel_haenszel import MantelHaenszel as MantelHaenszel
     from gbveval.multisite.multilevel_effects import MultilevelEffects as MultilevelEffects
     from gbveval.multisite.normal_hierarchy import NormalHierarchy as NormalHierarchy
+    from gbveval.multisite.one_more_site import one_more_site as one_more_site
+    from gbveval.multisite.one_more_site import one_more_site_by_counts as one_more_site_by_counts
     from gbveval.multisite.one_stage import OneStage as OneStage
     from gbveval.multisite.operating import operating_characteristics as operating_characteristics
     from gbveval.multisite.operating import plot_operating as plot_operating
@@ -246,7 +248,6 @@ if TYPE_CHECKING:
     from gbveval.multisite.robust_effects import RobustEffects as RobustEffects
     from gbveval.multisite.site_checks import heavy_tailed_sites as heavy_tailed_sites
     from gbveval.multisite.site_checks import leave_one_site_out as leave_one_site_out
-    from gbveval.multisite.site_checks import one_more_site as one_more_site
     from gbveval.multisite.site_influence import site_influence as site_influence
     from gbveval.multisite.site_pictures import plot_forest as plot_forest
     from gbveval.multisite.site_pictures import plot_funnel as plot_funnel

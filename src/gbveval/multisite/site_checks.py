@@ -1,9 +1,9 @@
-"""How a pooled answer leans on one site and on normal effects; and what one more site is worth."""
+"""How a pooled answer leans on one site and on normal effects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,12 +12,11 @@ from gbveval.core.method import Cell
 from gbveval.core.table import Table
 from gbveval.data.sites import SiteEffects
 from gbveval.data.tables import SiteTables
-from gbveval.multisite.normal_hierarchy import described, fit_sites
+from gbveval.multisite.normal_hierarchy import described
 from gbveval.multisite.site_prior import HierarchyPrior
 from gbveval.multisite.table_hierarchy import TableHierarchy, fit_likelihoods, fit_tables
 from gbveval.numerics.hierarchy_checks import LeaveOneOut
 from gbveval.numerics.hierarchy_checks import leave_one_site_out as _leave_one_out
-from gbveval.numerics.hierarchy_checks import one_more_site as _one_more_site
 from gbveval.numerics.hierarchy_student import StudentHierarchyFit, student_hierarchy
 from gbveval.numerics.normal_mixture import NormalMixture
 from gbveval.numerics.priors import Flat
@@ -99,60 +98,6 @@ def _left_out_table(sites: SiteEffects | SiteTables, found: LeaveOneOut) -> Tabl
     note = "Log density of each site's data given the other sites, its own effect integrated out."
     support = (*sites.support, all_sites(sites))
     return Table("Leave one site out", ("site", "log_density", "std_error"), tuple(rows), (note,), support)
-
-
-def one_more_site(
-    sites: SiteEffects,
-    prior: HierarchyPrior,
-    *,
-    std_error: float,
-    threshold: float = 0.0,
-    direction: Literal["above", "below"] = "above",
-    probability_needed: float = 0.95,
-) -> Table:
-    """Return what one more site with a given standard error is worth for a decision on the average effect.
-
-    Parameters
-    ----------
-    sites : SiteEffects
-        Site estimates so far.
-    prior : HierarchyPrior
-        As for `NormalHierarchy`.
-    std_error : float
-        Expected standard error of the new site's estimate. Its moderators, if there are any, are at their means.
-    threshold : float
-        Practical threshold for the average effect, on the scale of the estimates.
-    direction : str
-        "above" or "below": the side that counts as success.
-    probability_needed : float
-        Probability of success at which one would go on.
-
-    Returns
-    -------
-    Table
-        Columns quantity and value: predictive mean and sd, probability now, assurance, critical estimates (there may be
-        several), and the expected value of the new estimate and of knowing the average.
-    """
-    fit = fit_sites(sites, prior)
-    found = guarded(
-        lambda: _one_more_site(
-            fit, std_error, threshold=threshold, direction=direction, probability_needed=probability_needed
-        )
-    )
-    rows: list[tuple[str, float]] = [
-        ("predictive mean of the new estimate", found.predictive_mean),
-        ("predictive sd of the new estimate", found.predictive_sd),
-        ("probability now", found.probability_now),
-        ("assurance", found.assurance),
-        *((f"critical estimate {i}", x) for i, x in enumerate(found.critical_estimates, 1)),
-        ("expected value of the new estimate", found.evsi),
-        ("expected value of knowing the average", found.evppi),
-    ]
-    note = (
-        f"Success: the average effect lies {direction} {threshold:g} with probability {probability_needed:g} or "
-        "more. An extreme estimate also raises the between-site sd, so more extreme need not mean more certain."
-    )
-    return Table("One more site", ("quantity", "value"), tuple(rows), (note,), (all_sites(sites),) * len(rows))
 
 
 def heavy_tailed_sites(
