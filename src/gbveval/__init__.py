@@ -219,6 +219,10 @@ if TYPE_CHECKING:
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
+    from gbveval.factors.survey_mean import SurveyMean as SurveyMean
+    from gbveval.factors.survey_quantile import SurveyQuantile as SurveyQuantile
+    from gbveval.factors.survey_ratio import SurveyRatio as SurveyRatio
+    from gbveval.factors.survey_total import SurveyTotal as SurveyTotal
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
     from gbveval.multisite._sampling import monte_carlo_error as monte_carlo_error
     from gbveval.multisite.control_and_effect import ControlAndEffect as ControlAndEffect

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gbveval.core.posterior import Posterior
 
 FloatArray = NDArray[np.float64]
-UNTESTED = ("arm_mean", "new_site_effect")
+UNTESTED = ("arm_mean", "new_site_effect", "prevalence", "population_value")
 
 
 class Aggregator(Protocol):

@@ -1,0 +1,173 @@
+"""Translates cases about surveys: means, shares, groups, ratios, quantiles, tables, models, calibration, rates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import gbveval as gbv
+from tests.reference.compare import Unsupported
+from tests.reference.frames import condition, read_csv
+
+INTERVALS = {
+    "logit": "logit",
+    "xlogit": "logit",
+    "likelihood": "likelihood",
+    "asin": "arcsine",
+    "beta": "korn_graubard",
+    "mean": "t",
+}
+
+
+def survey_data(folder: Path, data: dict[str, Any]) -> pd.DataFrame:
+    """Return the frame of a case: derived columns, filters, dropped rows."""
+    frame = read_csv(folder, data["file"])
+    for new in data.get("derive", []):
+        column = frame[new["column"]] if "column" in new else None
+        if new["op"] == "==":
+            frame[new["name"]] = (column == new["value"]).astype(float).where(column.notna())
+        elif new["op"] == ">":
+            frame[new["name"]] = (column > new["value"]).astype(float).where(column.notna())
+        elif new["op"] == "divide":
+            frame[new["name"]] = column / new["value"]
+        elif new["op"] == "row_number":
+            frame[new["name"]] = range(1, len(frame) + 1)
+        else:
+            raise Unsupported(f"the derivation {new['op']!r} is not known")
+    frame = frame[meets(frame, data.get("filter", []))]
+    return frame.dropna(subset=data.get("drop_missing", [])).reset_index(drop=True)
+
+
+def meets(frame: pd.DataFrame, rules: list[dict[str, Any]]) -> pd.Series:
+    """Return which rows meet all conditions."""
+    kept = pd.Series(True, index=frame.index)
+    for rule in rules:
+        if "any" in rule:
+            kept &= pd.concat([condition(frame, part) for part in rule["any"]], axis=1).any(axis=1)
+        else:
+            kept &= condition(frame, rule)
+    return kept
+
+
+def make_survey(frame: pd.DataFrame, task: dict[str, Any], outcome: Any) -> gbv.Survey:
+    """Return the survey that the roles describe."""
+    roles, options = task["roles"], task["options"]
+    if options.get("variance", "linearised") not in ("linearised", "JK1"):
+        raise Unsupported(f"the variance {options['variance']!r}")
+    given: dict[str, Any] = {}
+    if roles.get("weights") and not options.get("weights_from_fpc"):
+        given["weight"] = roles["weights"]
+    if roles.get("stratum"):
+        # Here a column that is also a covariate or group keeps its name for that.
+        frame["_stratum"] = frame[roles["stratum"]]
+        given["stratum"] = "_stratum"
+    if roles.get("psu"):
+        given["psu"] = roles["psu"]
+    if roles.get("fpc"):
+        given["fpc"] = roles["fpc"]
+    return gbv.Survey(frame, outcome=outcome, **given)
+
+
+def lonely(options: dict[str, Any]) -> str:
+    return str(options.get("lonely_psu", "error"))
+
+
+def survey_mean(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    options = task["options"]
+    survey = make_survey(survey_data(folder, task["data"]), task, task["roles"]["outcome"])
+    level = options.get("level", 0.95)
+    row = gbv.SurveyMean(lonely_psu=lonely(options)).estimate(survey).records(level)[0]
+    answer = {**row, "deff_replace": row["design_effect"]}
+    if options.get("total"):
+        total = gbv.SurveyTotal(lonely_psu=lonely(options)).estimate(survey)[0]
+        answer.update(total=total.value, se_total=total.std_error)
+    return answer
+
+
+def proportion_of_survey(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    options = task["options"]
+    interval = INTERVALS.get(options["interval"])
+    if interval is None:
+        raise Unsupported(f"the interval {options['interval']!r}")
+    survey, by = domain_survey(folder, task)
+    level = options["level"]
+    term = "all" if by is None else "_domain: in"
+    shown = gbv.Prevalence(by=by, interval=interval, level=level, lonely_psu=lonely(options)).estimate(survey)
+    row = shown.records(level)[shown.index(term)]
+    plain = gbv.SurveyMean(by=by, lonely_psu=lonely(options)).estimate(survey)[term]
+    return {**row, "std_error": plain.std_error}
+
+
+def domain_survey(folder: Path, task: dict[str, Any]) -> tuple[gbv.Survey, str | None]:
+    """Return a survey and the column of its one domain, which leaves nobody out of the design."""
+    frame = survey_data(folder, task["data"])
+    rules = task["roles"].get("domain", [])
+    if rules:
+        frame["_domain"] = meets(frame, rules).map({True: "in", False: "out"})
+    return make_survey(frame, task, task["roles"]["outcome"]), "_domain" if rules else None
+
+
+def survey_domain(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    roles, options = task["roles"], task["options"]
+    if roles.get("domain"):
+        survey, by = domain_survey(folder, task)
+        row = gbv.SurveyMean(by=by, lonely_psu=lonely(options)).estimate(survey)["_domain: in"]
+        return {roles["outcome"]: {"estimate": row.value, "std_error": row.std_error}}
+    frame = survey_data(folder, task["data"])
+    columns = roles["by"]
+    found = gbv.SurveyMean(by=columns, lonely_psu=lonely(options)).estimate(make_survey(frame, task, roles["outcome"]))
+    first = roles["outcome"] if isinstance(roles["outcome"], str) else None
+    rows = {}
+    for key, meaning in case["result_terms"].items():
+        label = ", ".join(meaning["domain"][column] for column in columns)
+        term = f"{' and '.join(columns)}: {label}"
+        row = found[(meaning.get("variable", first), term)]
+        rows[key] = {"estimate": row.value, "std_error": row.std_error}
+    if "contrast" not in options:
+        return rows
+    asked = options["contrast"]
+    names = [f"{asked['column']}: {asked[end]}" for end in ("level", "minus")]
+    difference = found.contrast({names[0]: 1.0, names[1]: -1.0}, name="difference")[0]
+    return {
+        "domain_estimates": {key: row["estimate"] for key, row in rows.items()},
+        "domain_se": {key: row["std_error"] for key, row in rows.items()},
+        "difference": difference.value,
+        "se_difference": difference.std_error,
+    }
+
+
+def survey_ratio(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    roles = task["roles"]
+    survey = make_survey(survey_data(folder, task["data"]), task, [roles["numerator"], roles["denominator"]])
+    row = gbv.SurveyRatio(roles["numerator"], roles["denominator"], lonely_psu=lonely(task["options"])).estimate(survey)
+    return {"estimate": row[0].value, "std_error": row[0].std_error}
+
+
+def survey_quantile(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    options = task["options"]
+    if (options["quantile_rule"], options["interval"]) != ("math", "mean"):
+        raise Unsupported(f"quantiles by the rule {options['quantile_rule']!r} with {options['interval']!r} limits")
+    survey = make_survey(survey_data(folder, task["data"]), task, task["roles"]["outcome"])
+    estimator = gbv.SurveyQuantile(options["quantiles"], level=options["level"], lonely_psu=lonely(options))
+    rows = {row["term"]: row for row in estimator.estimate(survey).records()}
+    answer = {}
+    for key, meaning in case["result_terms"].items():
+        row = rows[f"all, {meaning['quantile']:g} quantile"]
+        answer[key] = row[f"conf_{meaning['bound']}"] if "bound" in meaning else row["estimate"]
+    return answer
+
+
+TASKS = {
+    "survey_mean": survey_mean,
+    "survey_proportion_interval": proportion_of_survey,
+    "survey_domain": survey_domain,
+    "survey_ratio": survey_ratio,
+    "survey_quantile": survey_quantile,
+}
