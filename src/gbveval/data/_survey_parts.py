@@ -56,7 +56,11 @@ def nested_stages(stages: Sequence[Labels], strata: Labels | None) -> tuple[Labe
 
 
 def check_populations(
-    reader: Reader, columns: Sequence[str], populations: Sequence[FloatArray], stages: tuple[Labels, ...], strata: Labels | None
+    reader: Reader,
+    columns: Sequence[str],
+    populations: Sequence[FloatArray],
+    stages: tuple[Labels, ...],
+    strata: Labels | None,
 ) -> None:
     """Note a problem for each population that varies within its parent or is smaller than the sample drawn from it."""
     n = reader.n
@@ -72,8 +76,8 @@ def check_populations(
         uneven = int((np.abs(size - mean[parent]) > 1e-9 * mean[parent]).sum())
         if uneven:
             reader.problem(
-                f"Column {column!r} (fpc) varies within a {where} ({plural(uneven, 'row')}); the number of units in the "
-                "population is one number for each."
+                f"Column {column!r} (fpc) varies within a {where} ({plural(uneven, 'row')}); the number of units in "
+                "the population is one number for each."
             )
             return
         home = np.zeros(int(units[number].max()) + 1, dtype=np.intp)
@@ -103,7 +107,7 @@ def implied_weights(populations: Sequence[FloatArray], stages: tuple[Labels, ...
 
 
 def given_replicates(
-    reader: Reader, columns: tuple[str, ...], scale: float | Sequence[float] | None, centre: str
+    reader: Reader, columns: tuple[str, ...], scale: float | Sequence[float] | None
 ) -> Replicates | None:
     """Return replicate weights read from columns, or None when there are none or something is wrong with them."""
     if not columns:
@@ -120,12 +124,12 @@ def given_replicates(
     factor = np.asarray(np.nan if scale is None else scale, dtype=np.float64)
     if factor.shape not in ((), (len(columns),)) or not np.all(np.isfinite(factor) & (factor >= 0)):
         reader.problem(
-            "replicate_scale must be one number, or one a replicate, zero or more: the factor of the squared deviations "
-            "in the survey's documentation, such as 1/R for bootstrap or balanced replicates and (R - 1)/R for a "
-            "jackknife without strata."
+            "replicate_scale must be one number, or one a replicate, zero or more: the factor of the squared "
+            "deviations in the survey's documentation, such as 1/R for bootstrap or balanced replicates and (R - 1)/R "
+            "for a jackknife without strata."
         )
         return None
-    return Replicates(weights, np.broadcast_to(factor, (len(columns),)).copy(), "the survey's replicate weights", centre)
+    return Replicates(weights, np.broadcast_to(factor, (len(columns),)).copy(), "the survey's replicate weights")
 
 
 def read_margins(

@@ -56,9 +56,8 @@ class Survey(Checked):
         Columns of replicate weights that came with the data. Standard errors then come from them.
     replicate_scale : float or sequence of float, optional
         Factor of each replicate's squared deviation, from the survey's documentation: 1/R for bootstrap and balanced
-        replicates, (R - 1)/R for a jackknife without strata, 1/(R (1 - rho)^2) for Fay's.
-    replicate_centre : str
-        "estimate": deviations are from the full-sample estimate; "mean": from the mean of the replicates.
+        replicates, (R - 1)/R for a jackknife without strata, 1/(R (1 - rho)^2) for Fay's. Deviations are from the
+        full-sample estimate.
 
     Raises
     ------
@@ -95,7 +94,6 @@ class Survey(Checked):
         fpc: str | Sequence[str] | None = None,
         replicate_weights: Sequence[str] = (),
         replicate_scale: float | Sequence[float] | None = None,
-        replicate_centre: str = "estimate",
     ) -> None:
         reader = Reader(frame, "Survey")
         names = as_names(outcome, "outcome")
@@ -107,18 +105,14 @@ class Survey(Checked):
         sizes = as_names(fpc, "fpc")
         populations = tuple(reader.positive(name, "fpc") for name in sizes)
         weights = None if weight is None else reader.weights(weight)
-        replicates = given_replicates(
-            reader, as_names(replicate_weights, "replicate_weights"), replicate_scale, replicate_centre
-        )
-        if replicate_centre not in CENTRES:
-            reader.problem(f"replicate_centre is one of {', '.join(CENTRES)}, not {replicate_centre!r}.")
+        replicates = given_replicates(reader, as_names(replicate_weights, "replicate_weights"), replicate_scale)
         depth = max(len(stages), 1)
         if len(sizes) > depth:
             reader.problem(f"fpc names {len(sizes)} stages, but psu only {depth}; give one population a stage.")
         elif sizes and weight is None and len(sizes) < depth:
             reader.problem(
-                f"fpc names {len(sizes)} of {depth} stages, which implies no weights; give every stage's population, or "
-                "a weight."
+                f"fpc names {len(sizes)} of {depth} stages, which implies no weights; give every stage's population, "
+                "or a weight."
             )
         for number, name in enumerate(names):
             if np.all(np.isnan(outcomes[:, number])) and name in reader.columns:
@@ -461,4 +455,3 @@ class Survey(Checked):
         weighted += "" if self.replicates is None else f", {self.replicates.count:,} replicates"
         word = "outcome" if len(self.outcome_names) == 1 else "outcomes"
         return f"<Survey: {plural(self.n, 'respondent')}{units}{strata}, {weighted}; {word} {names}>"
-

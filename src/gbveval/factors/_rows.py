@@ -238,7 +238,9 @@ def assemble(
 ) -> Estimates:
     """Return the `Estimates` of survey rows with their joint design-based covariance."""
     if survey.replicates is not None and any(row.row_values is not None and row.at is None for row in rows):
-        raise DesignError(f"{type(estimator).__name__} has no replicate variance; give it the survey without replicates.")
+        raise DesignError(
+            f"{type(estimator).__name__} has no replicate variance; give it the survey without replicates."
+        )
     nothing = np.full(survey.n, np.nan)
     values = np.column_stack([nothing if row.row_values is None else row.row_values for row in rows])
     influence = influence_of(survey, design, values, [(row.value, row.at) for row in rows])

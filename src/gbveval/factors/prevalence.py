@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
-from gbveval.core.errors import DesignError
 from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data._frame import as_names, plural
@@ -74,8 +74,8 @@ class Prevalence:
     **Scale**: with "logit", values and standard errors of a share are on the log-odds scale (delta method). With any
     other interval they are those of the share itself (contrast "share").
 
-    **A share of 0 or 100 %** has no log odds: with "logit" the row is null and says so, with "t" it has no standard
-    error and no interval. The others give limits for a simple random sample of as many respondents, and say so.
+    **A share of 0 or 100 %** has no log odds: with "logit" the row is null and says so, with "t" and "arcsine" it has
+    no standard error and no interval. The others give limits for a simple random sample of as many respondents, and say so.
 
     **Which interval**: "logit" for most shares; "korn_graubard" (what the United States' health statistics use) or
     "wilson" for rare outcomes, few primary units, and shares near 0 or 1.
@@ -143,8 +143,8 @@ class Prevalence:
         checks: list[Check] = []
         for outcome in range(len(data.outcome_names)):
             cell = outcome_cell(data, outcome)
-            for group in groups(data, data.outcome_names[outcome], domains, cell):
-                rows.append(_row(self, data, design, outcome, group))
+            found = groups(data, data.outcome_names[outcome], domains, cell)
+            rows += [_row(self, data, design, outcome, group) for group in found]
             checks += missing_outcome_check(data, outcome)
         if domains is not None:
             checks += missing_answer_check(domains.name, int((domains.codes < 0).sum()), data.n)
@@ -152,9 +152,7 @@ class Prevalence:
         return assemble(self, data, design, rows, method=method, checks=checks, level=self.level)
 
 
-def _row(
-    estimator: Prevalence, data: Survey, design: SampleDesign, outcome: int, group: Group
-) -> SurveyRow:
+def _row(estimator: Prevalence, data: Survey, design: SampleDesign, outcome: int, group: Group) -> SurveyRow:
     """Return the prevalence (or mean) in one group."""
     member = group.member & data.observed(outcome)
     weights, y = data.weights(), data.outcomes[:, outcome]
@@ -175,7 +173,8 @@ def _row(
     interval = None
     if binary and estimator.interval in DESIGN and df >= 1 and np.isfinite(found.value) and (variance > 0 or at_end):
         n = int((member & (weights > 0)).sum())
-        interval = DESIGN[estimator.interval](found.value, variance, n=n, df=df, level=estimator.level)
+        limits = DESIGN[estimator.interval](found.value, variance, n=n, df=df, level=estimator.level)
+        interval = None if np.isnan(limits[0]) else limits
     contrast = "mean" if not binary else ("proportion" if odds else "share")
     return SurveyRow(
         term=group.term,

@@ -37,8 +37,8 @@ from gbveval.numerics.survey_quantile import Quantile, weighted_quantile, woodru
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 OPEN = (
-    "a limit of the share at or below the quantile leaves 0 to 1, or both limits are one value, so there is no standard "
-    "error"
+    "a limit of the share at or below the quantile leaves 0 to 1, or both limits are one value, so there is no "
+    "standard error"
 )
 
 
@@ -125,8 +125,8 @@ class SurveyQuantile:
         checks: list[Check] = []
         for outcome, name in enumerate(data.outcome_names):
             for p in self.quantiles:
-                for group in groups(data, f"{name}, {p:g} quantile", domains, _beyond(data, outcome, p)):
-                    rows.append(self._row(data, design, outcome, p, group))
+                found = groups(data, f"{name}, {p:g} quantile", domains, _beyond(data, outcome, p))
+                rows += [self._row(data, design, outcome, p, group) for group in found]
             checks += missing_outcome_check(data, outcome)
         if domains is not None:
             checks += missing_answer_check(domains.name, int((domains.codes < 0).sum()), data.n)

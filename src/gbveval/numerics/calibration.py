@@ -22,14 +22,11 @@ class Raked:
     ----------
     weights : ndarray, shape (n,)
         Calibrated weights.
-    steps : int
-        Rounds over all margins.
     gap : float
         Largest remaining difference from a margin, relative to it.
     """
 
     weights: FloatArray
-    steps: int
     gap: float
 
 
@@ -68,16 +65,18 @@ def rake(
     """
     w = weights.astype(np.float64, copy=True)
     gap = np.inf
-    for step in range(1, max_iterations + 1):
+    for _ in range(max_iterations):
         for code, total in zip(codes, totals, strict=True):
-            w = w * (total / group_sums(code, w, total.size))[code]
+            # A replicate can give a whole category weight zero; its total is then out of reach, and the gap says so.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                w = w * (total / group_sums(code, w, total.size))[code]
         gap = max(
             float(np.max(np.abs(group_sums(code, w, total.size) / total - 1.0)))
             for code, total in zip(codes, totals, strict=True)
         )
         if gap <= tolerance:
             break
-    return Raked(w, step, gap)
+    return Raked(w, gap)
 
 
 def margin_columns(codes: Sequence[IntArray], sizes: Sequence[int]) -> FloatArray:

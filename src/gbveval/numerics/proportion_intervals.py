@@ -41,7 +41,9 @@ def wilson(events: float, n: float, level: float = 0.95, *, df: float = np.inf) 
     p = events / n
     centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n)
     half = np.sqrt(z2 * (p * (1.0 - p) / n + z2 / (4.0 * n**2))) / (1.0 + z2 / n)
-    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+    # Rounding would leave 1e-18 where nobody has the outcome.
+    low = float(max(centre - half, 0.0)) if events > 0 else 0.0
+    return low, float(min(centre + half, 1.0)) if events < n else 1.0
 
 
 def wald_share(events: float, n: float, level: float = 0.95) -> Interval:
@@ -145,21 +147,28 @@ def wilson_design(share: float, variance: float, *, n: int, df: float, level: fl
 
 
 def arcsine_design(share: float, variance: float, *, n: int, df: float, level: float = 0.95) -> Interval:
-    """Return t limits on the scale of arcsin(p^(1/2)), whose standard error is 1 / (2 n_eff^(1/2))."""
+    """Return t limits on the scale of arcsin(p^(1/2)), whose standard error is 1 / (2 n_eff^(1/2)).
+
+    NaN for a share of 0 or 1, where they would reach to about 1/n only.
+    """
+    if share in (0.0, 1.0):
+        return float("nan"), float("nan")
     centre = float(np.arcsin(np.sqrt(share)))
     half = float(t_quantile(0.5 + check_level(level) / 2.0, df)) * 0.5 / np.sqrt(effective_size(share, variance, n))
     return float(np.sin(max(centre - half, 0.0)) ** 2), float(np.sin(min(centre + half, np.pi / 2.0)) ** 2)
 
 
 def likelihood_design(share: float, variance: float, *, n: int, df: float, level: float = 0.95) -> Interval:
-    """Return the shares whose scaled deviance 2 n_eff KL(share, p) is below the F(1, df) quantile (Rao and Scott 1984).
+    """Return the shares whose scaled deviance is below the F(1, df) quantile (Rao and Scott 1984).
 
-    KL is the Kullback-Leibler divergence of two yes-or-no distributions.
+    The deviance is 2 n_eff KL(share, p) over Pearson's dispersion n / (n - 1), as in a quasi-binomial model; KL is the
+    Kullback-Leibler divergence of two yes-or-no distributions.
     """
     from scipy.optimize import brentq
     from scipy.special import xlog1py, xlogy
 
-    size, limit = effective_size(share, variance, n), f_quantile(check_level(level), 1.0, df)
+    size = effective_size(share, variance, n) * (n - 1.0) / n
+    limit = f_quantile(check_level(level), 1.0, df)
     peak = float(xlogy(share, share) + xlog1py(1.0 - share, -share))
 
     def beyond(p: float) -> float:

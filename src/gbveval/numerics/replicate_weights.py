@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.numerics.groups import group_sizes
 from gbveval.numerics.survey import SampleDesign
 
 FloatArray = NDArray[np.float64]
@@ -136,8 +135,3 @@ def rescaled_bootstrap(
     factor = 1.0 + shrink[:, None] * (drawn * (size / (size - 1.0))[:, None] - 1.0)
     scale = np.full(count, 1.0 / count)
     return Replicates(weights[:, None] * factor[design.unit], scale, "rescaled bootstrap of primary units")
-
-
-def lonely_strata(stratum_of_unit: NDArray[np.intp], count: int) -> int:
-    """Return how many strata have a single primary unit, which no replicate can leave out."""
-    return int((group_sizes(stratum_of_unit, count) == 1).sum())

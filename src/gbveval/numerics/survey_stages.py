@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def make_stages(
 def informative(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the first stage and the later ones that add to the variance: those below a drawn fraction above zero."""
     kept = [stages[0]]
-    for before, stage in zip(stages[:-1], stages[1:], strict=True):
+    for before, stage in pairwise(stages):
         if not np.any(before.fraction > 0.0):
             break
         kept.append(stage)
