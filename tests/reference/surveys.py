@@ -164,7 +164,33 @@ def survey_quantile(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def calibrated(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    """Return the mean after raking, which with one margin is poststratification."""
+    task = case["task"]
+    outcome, options = task["roles"]["outcome"], task["options"]
+    survey = make_survey(survey_data(folder, task["data"]), task, outcome)
+    margins = {margin["column"]: margin["totals"] for margin in task["values"]["population_margins"]}
+    if task["kind"] == "poststratification":
+        ((column, totals),) = margins.items()
+        survey = survey.poststratified(column, totals)
+    else:
+        survey = survey.raked(margins, max_iterations=options["max_iterations"], tolerance=options["tolerance"])
+    row = gbv.SurveyMean().estimate(survey)[0]
+    return {outcome: {"estimate": row.value, "std_error": row.std_error}}
+
+
+def jackknife(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    task = case["task"]
+    outcome, options = task["roles"]["outcome"], task["options"]
+    survey = make_survey(survey_data(folder, task["data"]), task, outcome)
+    row = gbv.SurveyMean().estimate(survey.with_jackknife(centre="estimate" if options["mse"] else "mean"))[0]
+    return {outcome: {"estimate": row.value, "std_error": row.std_error}}
+
+
 TASKS = {
+    "raking": calibrated,
+    "poststratification": calibrated,
+    "jackknife": jackknife,
     "survey_mean": survey_mean,
     "survey_proportion_interval": proportion_of_survey,
     "survey_domain": survey_domain,

@@ -75,7 +75,8 @@ class Prevalence:
     other interval they are those of the share itself (contrast "share").
 
     **A share of 0 or 100 %** has no log odds: with "logit" the row is null and says so, with "t" and "arcsine" it has
-    no standard error and no interval. The others give limits for a simple random sample of as many respondents, and say so.
+    no standard error and no interval. The others give limits for a simple random sample of as many respondents, and
+    say so.
 
     **Which interval**: "logit" for most shares; "korn_graubard" (what the United States' health statistics use) or
     "wilson" for rare outcomes, few primary units, and shares near 0 or 1.

@@ -1,0 +1,46 @@
+"""Cases of values of a surveyed population."""
+
+from __future__ import annotations
+
+import gbveval as gbv
+from gbveval.testing.case import Case
+from gbveval.testing.processes import SurveyFrames
+from gbveval.testing.survey_processes import AmountFrames, FiniteFrames
+
+NONE: frozenset[str] = frozenset()
+ONE_LEVEL = "limits that are not value +- quantile x standard error hold at one level"
+LEVELS = {"check_wider_level_gives_a_wider_interval": ONE_LEVEL}
+
+
+def _share(interval: str) -> Case:
+    frames = SurveyFrames(psu_per_stratum=8, target="share")
+    exempt = {} if interval == "t" else LEVELS
+    estimator = gbv.Prevalence(interval=interval)
+    return Case(estimator, frames, equivariant=NONE, n_draws=300, exempt=exempt, slack=0.02, note=interval)
+
+
+SURVEYS = (
+    *(_share(interval) for interval in ("t", "korn_graubard", "wilson", "likelihood", "arcsine")),
+    Case(gbv.SurveyMean(), AmountFrames(), equivariant=NONE, n_draws=400),
+    Case(gbv.SurveyMean(by="group"), AmountFrames(psu_per_stratum=6), equivariant=NONE, n_draws=300, note="groups"),
+    Case(gbv.SurveyMean(), FiniteFrames(), equivariant=NONE, n_draws=400, note="two finite stages"),
+    Case(gbv.SurveyMean(), AmountFrames(variance="jackknife"), equivariant=NONE, n_draws=200, note="jackknife"),
+    Case(
+        gbv.SurveyMean(),
+        AmountFrames(variance="bootstrap"),
+        equivariant=NONE,
+        n_draws=150,
+        exempt={"check_names_do_not_matter": "units are drawn in the order of their names"},
+        note="bootstrap",
+    ),
+    Case(gbv.SurveyMean(), AmountFrames(variance="raked"), equivariant=NONE, n_draws=200, note="raked"),
+    Case(gbv.SurveyTotal(), AmountFrames(target="total"), equivariant=NONE, n_draws=300),
+    Case(
+        gbv.SurveyRatio("y", "months"),
+        AmountFrames(target="ratio"),
+        equivariant=NONE,
+        n_draws=300,
+        exempt={"check_constant_outcome_has_no_standard_error": "the denominator still varies, and so does the ratio"},
+    ),
+    Case(gbv.SurveyQuantile(), AmountFrames(target="median"), equivariant=NONE, n_draws=300, exempt=LEVELS, slack=0.02),
+)
