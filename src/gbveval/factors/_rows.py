@@ -235,16 +235,19 @@ def assemble(
     method: Method,
     checks: Sequence[Check],
     level: float = 0.95,
+    covariance: FloatArray | None = None,
 ) -> Estimates:
-    """Return the `Estimates` of survey rows with their joint design-based covariance."""
+    """Return the `Estimates` of survey rows with their joint covariance: design-based unless one is given."""
     if survey.replicates is not None and any(row.row_values is not None and row.at is None for row in rows):
         raise DesignError(
             f"{type(estimator).__name__} has no replicate variance; give it the survey without replicates."
         )
     nothing = np.full(survey.n, np.nan)
     values = np.column_stack([nothing if row.row_values is None else row.row_values for row in rows])
-    influence = influence_of(survey, design, values, [(row.value, row.at) for row in rows])
-    covariance = influence.T @ influence
+    influence = None
+    if covariance is None:
+        influence = influence_of(survey, design, values, [(row.value, row.at) for row in rows])
+        covariance = influence.T @ influence
     terms = []
     for number, row in enumerate(rows):
         df = row.df if survey.replicates is None else min(row.df, survey.replicates.df())
