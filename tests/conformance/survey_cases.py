@@ -5,7 +5,7 @@ from __future__ import annotations
 import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.processes import SurveyFrames
-from gbveval.testing.survey_processes import AmountFrames, FiniteFrames
+from gbveval.testing.survey_processes import AmountFrames, FiniteFrames, IndependentFrames
 
 NONE: frozenset[str] = frozenset()
 ONE_LEVEL = "limits that are not value +- quantile x standard error hold at one level"
@@ -42,5 +42,15 @@ SURVEYS = (
         n_draws=300,
         exempt={"check_constant_outcome_has_no_standard_error": "the denominator still varies, and so does the ratio"},
     ),
+    Case(gbv.SurveyRegression("x"), AmountFrames(target="slope"), equivariant=NONE, n_draws=300),
+    Case(
+        gbv.SurveyRegression("exposed", family="poisson"),
+        SurveyFrames(target="ratio"),
+        equivariant=NONE,
+        n_draws=200,
+        slack=0.02,
+        note="shares",
+    ),
+    Case(gbv.RaoScottTest("group"), IndependentFrames(), equivariant=NONE, n_draws=600, slack=0.015),
     Case(gbv.SurveyQuantile(), AmountFrames(target="median"), equivariant=NONE, n_draws=300, exempt=LEVELS, slack=0.02),
 )

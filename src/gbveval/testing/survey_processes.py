@@ -134,3 +134,49 @@ class FiniteFrames:
     def null(self) -> FiniteFrames | None:
         """Return no source: nobody asks whether an amount is zero."""
         return None
+
+
+@dataclass(frozen=True)
+class IndependentFrames:
+    """Clustered answers of three kinds, and three groups that have nothing to do with them.
+
+    Parameters
+    ----------
+    psu_per_stratum, psu_size : int
+        Primary units in each of two strata, and respondents in each.
+    """
+
+    psu_per_stratum: int = 15
+    psu_size: int = 16
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        return {"outcome": "y", "weight": "w", "stratum": "stratum", "psu": "psu"}
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame; the truth is that there is no association."""
+        units = 2 * self.psu_per_stratum
+        member = np.repeat(np.arange(units), self.psu_size)
+        # Answers and groups are alike within units, so an uncorrected test rejects far too often.
+        answers = rng.dirichlet((2.0, 1.5, 1.0), units)
+        kinds = rng.dirichlet((3.0, 2.0, 2.0), units)
+        u = rng.random((2, member.size))
+        y = (u[0][:, None] > np.cumsum(answers, axis=1)[member][:, :2]).sum(axis=1)
+        group = (u[1][:, None] > np.cumsum(kinds, axis=1)[member][:, :2]).sum(axis=1)
+        frame: Frame = {
+            "y": y.astype(float),
+            "group": np.array(["a", "b", "c"])[group].tolist(),
+            "w": np.where(member % 3 == 0, 2.0, 1.0),
+            "stratum": [f"s{int(m >= self.psu_per_stratum)}" for m in member],
+            "psu": [f"v{m:03d}" for m in member],
+        }
+        return frame, 0.0
+
+    def check(self, frame: Frame) -> Survey:
+        """Return the frame as a Survey."""
+        return Survey(frame, outcome="y", weight="w", stratum="stratum", psu="psu")
+
+    def null(self) -> IndependentFrames:
+        """Return the same source, which has no association."""
+        return self
