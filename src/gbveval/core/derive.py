@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError
-from gbveval.core.estimand import Estimand
+from gbveval.core.estimand import LEVELS, Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.term import Term
 from gbveval.numerics.inference import f_upper, wald_joint
 
 FloatArray = NDArray[np.float64]
-# The difference of two levels of a population compares its parts; nobody asks whether a level itself is zero.
-LEVELS = ("prevalence", "population_value")
+# The difference of two levels of a population compares its parts.
 DIFFERENCES = {"mean": "mean_difference", "share": "prevalence_difference", "quantile": "quantile_difference"}
 
 

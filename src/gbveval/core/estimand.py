@@ -38,6 +38,8 @@ EFFECTS: Final = {
 }
 # What sites that differ in one thing, and so in others, cannot say of causes.
 ACROSS: Final = ("effect_moderation", "control_mean", "sensitivity", "control_effect_correlation")
+# Rows whose value is a level of the population, of which nobody asks whether it is zero.
+LEVELS: Final = ("prevalence", "population_value")
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",
@@ -128,8 +130,7 @@ class Estimand:
         """Whether a report may speak of an effect; an association never is one."""
         return self.effect not in (
             "association",
-            "prevalence",
-            "population_value",
+            *LEVELS,
             "intracluster_correlation",
             "nuisance",
             "pretest",

@@ -155,7 +155,7 @@ def _row(data: Survey, design: SampleDesign, outcome: int, by: str, labels: Labe
         found, reason = _test(data, design, member, (y[:, None] == values, labels.codes[:, None] == used), df)
     support = groups(data, name, Domains(by, labels.levels, labels.codes), outcome_cell(data, outcome))
     return Term(
-        term=f"{name} by {by}",
+        term=f"{name} is distributed alike by {by}",
         estimand=Estimand("association", "none", "survey_population"),
         outcome=name,
         value=None,
