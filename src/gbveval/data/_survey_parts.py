@@ -12,7 +12,7 @@ from gbveval.core.errors import DataError
 from gbveval.data._frame import Labels, Reader, frozen, plural
 from gbveval.numerics.calibration import margin_columns
 from gbveval.numerics.groups import group_sizes, group_sums
-from gbveval.numerics.replicate_weights import Replicates
+from gbveval.numerics.replicate_weights import Replicates, given_replicates
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -106,7 +106,7 @@ def implied_weights(populations: Sequence[FloatArray], stages: tuple[Labels, ...
     return weights
 
 
-def given_replicates(
+def read_replicates(
     reader: Reader, columns: tuple[str, ...], scale: float | Sequence[float] | None
 ) -> Replicates | None:
     """Return replicate weights read from columns, or None when there are none or something is wrong with them."""
@@ -122,6 +122,8 @@ def given_replicates(
     if negative:
         reader.problem(f"replicate_weights are negative in {plural(negative, 'row')}; weights are zero or more.")
     factor = np.asarray(np.nan if scale is None else scale, dtype=np.float64)
+    if not np.isfinite(weights).all():
+        return None
     if factor.shape not in ((), (len(columns),)) or not np.all(np.isfinite(factor) & (factor >= 0)):
         reader.problem(
             "replicate_scale must be one number, or one a replicate, zero or more: the factor of the squared "
@@ -129,7 +131,7 @@ def given_replicates(
             "for a jackknife without strata."
         )
         return None
-    return Replicates(weights, np.broadcast_to(factor, (len(columns),)).copy(), "the survey's replicate weights")
+    return given_replicates(weights, np.broadcast_to(factor, (len(columns),)).copy())
 
 
 def read_margins(

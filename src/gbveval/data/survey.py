@@ -18,16 +18,18 @@ from gbveval.data._survey_parts import (
     Calibration,
     calibration_of,
     check_populations,
-    given_replicates,
     implied_weights,
     nested_stages,
     read_margins,
+    read_replicates,
 )
 from gbveval.numerics.calibration import rake
 from gbveval.numerics.replicate_weights import CENTRES, Replicates, jackknife, rescaled_bootstrap
 from gbveval.numerics.survey import SampleDesign, sample_design
 
 FloatArray = NDArray[np.float64]
+# Replicate weights of more numbers than this (400 MB) are not made.
+LARGEST = 50_000_000
 
 
 class Survey(Checked):
@@ -105,7 +107,7 @@ class Survey(Checked):
         sizes = as_names(fpc, "fpc")
         populations = tuple(reader.positive(name, "fpc") for name in sizes)
         weights = None if weight is None else reader.weights(weight)
-        replicates = given_replicates(reader, as_names(replicate_weights, "replicate_weights"), replicate_scale)
+        replicates = read_replicates(reader, as_names(replicate_weights, "replicate_weights"), replicate_scale)
         depth = max(len(stages), 1)
         if len(sizes) > depth:
             reader.problem(f"fpc names {len(sizes)} stages, but psu only {depth}; give one population a stage.")
@@ -239,6 +241,11 @@ class Survey(Checked):
             raise DesignError(
                 f"The {method} of primary units leaves out the variance of later stages, which finite populations of "
                 "the first make visible. Use the linearised variance, or declare no fpc."
+            )
+        if method == "jackknife" and self.n * design.n_units > LARGEST:
+            raise DesignError(
+                f"A jackknife of {plural(design.n_units, 'primary unit')} needs as many weights for each of "
+                f"{plural(self.n, 'respondent')}, which is too much. Use with_bootstrap."
             )
         if np.any(design.sizes < 2):
             raise DesignError(f"A stratum has a single primary unit, and no {method} can leave it out. Merge strata.")

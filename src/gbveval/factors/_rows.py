@@ -250,7 +250,7 @@ def assemble(
         covariance = influence.T @ influence
     terms = []
     for number, row in enumerate(rows):
-        df = row.df if survey.replicates is None else min(row.df, survey.replicates.df())
+        df = row.df if survey.replicates is None else min(row.df, survey.replicates.df)
         std_error, reason = _std_error(row, float(covariance[number, number]), df)
         if std_error is None:
             covariance[number, :] = covariance[:, number] = np.nan

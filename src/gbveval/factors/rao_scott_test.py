@@ -146,7 +146,7 @@ def _row(data: Survey, design: SampleDesign, outcome: int, by: str, labels: Labe
     found, reason = None, ""
     df = design.df(member)
     if data.replicates is not None:
-        df = min(df, data.replicates.df())
+        df = min(df, data.replicates.df)
     if min(values.size, used.size) < 2:
         reason = "the outcome, or the category, takes one value only, so there is nothing to compare"
     elif df < 1:

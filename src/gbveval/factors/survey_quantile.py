@@ -174,7 +174,7 @@ def _limits(
     def variance(share: Linearised, at: AtWeights) -> float:
         return variance_of(data, design, share.row_values, share.value, at)
 
-    limits_df = df if data.replicates is None else min(df, data.replicates.df())
+    limits_df = df if data.replicates is None else min(df, data.replicates.df)
     return woodruff(y, data.weights(), member, p, variance=variance, df=limits_df, level=level)
 
 

@@ -25,6 +25,8 @@ class Replicates:
         Factor of each squared deviation.
     kind : str
         How they were made, in words.
+    df : float
+        Degrees of freedom: primary units minus strata, or the rank of given weights minus one.
     centre : str
         "estimate": deviations from the full-sample estimate; "mean": from the mean of the replicates, which leaves out
         how far that is from the estimate.
@@ -33,16 +35,13 @@ class Replicates:
     weights: FloatArray
     scale: FloatArray
     kind: str
+    df: float
     centre: str = "estimate"
 
     @property
     def count(self) -> int:
         """Replicates."""
         return int(self.weights.shape[1])
-
-    def df(self) -> float:
-        """Return degrees of freedom: the rank of the replicate weights minus one."""
-        return float(np.linalg.matrix_rank(self.weights) - 1)
 
     def deviations(self, value: FloatArray, replicated: FloatArray) -> FloatArray:
         """Return scaled deviations of the replicates, whose cross-product is the covariance.
@@ -82,16 +81,16 @@ def jackknife(design: SampleDesign, weights: FloatArray, *, centre: str = "estim
     >>> found.weights[:, 0].tolist(), [round(float(x), 4) for x in found.scale]
     ([0.0, 1.5, 1.5], [0.6667, 0.6667, 0.6667])
     """
-    home = design.stratum[design.unit]
     size = design.sizes[design.stratum]
     up = size / (size - 1.0)
-    together = home[:, None] == design.stratum[None, :]
-    left_out = design.unit[:, None] == np.arange(design.n_units)[None, :]
-    factor = np.where(together, up[None, :], 1.0)
-    factor[left_out] = 0.0
+    home = design.stratum[design.unit]
+    replicated = np.repeat(weights[:, None], design.n_units, axis=1)
+    for unit in range(design.n_units):
+        replicated[home == design.stratum[unit], unit] *= up[unit]
+    replicated[np.arange(weights.size), design.unit] = 0.0
     scale = (1.0 - design.fraction[design.stratum]) / up
     kind = "jackknife, one primary unit left out at a time"
-    return Replicates(weights[:, None] * factor, scale, kind, centre)
+    return Replicates(replicated, scale, kind, design.df(), centre)
 
 
 def rescaled_bootstrap(
@@ -134,4 +133,18 @@ def rescaled_bootstrap(
     shrink = np.sqrt(1.0 - design.fraction[design.stratum])
     factor = 1.0 + shrink[:, None] * (drawn * (size / (size - 1.0))[:, None] - 1.0)
     scale = np.full(count, 1.0 / count)
-    return Replicates(weights[:, None] * factor[design.unit], scale, "rescaled bootstrap of primary units")
+    kind = "rescaled bootstrap of primary units"
+    return Replicates(weights[:, None] * factor[design.unit], scale, kind, min(design.df(), count - 1.0))
+
+
+def given_replicates(weights: FloatArray, scale: FloatArray) -> Replicates:
+    """Return replicate weights that came with the data; their rank tells the degrees of freedom.
+
+    Examples
+    --------
+    >>> given_replicates(np.array([[0.0, 2.0], [2.0, 0.0]]), np.full(2, 0.5)).df
+    1.0
+    """
+    roots = np.linalg.eigvalsh(weights.T @ weights)
+    rank = int((roots > roots[-1] * roots.size * np.finfo(float).eps).sum())
+    return Replicates(weights, scale, "the survey's replicate weights", rank - 1.0)

@@ -118,6 +118,9 @@ def test_replicates_that_would_not_tell_the_variance_are_refused() -> None:
         survey.poststratified("sex", {"w": 5, "m": 5}).with_jackknife()
     with pytest.raises(gbv.DesignError, match="two replicates"):
         survey.with_bootstrap(1, seed=1)
+    large = gbv.Survey({"y": np.zeros(8000)}, outcome="y")
+    with pytest.raises(gbv.DesignError, match="Use with_bootstrap"):
+        large.with_jackknife()
     with pytest.raises(gbv.DesignError, match="centre"):
         survey.with_jackknife(centre="median")
 

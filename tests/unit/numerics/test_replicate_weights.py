@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from gbveval.numerics.replicate_weights import Replicates, jackknife, rescaled_bootstrap
+from gbveval.numerics.replicate_weights import Replicates, given_replicates, jackknife, rescaled_bootstrap
 from gbveval.numerics.survey import sample_design, unit_influence
 
 
@@ -36,7 +38,7 @@ def test_the_jackknife_of_a_mean_is_the_textbook_variance() -> None:
     means = (found.weights.T @ y / found.weights.sum(axis=0))[:, None]
     variance = float((found.deviations(np.array([y.mean()]), means) ** 2).sum())
     assert variance == pytest.approx(y.var(ddof=1) / 5, rel=1e-12)
-    centred = Replicates(found.weights, found.scale, found.kind, "mean")
+    centred = replace(found, centre="mean")
     # Replicates of a mean average to the mean, so the centre does not matter here.
     assert float((centred.deviations(np.array([y.mean()]), means) ** 2).sum()) == pytest.approx(variance, rel=1e-12)
 
@@ -55,4 +57,7 @@ def test_the_bootstrap_of_a_total_is_the_linearised_variance_on_average(fraction
 
 
 def test_degrees_of_freedom_are_units_minus_strata() -> None:
-    assert jackknife(_design(), np.ones(21)).df() == 5.0
+    made = jackknife(_design(), np.ones(21))
+    assert made.df == 5.0
+    # Weights of replicates span one direction a unit, less one a stratum, and their own sum.
+    assert given_replicates(made.weights, made.scale).df == 5.0
