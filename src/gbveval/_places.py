@@ -128,6 +128,7 @@ PLACES = {
     "Places": "gbveval.data.places",
     "Pocock": "gbveval.design.efficacy",
     "Policy": "gbveval.disclosure.policy",
+    "PooledPrevalence": "gbveval.factors.pooled_prevalence",
     "Prevalence": "gbveval.factors.prevalence",
     "ProgressionCriteria": "gbveval.multisite.decisions",
     "ProportionTest": "gbveval.estimators.randomised.proportion_test",

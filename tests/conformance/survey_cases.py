@@ -5,7 +5,7 @@ from __future__ import annotations
 import gbveval as gbv
 from gbveval.testing.case import Case
 from gbveval.testing.processes import SurveyFrames
-from gbveval.testing.survey_processes import AmountFrames, FiniteFrames, IndependentFrames
+from gbveval.testing.survey_processes import AmountFrames, AreaFrames, FiniteFrames, IndependentFrames
 
 NONE: frozenset[str] = frozenset()
 ONE_LEVEL = "limits that are not value +- quantile x standard error hold at one level"
@@ -50,6 +50,13 @@ SURVEYS = (
         n_draws=200,
         slack=0.02,
         note="shares",
+    ),
+    Case(
+        gbv.PooledPrevalence("group", average=gbv.Normal(0, 1), between_sd=gbv.HalfNormal(0.7), n_draws=1000),
+        AreaFrames(),
+        equivariant=NONE,
+        n_draws=120,
+        slack=0.015,
     ),
     Case(gbv.RaoScottTest("group"), IndependentFrames(), equivariant=NONE, n_draws=600, slack=0.015),
     Case(gbv.SurveyQuantile(), AmountFrames(target="median"), equivariant=NONE, n_draws=300, exempt=LEVELS, slack=0.02),

@@ -180,3 +180,45 @@ class IndependentFrames:
     def null(self) -> IndependentFrames:
         """Return the same source, which has no association."""
         return self
+
+
+@dataclass(frozen=True)
+class AreaFrames:
+    """Simple samples of several small groups, whose average and spread are drawn from a prior, each time anew.
+
+    Parameters
+    ----------
+    n_groups : int
+        Groups.
+    average_sd, between_scale : float
+        Normal prior of the average log odds around 0, and half-normal prior of the sd between groups.
+    """
+
+    n_groups: int = 8
+    average_sd: float = 1.0
+    between_scale: float = 0.7
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        return {"outcome": "y"}
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the first group's log odds."""
+        average = self.average_sd * rng.normal()
+        log_odds = average + abs(self.between_scale * rng.normal()) * rng.normal(size=self.n_groups)
+        group = np.repeat(np.arange(self.n_groups), 6 + 5 * np.arange(self.n_groups))
+        y = rng.random(group.size) < 1.0 / (1.0 + np.exp(-log_odds[group]))
+        # Where nobody or everybody has the outcome there is nothing to pool; such draws are one in some thousands.
+        if y.all() or not y.any():
+            return self.frame(rng)
+        frame: Frame = {"y": y.astype(float), "group": [f"g{g}" for g in group]}
+        return frame, float(log_odds[0])
+
+    def check(self, frame: Frame) -> Survey:
+        """Return the frame as a Survey."""
+        return Survey(frame, outcome="y")
+
+    def null(self) -> AreaFrames | None:
+        """Return no source: a posterior has no size."""
+        return None
