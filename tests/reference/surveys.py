@@ -56,6 +56,11 @@ def make_survey(frame: pd.DataFrame, task: dict[str, Any], outcome: Any) -> gbv.
     roles, options = task["roles"], task["options"]
     if options.get("variance", "linearised") not in ("linearised", "JK1"):
         raise Unsupported(f"the variance {options['variance']!r}")
+    if roles.get("domain"):
+        # Whoever is outside stays in the design, without an outcome.
+        outside = ~meets(frame, roles["domain"])
+        for column in [outcome] if isinstance(outcome, str) else outcome:
+            frame[column] = frame[column].astype(float).mask(outside)
     given: dict[str, Any] = {}
     if roles.get("weights") and not options.get("weights_from_fpc"):
         given["weight"] = roles["weights"]
@@ -196,10 +201,10 @@ FAMILIES = {
 }
 
 
-def with_columns(frame: pd.DataFrame, covariates: list[dict[str, Any]]) -> dict[str, Any]:
+def with_columns(frame: pd.DataFrame, roles: dict[str, Any]) -> dict[str, Any]:
     """Add one numeric column a coefficient; return for each the column and level that it stands for."""
     made: dict[str, Any] = {}
-    for term in covariates:
+    for term in roles["covariates"]:
         source = term["column"]
         if term["as"] == "numeric":
             made[source] = {"column": source}
@@ -210,6 +215,11 @@ def with_columns(frame: pd.DataFrame, covariates: list[dict[str, Any]]) -> dict[
                 name = f"{source}={level}"
                 frame[name] = (text == level).astype(float).where(frame[source].notna())
                 made[name] = {"column": source, "level": level}
+    for first, second in roles.get("interactions", []):
+        parts = [[name for name, m in made.items() if m.get("column") == column] for column in (first, second)]
+        for a, b in [(a, b) for b in parts[1] for a in parts[0]]:
+            frame[f"{a}*{b}"] = frame[a] * frame[b]
+            made[f"{a}*{b}"] = {"interaction": [made[a], made[b]]}
     return made
 
 
@@ -230,7 +240,7 @@ def survey_glm(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     task = case["task"]
     options = task["options"]
     frame = survey_data(folder, task["data"])
-    columns = with_columns(frame, task["roles"]["covariates"])
+    columns = with_columns(frame, task["roles"])
     survey = make_survey(frame, task, task["roles"]["outcome"])
     found = regression(options, columns, lonely_psu=lonely(options)).estimate(survey)
     tests = found.tests()
@@ -315,7 +325,7 @@ def rubin_pooling(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     if options["covariance"] != "model" or options["complete_data_df"] != "rows_minus_coefficients":
         raise Unsupported("pooling of another covariance than the model's")
     frame = survey_data(folder, task["data"])
-    columns = with_columns(frame, roles["covariates"])
+    columns = with_columns(frame, roles)
     estimator = regression(options, columns, std_error="model")
     results = [
         estimator.estimate(gbv.Survey(part.reset_index(drop=True), outcome=roles["outcome"]))

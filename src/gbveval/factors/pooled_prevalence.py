@@ -189,7 +189,7 @@ class PooledPrevalence:
         assert domains is not None
         if self.population is None:
             return domains
-        named = [label for label, _ in self.population]
+        named = list(dict(self.population))
         absent = sum(label not in named for label in domains.labels)
         if absent:
             raise DataError(
