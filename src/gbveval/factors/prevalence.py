@@ -78,8 +78,8 @@ class Prevalence:
     no standard error and no interval. The others give limits for a simple random sample of as many respondents, and
     say so.
 
-    **Which interval**: "logit" for most shares; "korn_graubard" (what the United States' health statistics use) or
-    "wilson" for rare outcomes, few primary units, and shares near 0 or 1.
+    **Which interval**: "logit" for most shares; "korn_graubard" (what the United States' health statistics use) where a
+    share may be 0 or 1. Of a rare outcome in few primary units the others cover less than they say, "t" least.
 
     **Degrees of freedom**: primary units minus strata, counting those with a member of the group.
 
