@@ -108,6 +108,8 @@ class Survey(Checked):
         populations = tuple(reader.positive(name, "fpc") for name in sizes)
         weights = None if weight is None else reader.weights(weight)
         replicates = read_replicates(reader, as_names(replicate_weights, "replicate_weights"), replicate_scale)
+        if replicates is not None and weight is None and not sizes:
+            reader.problem("replicate_weights need the weight of the full sample too; give `weight`.")
         depth = max(len(stages), 1)
         if len(sizes) > depth:
             reader.problem(f"fpc names {len(sizes)} stages, but psu only {depth}; give one population a stage.")

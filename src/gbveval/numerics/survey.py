@@ -125,7 +125,7 @@ def sample_design(
         if not design.n_lonely:
             where = "the units of a stage have a single unit of the next one"
         raise ValueError(f"{design.n_lonely or alone:,} of {where}, which shows no variation.")
-    if lonely_psu == "average" and design.n_lonely == design.n_strata:
+    if lonely_psu == "average" and any(stage.lonely.all() for stage in (design.first(), *design.later)):
         raise ValueError("Every stratum has a single primary sampling unit, so there is no other one to average over.")
     return design
 

@@ -100,6 +100,7 @@ def test_given_replicates_are_checked() -> None:
     assert "at least two columns" in problem(replicate_weights=["w"], replicate_scale=1.0)
     assert "without replicate_weights" in problem(replicate_scale=1.0)
     assert "replicate_scale must be" in problem(make(r=[1.0] * 8, q=[2.0] * 8), replicate_weights=["r", "q"])
+    assert "full sample" in problem(make(r=[1.0] * 8, q=[2.0] * 8), replicate_weights=["r", "q"], replicate_scale=0.5)
     frame = make(r=[-1.0] * 8, q=[2.0] * 8)
     assert "negative in 8 rows" in problem(frame, replicate_weights=["r", "q"], replicate_scale=0.5)
 

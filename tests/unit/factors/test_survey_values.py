@@ -275,3 +275,47 @@ def test_means_and_quantiles_move_with_the_outcome(scale: float, shift: float) -
         before, after = estimator.estimate(_survey(frame)), estimator.estimate(_survey(moved))
         np.testing.assert_allclose(after.values, scale * before.values + shift, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(after.std_errors, scale * before.std_errors, rtol=1e-8)
+
+
+def test_the_jackknife_of_a_raked_mean_is_near_its_residual_variance() -> None:
+    """Uneven weights, and an outcome that the margins explain in part: the residuals must be the right ones."""
+    frame = _frame(n=480)
+    rng = np.random.default_rng(8)
+    frame["age"] = rng.choice(["old", "young"], 480).tolist()
+    shift = 0.3 * np.repeat(rng.normal(size=80), 6)
+    frame["y"] = 4.0 * (np.asarray(frame["sex"]) == "man") - (np.asarray(frame["age"]) == "old") + shift
+    frame["y"] = frame["y"] + rng.normal(size=480)
+    margins = {"sex": {"man": 500, "woman": 700}, "age": {"old": 800, "young": 400}}
+    survey = _survey(frame)
+    linear = gbv.SurveyMean().estimate(survey.raked(margins))[0]
+    resampled = gbv.SurveyMean().estimate(survey.with_jackknife().raked(margins))[0]
+    # Raked weights taken as given leave out that the margins are met in every sample.
+    as_given = _survey({**frame, "w": survey.raked(margins).weights()})
+    assert resampled.value == pytest.approx(linear.value, rel=1e-8)
+    assert resampled.std_error == pytest.approx(linear.std_error, rel=0.05)
+    assert linear.std_error < 0.7 * gbv.SurveyMean().estimate(as_given)[0].std_error
+
+
+def test_risk_factors_take_finite_populations_and_calibration_into_account() -> None:
+    frame = _frame()
+    frame["y"] = (frame["y"] > 2.0).astype(float)
+    frame["kind"] = ["a" if i % 3 else "b" for i in range(120)]
+    survey = _survey(frame, fpc="wards").poststratified("sex", {"man": 400, "woman": 600})
+    ratio = gbv.RiskFactors(["kind"], behaviour="experience").estimate(survey)[0]
+    slope = gbv.SurveyRegression("kind", family="poisson").estimate(survey)["kind[b]"]
+    assert ratio.std_error == pytest.approx(slope.std_error, rel=1e-8)
+
+
+def test_means_of_completed_surveys_are_pooled() -> None:
+    completed = []
+    for seed in range(4):
+        frame = _frame()
+        frame["y"][:20] = np.random.default_rng(seed).gamma(2.0, 1.0, 20)
+        completed.append(_survey(frame))
+    results = [gbv.SurveyMean(by="sex").estimate(survey) for survey in completed]
+    pooled = gbv.pool_imputations(results)
+    values = np.array([result.values for result in results])
+    np.testing.assert_allclose(pooled.values, values.mean(axis=0), rtol=1e-12)
+    within = np.mean([result.std_errors**2 for result in results], axis=0)
+    total = within + 1.25 * values.var(axis=0, ddof=1)
+    np.testing.assert_allclose(pooled.std_errors**2, total, rtol=1e-10)

@@ -82,6 +82,8 @@ def test_policies_for_lonely_units() -> None:
     assert found == pytest.approx(2 * others, rel=1e-12)
     with pytest.raises(ValueError, match="no other one to average"):
         sample_design(2, stratum=np.array([0, 1]), lonely_psu="average")
+    with pytest.raises(ValueError, match="no other one to average"):
+        sample_design(2, later=[np.arange(2)], populations=[np.full(2, 4.0), np.full(2, 3.0)], lonely_psu="average")
 
 
 def test_a_stratum_drawn_whole_is_not_lonely() -> None:
