@@ -67,3 +67,16 @@ def test_an_outcome_that_the_margins_determine_does_not_vary() -> None:
     base = np.array([1.0, 2.0, 1.0, 0.5, 1.0, 1.0])
     values = calibrated_residuals(found.row_values[:, None], columns=columns, base=base, weights=w)
     np.testing.assert_allclose(values, 0.0, atol=1e-15)
+
+
+def test_residuals_of_several_margins_are_those_of_the_regression_before_calibration() -> None:
+    """Normal equations: under the weights before calibration, residuals add to zero in every category."""
+    rng = np.random.default_rng(9)
+    codes = [rng.integers(0, 3, 40), rng.integers(0, 2, 40)]
+    base, y = rng.uniform(0.5, 3.0, 40), rng.normal(size=40)
+    totals = [np.array([30.0, 20.0, 50.0]), np.array([60.0, 40.0])]
+    w = rake(base, codes, totals).weights
+    columns = margin_columns(codes, [3, 2])
+    found = mean(y, w, np.ones(40, bool))
+    values = calibrated_residuals(found.row_values[:, None], columns=columns, base=base, weights=w)[:, 0]
+    np.testing.assert_allclose(columns.T @ (base * values / w), 0.0, atol=1e-12)
