@@ -17,6 +17,7 @@ from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, Sa
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 from tests.conformance.pooling_cases import POOLING
+from tests.conformance.survey_cases import SURVEYS
 from tests.conformance.switch_cases import SWITCHES_AND_FEW_TREATED
 from tests.conformance.synthetic_cases import TIMING_AND_SYNTHETIC
 
@@ -461,6 +462,7 @@ CASES = (
         note="ten clusters",
     ),
     *TIMING_AND_SYNTHETIC,
+    *SURVEYS,
     *POOLING,
     Case(
         gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))),

@@ -22,6 +22,7 @@ from tests.reference import (
     resampling,
     rollouts,
     sensitivity,
+    surveys,
     synthetic,
 )
 from tests.reference.bayes import TASKS as BAYES_TASKS
@@ -69,6 +70,7 @@ TASKS: dict[str, Answer] = {
     **imputed.TASKS,
     **decompositions.TASKS,
     **sensitivity.TASKS,
+    **surveys.TASKS,
     **synthetic.TASKS,
     **power.TASKS,
     **meta.TASKS,

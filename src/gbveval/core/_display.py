@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.estimand import LEVELS
 from gbveval.core.estimates import Estimates
 from gbveval.core.table import Table
 from gbveval.core.term import SHRUNKEN, TIDY_COLUMNS, inverse_link
@@ -157,7 +158,8 @@ def plot(estimates: Estimates, ax: Axes | None) -> Axes:
     positions, names, joined = _lines(estimates, shown)
     for a, b in joined:
         ax.plot(value[[a, b]], positions[[a, b]], color=ACCENT, linewidth=5.0, alpha=0.35, solid_capstyle="butt")
-    if link != "logit" and shown and estimates.terms[shown[0]].estimand.contrast not in ("mean", "proportion"):
+    first = estimates.terms[shown[0]].estimand if shown else None
+    if link != "logit" and first and first.contrast not in ("mean", "proportion") and first.effect not in LEVELS:
         ax.axvline(null, color=INK, linewidth=0.8)
     _intervals(ax, (value, positions, errors), shrunken_pairs([_label(estimates, i) for i in shown]))
     if link == "log":

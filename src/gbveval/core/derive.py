@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError
-from gbveval.core.estimand import Estimand
+from gbveval.core.estimand import LEVELS, Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.term import Term
 from gbveval.numerics.inference import f_upper, wald_joint
 
 FloatArray = NDArray[np.float64]
+# The difference of two levels of a population compares its parts.
+DIFFERENCES = {"mean": "mean_difference", "share": "prevalence_difference", "quantile": "quantile_difference"}
 
 
 def contrast(estimates: Estimates, weights: Mapping[Any, float], *, name: str) -> Estimates:
@@ -35,6 +37,9 @@ def contrast(estimates: Estimates, weights: Mapping[Any, float], *, name: str) -
         if abs(sum(weights.values())) > 1e-12:
             raise DesignError("A sum of log odds is no proportion; weights that add to zero give an odds ratio.")
         estimand = Estimand("association", "odds_ratio", first.estimand.population, first.estimand.scale)
+    elif first.estimand.effect in LEVELS and abs(sum(weights.values())) < 1e-12:
+        kind = DIFFERENCES.get(first.estimand.contrast, first.estimand.contrast)
+        estimand = Estimand("association", kind, first.estimand.population, first.estimand.scale)
     value = float(w[used] @ estimates.values[used])
     variance = float(w[used] @ estimates.covariance[np.ix_(used, used)] @ w[used])
     defined = np.isfinite(value) and np.isfinite(variance) and variance > 0
@@ -86,7 +91,7 @@ def joint_test(estimates: Estimates, *, name: str) -> Estimates:
     used = np.array([i for i in estimates.main_rows() if not bayesian[i]], dtype=int)
     if used.size == 0:
         raise DesignError("No row has a standard error, so there is nothing to test jointly.")
-    if any(estimates.terms[i].estimand.contrast == "proportion" for i in used):
+    if any(estimates.terms[i].estimand.contrast in ("proportion", "share") for i in used):
         raise DesignError("That all proportions are a half is nobody's hypothesis; test differences or ratios.")
     smallest = min(estimates.terms[i].df for i in used)
     statistic, rank, _ = wald_joint(estimates.values[used], estimates.covariance[np.ix_(used, used)])

@@ -15,6 +15,7 @@ EFFECTS: Final = {
     "ACRT": "average effect of one more unit of dose, if doses were not chosen by what they do",
     "association": "association, not an effect",
     "prevalence": "prevalence",
+    "population_value": "value in the population",
     "direct_effect": "effect of being assigned oneself, what is assigned to others held as it is",
     "indirect_effect": "effect on those not assigned of what is assigned to others",
     "total_effect": "effect of being assigned oneself and of what is assigned to others, together",
@@ -37,6 +38,8 @@ EFFECTS: Final = {
 }
 # What sites that differ in one thing, and so in others, cannot say of causes.
 ACROSS: Final = ("effect_moderation", "control_mean", "sensitivity", "control_effect_correlation")
+# Rows whose value is a level of the population, of which nobody asks whether it is zero.
+LEVELS: Final = ("prevalence", "population_value")
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",
@@ -56,6 +59,9 @@ CONTRASTS: Final = {
     "win_odds": "log",
     "win_ratio": "log",
     "mean": "identity",
+    "total": "identity",
+    "ratio_of_totals": "identity",
+    "quantile": "identity",
     "proportion": "logit",
     "log_odds_ratio": "identity",
     "standard_deviation": "identity",
@@ -125,7 +131,7 @@ class Estimand:
         """Whether a report may speak of an effect; an association never is one."""
         return self.effect not in (
             "association",
-            "prevalence",
+            *LEVELS,
             "intracluster_correlation",
             "nuisance",
             "pretest",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gbveval.core.band import Band, make_band
 from gbveval.core.errors import DesignError
+from gbveval.core.estimand import LEVELS
 from gbveval.core.flow import Flow
 from gbveval.core.lazy import LazyMatrix
 from gbveval.core.method import Check, Method
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gbveval.core.posterior import Posterior
 
 FloatArray = NDArray[np.float64]
-UNTESTED = ("arm_mean", "new_site_effect")
+UNTESTED = ("arm_mean", "new_site_effect", *LEVELS)
 
 
 class Aggregator(Protocol):

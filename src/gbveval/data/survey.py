@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -10,11 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.counts import CountTable
-from gbveval.core.errors import DataError
+from gbveval.core.errors import ConvergenceError, DataError, DesignError, IdentificationError
 from gbveval.core.provenance import digest_arrays
-from gbveval.data._frame import Checked, Labels, Reader, as_names, frozen, plural
+from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
+from gbveval.data._survey_parts import (
+    Calibration,
+    calibration_of,
+    check_populations,
+    implied_weights,
+    nested_stages,
+    read_margins,
+    read_replicates,
+)
+from gbveval.numerics.calibration import rake
+from gbveval.numerics.replicate_weights import CENTRES, Replicates, jackknife, rescaled_bootstrap
+from gbveval.numerics.survey import SampleDesign, sample_design
 
 FloatArray = NDArray[np.float64]
+# Replicate weights of more numbers than this (400 MB) are not made.
+LARGEST = 50_000_000
 
 
 class Survey(Checked):
@@ -27,11 +42,24 @@ class Survey(Checked):
     outcome : str or sequence of str
         Outcomes, 0 or 1 for a prevalence. Missing outcomes are kept and counted.
     weight : str, optional
-        Sampling weight, zero or more. Absent, every respondent counts the same, and results say so.
+        Sampling weight, zero or more. Absent, the weights are those that `fpc` implies; without `fpc` too, every
+        respondent counts the same, and results say so.
     stratum : str, optional
         Sampling stratum.
-    psu : str, optional
-        Primary sampling unit; labels may repeat between strata. Absent, each respondent is one.
+    psu : str or sequence of str, optional
+        Primary sampling unit; then, where units were drawn within it, those of the second and further stages. Labels
+        may repeat between strata and units. Absent, each respondent is one.
+    fpc : str or sequence of str, optional
+        Finite populations: how many primary units the stratum has, how many second-stage units the primary unit has,
+        and so on, as counts. Absent, units were drawn with replacement (or from a population so large that it does
+        not matter), and later stages need not be told apart. Without `weight`, every stage needs one: the weight is
+        then the product over stages of units there are over units drawn.
+    replicate_weights : sequence of str, optional
+        Columns of replicate weights that came with the data. Standard errors then come from them.
+    replicate_scale : float or sequence of float, optional
+        Factor of each replicate's squared deviation, from the survey's documentation: 1/R for bootstrap and balanced
+        replicates, (R - 1)/R for a jackknife without strata, 1/(R (1 - rho)^2) for Fay's. Deviations are from the
+        full-sample estimate.
 
     Raises
     ------
@@ -50,6 +78,11 @@ class Survey(Checked):
     weight: FloatArray | None
     stratum: Labels | None
     psu: Labels | None
+    later_units: tuple[Labels, ...]
+    populations: tuple[FloatArray, ...]
+    weights_implied: bool
+    replicates: Replicates | None
+    calibration: Calibration | None
     _reader: Reader
 
     def __init__(
@@ -59,7 +92,10 @@ class Survey(Checked):
         outcome: str | Sequence[str],
         weight: str | None = None,
         stratum: str | None = None,
-        psu: str | None = None,
+        psu: str | Sequence[str] | None = None,
+        fpc: str | Sequence[str] | None = None,
+        replicate_weights: Sequence[str] = (),
+        replicate_scale: float | Sequence[float] | None = None,
     ) -> None:
         reader = Reader(frame, "Survey")
         names = as_names(outcome, "outcome")
@@ -67,20 +103,40 @@ class Survey(Checked):
             raise DataError("A Survey needs at least one outcome column.")
         outcomes = np.column_stack([reader.numbers(name, "outcome", missing=True) for name in names])
         strata = None if stratum is None else reader.labels(stratum, "stratum")
-        units = None if psu is None else reader.labels(psu, "psu")
+        stages = tuple(reader.labels(name, "psu") for name in as_names(psu, "psu"))
+        sizes = as_names(fpc, "fpc")
+        populations = tuple(reader.positive(name, "fpc") for name in sizes)
         weights = None if weight is None else reader.weights(weight)
+        replicates = read_replicates(reader, as_names(replicate_weights, "replicate_weights"), replicate_scale)
+        if replicates is not None and weight is None and not sizes:
+            reader.problem("replicate_weights need the weight of the full sample too; give `weight`.")
+        depth = max(len(stages), 1)
+        if len(sizes) > depth:
+            reader.problem(f"fpc names {len(sizes)} stages, but psu only {depth}; give one population a stage.")
+        elif sizes and weight is None and len(sizes) < depth:
+            reader.problem(
+                f"fpc names {len(sizes)} of {depth} stages, which implies no weights; give every stage's population, "
+                "or a weight."
+            )
         for number, name in enumerate(names):
             if np.all(np.isnan(outcomes[:, number])) and name in reader.columns:
                 reader.problem(f"Column {name!r} (outcome) is missing in every row.")
         reader.raise_problems()
-        if units is not None and strata is not None:
-            units = _nested(units, strata)
+        stages = nested_stages(stages, strata)
+        check_populations(reader, sizes, populations, stages, strata)
+        reader.raise_problems()
+        implied = weights is None and bool(populations)
         self._set(
             outcome_names=names,
             outcomes=outcomes,
-            weight=weights,
+            weight=implied_weights(populations, stages, strata) if implied else weights,
             stratum=strata,
-            psu=units,
+            psu=stages[0] if stages else None,
+            later_units=stages[1:],
+            populations=populations,
+            weights_implied=implied,
+            replicates=replicates,
+            calibration=None,
             _reader=reader,
         )
 
@@ -102,6 +158,186 @@ class Survey(Checked):
     def weights(self) -> FloatArray:
         """Return the sampling weights, ones when none is declared."""
         return np.ones(self.n) if self.weight is None else self.weight
+
+    def sample_design(self, lonely_psu: str = "error") -> SampleDesign:
+        """Return strata, units of every stage and finite populations as the arrays that variances are made of.
+
+        Raises
+        ------
+        IdentificationError
+            If strata have a single primary unit and `lonely_psu` is "error".
+        """
+        try:
+            return sample_design(
+                self.n,
+                psu=None if self.psu is None else self.psu.codes,
+                stratum=None if self.stratum is None else self.stratum.codes,
+                lonely_psu=lonely_psu,
+                later=[stage.codes for stage in self.later_units],
+                populations=self.populations,
+            )
+        except ValueError as error:
+            raise IdentificationError(
+                f"{error} Merge such strata with neighbours of their kind, or set lonely_psu='adjust' (conservative) "
+                "and say so."
+            ) from error
+
+    def with_jackknife(self, *, centre: str = "estimate") -> Survey:
+        """Return the survey with jackknife weights: standard errors come from leaving out one primary unit at a time.
+
+        Parameters
+        ----------
+        centre : str
+            "estimate" (the usual, a little conservative) or "mean" of the replicates.
+
+        Raises
+        ------
+        DesignError
+            If the weights are calibrated already (make the replicates first, then calibrate), or later stages have
+            finite populations, whose variance the jackknife of primary units does not hold.
+
+        Examples
+        --------
+        >>> Survey({"harassed": [0, 1, 1, 0]}, outcome="harassed").with_jackknife().replicates.count
+        4
+        """
+        if centre not in CENTRES:
+            raise DesignError(f"centre is one of {', '.join(CENTRES)}, not {centre!r}.")
+        return self._with(replicates=jackknife(self._replicable("jackknife"), self.weights(), centre=centre))
+
+    def with_bootstrap(self, n: int = 500, *, seed: int) -> Survey:
+        """Return the survey with bootstrap weights: primary units drawn again within strata (Rao, Wu and Yue 1992).
+
+        Parameters
+        ----------
+        n : int
+            Replicates; with 500 a standard error has a Monte Carlo error of about 3 %.
+        seed : int
+            Of the draws.
+
+        Raises
+        ------
+        DesignError
+            As for `with_jackknife`.
+
+        Examples
+        --------
+        >>> survey = Survey({"harassed": [0, 1, 1, 0]}, outcome="harassed")
+        >>> survey.with_bootstrap(200, seed=1).replicates.count
+        200
+        """
+        if n < 2:
+            raise DesignError(f"A bootstrap needs at least two replicates, better 500; it got {n}.")
+        design = self._replicable("bootstrap")
+        rng = np.random.default_rng(seed)
+        return self._with(replicates=rescaled_bootstrap(design, self.weights(), count=n, rng=rng))
+
+    def _replicable(self, method: str) -> SampleDesign:
+        """Return the design, if replicates of its primary units tell its variance."""
+        if self.calibration is not None:
+            raise DesignError(f"The weights are calibrated already; make the {method} weights first, then calibrate.")
+        if self.replicates is not None:
+            raise DesignError("The survey has replicate weights already.")
+        design = self.sample_design()
+        if design.later:
+            raise DesignError(
+                f"The {method} of primary units leaves out the variance of later stages, which finite populations of "
+                "the first make visible. Use the linearised variance, or declare no fpc."
+            )
+        if method == "jackknife" and self.n * design.n_units > LARGEST:
+            raise DesignError(
+                f"A jackknife of {plural(design.n_units, 'primary unit')} needs as many weights for each of "
+                f"{plural(self.n, 'respondent')}, which is too much. Use with_bootstrap."
+            )
+        if np.any(design.sizes < 2):
+            raise DesignError(f"A stratum has a single primary unit, and no {method} can leave it out. Merge strata.")
+        return design
+
+    def poststratified(self, column: str, totals: Mapping[str, float]) -> Survey:
+        """Return the survey with weights that meet the population totals of one column's categories.
+
+        Parameters
+        ----------
+        column : str
+            A category that every respondent has; cross two columns in the frame for joint cells.
+        totals : mapping of str to float
+            Category to number of people in the population.
+
+        Raises
+        ------
+        DataError
+            If categories and totals do not fit, or the column has gaps.
+
+        Notes
+        -----
+        The variance is that of the residuals from the means of the categories (calibration residuals); replicate
+        weights, where there are any, are poststratified one by one.
+
+        Examples
+        --------
+        >>> survey = Survey({"harassed": [0, 1, 1], "gender": ["w", "w", "m"]}, outcome="harassed")
+        >>> survey.poststratified("gender", {"w": 60, "m": 40}).weights().tolist()
+        [30.0, 30.0, 40.0]
+        """
+        return self.raked({column: totals})
+
+    def raked(
+        self, margins: Mapping[str, Mapping[str, float]], *, max_iterations: int = 100, tolerance: float = 1e-10
+    ) -> Survey:
+        """Return the survey with weights that meet the population totals of several columns, one by one.
+
+        Parameters
+        ----------
+        margins : mapping of str to mapping of str to float
+            Column to category to number of people in the population.
+        max_iterations : int
+            Rounds at most.
+        tolerance : float
+            Relative difference from every total at which to stop.
+
+        Raises
+        ------
+        DataError
+            If categories and totals do not fit, or a column has gaps.
+        ConvergenceError
+            If the totals are not met within the rounds.
+        DesignError
+            If the weights are calibrated already.
+
+        References
+        ----------
+        Deming and Stephan (1940), Annals of Mathematical Statistics 11. Deville and Saerndal (1992), Journal of the
+        American Statistical Association 87.
+        """
+        if self.calibration is not None:
+            raise DesignError("The weights are calibrated already; give all margins to one call.")
+        if not margins:
+            raise DesignError("Give the population totals of at least one column.")
+        found = {column: self.labels(column) for column in margins}
+        codes, totals = read_margins(found, margins, self.weights())
+
+        def met(weights: FloatArray) -> FloatArray:
+            answer = rake(weights, codes, totals, max_iterations=max_iterations, tolerance=tolerance)
+            if not answer.gap <= tolerance:
+                raise ConvergenceError(
+                    f"Raking did not meet its margins in {max_iterations:,} rounds (largest relative difference "
+                    f"{answer.gap:.2g}). Merge small categories, or leave a margin out."
+                )
+            return answer.weights
+
+        replicates = self.replicates
+        if replicates is not None:
+            each = np.column_stack([met(column) for column in replicates.weights.T])
+            replicates = replace(replicates, weights=each)
+        base = self.weights()
+        return self._with(weight=met(base), replicates=replicates, calibration=calibration_of(found, base))
+
+    def _with(self, **changes: Any) -> Survey:
+        """Return the survey with some parts replaced."""
+        copy = object.__new__(Survey)
+        kept = {name: value for name, value in self.__dict__.items() if name != "digest"}
+        copy._set(**{**kept, **changes})
+        return copy
 
     def observed(self, outcome: int) -> NDArray[np.bool_]:
         """Return which respondents have the outcome (by its position)."""
@@ -207,6 +443,13 @@ class Survey(Checked):
                 ("weight", self.weight),
                 ("stratum", None if self.stratum is None else self.stratum.codes),
                 ("psu", None if self.psu is None else self.psu.codes),
+                *((f"stage {k + 2}", stage.codes) for k, stage in enumerate(self.later_units)),
+                *((f"population {k + 1}", size) for k, size in enumerate(self.populations)),
+                *(
+                    ()
+                    if self.replicates is None
+                    else (("replicates", self.replicates.weights), ("replicate scale", self.replicates.scale))
+                ),
             ]
         )
 
@@ -216,13 +459,8 @@ class Survey(Checked):
         units = "" if self.psu is None else f", {plural(self.psu.count, 'primary sampling unit')}"
         strata = "" if self.stratum is None else f", {self.stratum.count:,} strata"
         weighted = "unweighted" if self.weight is None else "weighted"
+        weighted += " by its finite populations" if self.weights_implied else ""
+        weighted += "" if self.calibration is None else f", calibrated on {', '.join(self.calibration.margins)}"
+        weighted += "" if self.replicates is None else f", {self.replicates.count:,} replicates"
         word = "outcome" if len(self.outcome_names) == 1 else "outcomes"
         return f"<Survey: {plural(self.n, 'respondent')}{units}{strata}, {weighted}; {word} {names}>"
-
-
-def _nested(units: Labels, strata: Labels) -> Labels:
-    """Return PSUs as combinations of stratum and label, since labels may repeat between strata."""
-    joint = strata.codes.astype(np.int64) * units.count + units.codes
-    used, inverse = np.unique(joint, return_inverse=True)
-    names = tuple(f"{strata.levels[code // units.count]}/{units.levels[code % units.count]}" for code in used)
-    return Labels(frozen(inverse.astype(np.intp)), names)

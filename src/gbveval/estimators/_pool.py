@@ -31,7 +31,9 @@ def pool_imputations(results: Sequence[Estimates]) -> Estimates:
     -------
     Estimates
         The mean of the estimates, total covariance, and degrees of freedom of Barnard and Rubin. A column
-        `missing_information` says what share of the information is missing.
+        `missing_information` says what share of the information is missing; others give the variances within and
+        between imputations, the relative increase of the variance, the share of it between imputations, and Rubin's
+        degrees of freedom for large samples.
 
     Raises
     ------
@@ -116,7 +118,6 @@ def _term(results: tuple[Estimates, ...], place: int, found: Pooled) -> Term:
     rows = [result.terms[place] for result in results]
     first = rows[0]
     absent = next((row for row in rows if row.value is None or row.std_error is None), None)
-    missing = float(found.missing_information[place])
     support = tuple(_fewest([row.support[i] for row in rows]) for i in range(len(first.support)))
     return replace(
         first,
@@ -130,8 +131,23 @@ def _term(results: tuple[Estimates, ...], place: int, found: Pooled) -> Term:
         n_units=None if first.n_units is None else min(row.n_units or 0 for row in rows),
         support=support,
         reason="" if absent is None else f"in an imputation: {absent.reason}",
-        extra=(("missing_information", missing if np.isfinite(missing) else None),),
+        extra=_columns(found, place),
     )
+
+
+def _columns(found: Pooled, place: int) -> tuple[tuple[str, float | None], ...]:
+    """Return the columns that pooling adds: what is missing, variances within and between, Rubin's large-sample df."""
+    parts = {
+        "missing_information": found.missing_information,
+        "within_variance": found.within,
+        "between_variance": found.between,
+        "relative_increase": found.relative_increase,
+        "share_between": found.share_between,
+        "df_large_sample": found.df_large,
+        "missing_information_large_sample": found.missing_large,
+    }
+    values = {name: float(column[place]) for name, column in parts.items()}
+    return tuple((name, value if np.isfinite(value) else None) for name, value in values.items())
 
 
 def _fewest(cells: list[Cell]) -> Cell:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.core.errors import DataError, DesignError, IdentificationError
+from gbveval.core.errors import DataError, DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
 from gbveval.core.method import Cell, Check, Method
@@ -17,15 +17,23 @@ from gbveval.core.provenance import Provenance, options_of, versions
 from gbveval.core.term import Term
 from gbveval.data._frame import Labels, plural
 from gbveval.data.survey import Survey
-from gbveval.numerics.survey import LONELY_POLICIES, SampleDesign, sample_design, unit_influence
+from gbveval.factors._variance import AtWeights, influence_of
+from gbveval.numerics.inference import check_level
+from gbveval.numerics.survey import LONELY_POLICIES, SampleDesign
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 # Respondents without an answer to the factor form a group of their own, so that a total minus the groups shown does
 # not give them away. The brackets keep the label apart from the categories of a questionnaire.
 NO_ANSWER = "(no answer)"
+NOBODY = "nobody in this group has the outcome recorded with a weight above zero"
 # More categories than this is a number or an identifier, of which every value would be somebody.
 MAXIMUM_LEVELS = 200
+LONELY_WORDS = {
+    "adjust": "it was centred at the mean over all primary units",
+    "certainty": "it was taken as certain to be drawn and adds no variance",
+    "average": "it was given the average variance of the other strata",
+}
 # Below this many degrees of freedom a design-based standard error is itself poorly known.
 FEW_DF = 8.0
 
@@ -56,6 +64,10 @@ class SurveyRow:
         Counts for disclosure control.
     extra : tuple of (str, value)
         Columns of its own.
+    at : callable or None
+        The value under other weights, for replicate weights; None where the method has no replicate variance.
+    interval : tuple of (float, float), or None
+        Limits on the link scale that are not value +- quantile x standard error.
     """
 
     term: str
@@ -69,6 +81,8 @@ class SurveyRow:
     n_clusters: int | None
     support: tuple[Cell, ...]
     extra: tuple[tuple[str, float | str | None], ...]
+    at: AtWeights | None = None
+    interval: tuple[float, float] | None = None
 
 
 def check_lonely(lonely_psu: str) -> None:
@@ -77,17 +91,18 @@ def check_lonely(lonely_psu: str) -> None:
         raise DesignError(f"lonely_psu is one of {', '.join(LONELY_POLICIES)}, not {lonely_psu!r}.")
 
 
+def check_interval_level(level: float) -> None:
+    """Raise DesignError unless the level lies between 0 and 1."""
+    try:
+        check_level(level)
+    except (TypeError, ValueError) as error:
+        raise DesignError(str(error)) from error
+
+
 def design_of(survey: Survey, lonely_psu: str) -> SampleDesign:
     """Return the sample design of a survey; IdentificationError when its variance cannot be estimated."""
-    psu = None if survey.psu is None else survey.psu.codes
-    stratum = None if survey.stratum is None else survey.stratum.codes
-    try:
-        return sample_design(survey.n, psu=psu, stratum=stratum, lonely_psu=lonely_psu)
-    except ValueError as error:
-        raise IdentificationError(
-            f"{error} Merge such strata with neighbours of their kind, or set lonely_psu='adjust' (conservative) and "
-            "say so."
-        ) from error
+    # Replicate weights bring their own variance, so a lonely unit does not stop them.
+    return survey.sample_design("adjust" if survey.replicates is not None else lonely_psu)
 
 
 def is_binary(survey: Survey, outcome: int) -> bool:
@@ -162,9 +177,12 @@ def design_checks(survey: Survey, design: SampleDesign, smallest_df: float) -> t
     found = []
     if survey.weight is None:
         found.append(Check("weights", "info", "unweighted: every respondent counts the same."))
-    if design.n_lonely:
+    if survey.weights_implied:
+        text = "weights are those that the finite populations imply: units there are over units drawn."
+        found.append(Check("weights", "info", text))
+    if design.n_lonely and survey.replicates is None:
         shown = f"{design.n_lonely:,} of {design.n_strata:,} strata"
-        text = f"{shown} have one primary unit; it was centred at the mean over all primary units."
+        text = f"{shown} have one primary unit; {LONELY_WORDS[design.lonely_psu]}."
         found.append(Check("lonely primary units", "warn", text))
     if smallest_df < FEW_DF:
         text = f"a row has {smallest_df:.0f} degrees of freedom; its standard error is itself poorly known."
@@ -174,21 +192,38 @@ def design_checks(survey: Survey, design: SampleDesign, smallest_df: float) -> t
 
 def survey_method(survey: Survey, *, sample: str, std_error: str, assumptions: tuple[str, ...], source: str) -> Method:
     """Return the method in words, the design included."""
-    units = "each respondent a primary unit" if survey.psu is None else plural(survey.n_psu, "primary sampling unit")
-    strata = "one stratum" if survey.stratum is None else f"{survey.n_strata:,} strata"
     weights = (
         "unweighted: every respondent counts the same" if survey.weight is None else "weighted by the sampling weights"
     )
+    if survey.calibration is not None:
+        weights += f", calibrated on {', '.join(survey.calibration.margins)}"
+    replicated = survey.replicates is not None
     return Method(
         sample=f"{sample}; {weights}",
-        std_error=f"{std_error}; {strata}, {units}, drawn with replacement",
-        small_sample="strata of m primary units are inflated by m / (m - 1)",
+        std_error=_std_error_words(survey, std_error),
+        small_sample="none" if replicated else "strata of m primary units are inflated by m / (m - 1)",
         reference="t with primary units minus strata as degrees of freedom, counting those that hold a respondent of "
-        "the group (of the smaller count, where two groups are compared)",
+        "the group (of the smaller count, where two groups are compared)"
+        + (", and at most the rank of the replicate weights minus one" if replicated else ""),
         inference_for="the population that the survey was drawn from",
         assumptions=assumptions,
         source=source,
     )
+
+
+def _std_error_words(survey: Survey, linearised: str) -> str:
+    """Return how the standard error was made, the design included."""
+    if survey.replicates is not None:
+        return f"{survey.replicates.count:,} replicates ({survey.replicates.kind})"
+    units = "each respondent a primary unit" if survey.psu is None else plural(survey.n_psu, "primary sampling unit")
+    strata = "one stratum" if survey.stratum is None else f"{survey.n_strata:,} strata"
+    drawn = "drawn with replacement"
+    if survey.populations:
+        drawn = "drawn from finite populations" + (
+            f" at {len(survey.populations)} stages" if len(survey.populations) > 1 else ""
+        )
+    calibrated = "" if survey.calibration is None else ", of the residuals from the calibration margins"
+    return f"{linearised}{calibrated}; {strata}, {units}, {drawn}"
 
 
 def assemble(
@@ -199,15 +234,24 @@ def assemble(
     *,
     method: Method,
     checks: Sequence[Check],
+    level: float = 0.95,
+    covariance: FloatArray | None = None,
 ) -> Estimates:
-    """Return the `Estimates` of survey rows with their joint design-based covariance."""
+    """Return the `Estimates` of survey rows with their joint covariance: design-based unless one is given."""
+    if survey.replicates is not None and any(row.row_values is not None and row.at is None for row in rows):
+        raise DesignError(
+            f"{type(estimator).__name__} has no replicate variance; give it the survey without replicates."
+        )
     nothing = np.full(survey.n, np.nan)
     values = np.column_stack([nothing if row.row_values is None else row.row_values for row in rows])
-    influence = unit_influence(design, values)
-    covariance = influence.T @ influence
+    influence = None
+    if covariance is None:
+        influence = influence_of(survey, design, values, [(row.value, row.at) for row in rows])
+        covariance = influence.T @ influence
     terms = []
     for number, row in enumerate(rows):
-        std_error, reason = _std_error(row, float(covariance[number, number]))
+        df = row.df if survey.replicates is None else min(row.df, survey.replicates.df)
+        std_error, reason = _std_error(row, float(covariance[number, number]), df)
         if std_error is None:
             covariance[number, :] = covariance[:, number] = np.nan
         terms.append(
@@ -217,11 +261,13 @@ def assemble(
                 outcome=row.outcome,
                 value=row.value,
                 std_error=std_error,
-                df=row.df,
+                df=df,
                 n_units=row.n_units,
                 n_clusters=row.n_clusters,
                 support=row.support,
                 reason=reason,
+                interval=row.interval,
+                interval_level=None if row.interval is None else level,
                 extra=row.extra,
             )
         )
@@ -231,20 +277,23 @@ def assemble(
         terms=tuple(terms),
         covariance=covariance,
         method=method,
+        level=level,
         checks=(*checks, *design_checks(survey, design, smallest)),
         provenance=Provenance(survey.digest, tuple(options_of(estimator).items()), None, versions()),
         influence=influence,
     )
 
 
-def _std_error(row: SurveyRow, variance: float) -> tuple[float | None, str]:
+def _std_error(row: SurveyRow, variance: float, df: float) -> tuple[float | None, str]:
     """Return the standard error, or None with its reason."""
     if row.value is None or row.row_values is None:
         return None, row.reason
-    if row.df < 1:
+    if df < 1:
         return None, "the group is found in no more primary units than strata, so its variance is unknown"
+    if not np.isfinite(variance):
+        return None, "the estimate is undefined under the weights of a replicate; merge the group with another"
     # Rounding leaves about 1e-16 of the largest linearised total where nothing varies.
     size = float(np.abs(row.row_values).sum())
     if variance <= (1e-14 * max(size, 1e-300)) ** 2 or size == 0.0:
-        return None, "nothing varies between primary units, so there is no standard error"
+        return None, row.reason or "nothing varies between primary units, so there is no standard error"
     return float(np.sqrt(variance)), ""

@@ -9,17 +9,19 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.errors import DesignError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
-from gbveval.core.method import Cell, Check, Method
+from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data._frame import as_names, plural
 from gbveval.data.survey import Survey
+from gbveval.factors._domains import Group, domain_extra, groups, outcome_cell, read_domains
 from gbveval.factors._rows import (
-    NO_ANSWER,
+    NOBODY,
     SurveyRow,
     assemble,
-    category,
+    check_interval_level,
     check_lonely,
     clusters_in,
     design_of,
@@ -28,19 +30,18 @@ from gbveval.factors._rows import (
     missing_outcome_check,
     survey_method,
 )
-from gbveval.numerics.survey import SampleDesign, design_effect, mean, unit_influence
+from gbveval.factors._variance import variance_of
+from gbveval.numerics.proportion_intervals import DESIGN
+from gbveval.numerics.survey import SampleDesign, design_effect, mean
 
 FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Domains:
-    """Groups of respondents that exclude each other: a name, a label a group, and each respondent's group or -1."""
-
-    name: str
-    labels: tuple[str, ...]
-    codes: NDArray[np.intp]
+INTERVALS = ("logit", "t", *DESIGN)
+NOT_AT_ENDS = (
+    "a share of 0 or 100 % does not vary, so it has no standard error; its interval takes the respondents as a simple "
+    "random sample"
+)
 
 
 @register("prevalence")
@@ -54,16 +55,31 @@ class Prevalence:
         A column whose categories are the groups; several are crossed. Respondents without an answer are counted in the
         checks, are part of the overall row and of no group.
     lonely_psu : str
-        "error", or "adjust" for strata with a single primary unit: centred at the mean over all primary units.
+        For strata with a single primary unit: "error"; "adjust" (centred at the mean over all primary units, which is
+        conservative); "certainty" (they add no variance); "average" (they get the average of the other strata).
+    interval : str
+        Of a share. "logit": t limits on the log-odds scale. "korn_graubard": exact binomial limits at the effective
+        size. "wilson": score limits at the effective size. "likelihood": scaled deviance. "arcsine": t limits of
+        arcsin(p^(1/2)). "t": share +- t standard errors, which can leave 0 to 1.
+    level : float
+        Level of the intervals; those of `interval` other than "logit" and "t" hold at this level only.
 
     Notes
     -----
     **Estimates** the weighted share with the outcome; for an outcome that is not 0 and 1, the weighted mean (contrast
-    "mean"). Standard errors are by Taylor linearisation under strata and primary units drawn with replacement. Groups
-    keep the whole design: a primary unit without a member counts with a total of zero.
+    "mean"). Standard errors are by Taylor linearisation under strata, units and finite populations, or from the
+    survey's replicate weights. Groups keep the whole design: a primary unit without a member counts with a total of
+    zero.
 
-    **Scale**: values and standard errors of a share are on the log-odds scale (delta method), so that intervals stay
-    between 0 and 1. A share of 0 or 100 % has no log odds: the row is null and says so.
+    **Scale**: with "logit", values and standard errors of a share are on the log-odds scale (delta method). With any
+    other interval they are those of the share itself (contrast "share").
+
+    **A share of 0 or 100 %** has no log odds: with "logit" the row is null and says so, with "t" and "arcsine" it has
+    no standard error and no interval. The others give limits for a simple random sample of as many respondents, and
+    say so.
+
+    **Which interval**: "logit" for most shares; "korn_graubard" (what the United States' health statistics use) where a
+    share may be 0 or 1. Of a rare outcome in few primary units the others cover less than they say, "t" least.
 
     **Degrees of freedom**: primary units minus strata, counting those with a member of the group.
 
@@ -75,7 +91,8 @@ class Prevalence:
 
     References
     ----------
-    Binder (1983), International Statistical Review 51. Korn and Graubard (1999), Analysis of Health Surveys.
+    Binder (1983), International Statistical Review 51. Korn and Graubard (1998), Survey Methodology 24;
+    (1999), Analysis of Health Surveys. Dean and Pagano (2015), Journal of Survey Statistics and Methodology 3.
 
     Examples
     --------
@@ -91,9 +108,14 @@ class Prevalence:
 
     by: str | Sequence[str] | None = None
     lonely_psu: str = "error"
+    interval: str = "logit"
+    level: float = 0.95
 
     def __post_init__(self) -> None:
         check_lonely(self.lonely_psu)
+        check_interval_level(self.level)
+        if self.interval not in INTERVALS:
+            raise DesignError(f"interval is one of {', '.join(INTERVALS)}, not {self.interval!r}.")
         if self.by is not None and not isinstance(self.by, str):
             object.__setattr__(self, "by", tuple(self.by) or None)
 
@@ -117,112 +139,78 @@ class Prevalence:
             If strata have a single primary unit and `lonely_psu` is "error".
         """
         design = design_of(data, self.lonely_psu)
-        domains = _domains(data, as_names(self.by))
+        domains = read_domains(data, as_names(self.by))
         rows: list[SurveyRow] = []
         checks: list[Check] = []
         for outcome in range(len(data.outcome_names)):
-            rows += _outcome_rows(data, design, outcome, domains)
+            cell = outcome_cell(data, outcome)
+            found = groups(data, data.outcome_names[outcome], domains, cell)
+            rows += [_row(self, data, design, outcome, group) for group in found]
             checks += missing_outcome_check(data, outcome)
         if domains is not None:
             checks += missing_answer_check(domains.name, int((domains.codes < 0).sum()), data.n)
-        return assemble(self, data, design, rows, method=_method(data), checks=checks)
+        method = _method(data, self.interval)
+        return assemble(self, data, design, rows, method=method, checks=checks, level=self.level)
 
 
-def _domains(data: Survey, columns: tuple[str, ...]) -> _Domains | None:
-    """Return the groups that cross the columns; those that nobody is in are absent."""
-    if not columns:
-        return None
-    found = [category(data, column) for column in columns]
-    codes = np.column_stack([labels.codes for labels in found])
-    complete = np.all(codes >= 0, axis=1)
-    used, inverse = np.unique(codes[complete], axis=0, return_inverse=True)
-    groups = np.full(data.n, -1, dtype=np.intp)
-    groups[complete] = inverse.reshape(-1)
-    names = tuple(
-        ", ".join(labels.levels[code] for labels, code in zip(found, row, strict=True)) for row in used.tolist()
-    )
-    return _Domains(" and ".join(columns), names, groups)
-
-
-def _outcome_rows(data: Survey, design: SampleDesign, outcome: int, domains: _Domains | None) -> list[SurveyRow]:
-    """Return the overall row of an outcome, then one a group."""
-    everyone = np.ones(data.n, dtype=bool)
-    name = data.outcome_names[outcome]
-    whole = (_cell(data, outcome, everyone, "all", name),)
-    rows = [_row(data, design, outcome, (everyone, "all", None, None, whole))]
-    if domains is None:
-        return rows
-    table = f"{name} by {domains.name}"
-    cells = [_cell(data, outcome, domains.codes == g, label, table) for g, label in enumerate(domains.labels)]
-    # Whoever reads the total and the groups can work out those without an answer. They join the smallest group's
-    # support: that row is the one to give up when they are too few.
-    silent = _cell(data, outcome, domains.codes < 0, NO_ANSWER, table)
-    smallest = int(np.argmin([cell.n for cell in cells])) if cells else -1
-    for group, label in enumerate(domains.labels):
-        support = (cells[group], silent) if group == smallest and silent.n else (cells[group],)
-        about = (domains.codes == group, f"{domains.name}: {label}", domains.name, label, support)
-        rows.append(_row(data, design, outcome, about))
-    return rows
-
-
-def _cell(data: Survey, outcome: int, group: BoolArray, label: str, table: str) -> Cell:
-    """Return the respondents of a group with the outcome observed, and how many have it."""
-    member = group & data.observed(outcome) & (data.weights() > 0)
-    events = int(data.outcomes[member, outcome].sum()) if is_binary(data, outcome) else None
-    return Cell(label, int(member.sum()), events, table)
-
-
-_About = tuple[BoolArray, str, str | None, str | None, tuple[Cell, ...]]
-
-
-def _row(data: Survey, design: SampleDesign, outcome: int, about: _About) -> SurveyRow:
+def _row(estimator: Prevalence, data: Survey, design: SampleDesign, outcome: int, group: Group) -> SurveyRow:
     """Return the prevalence (or mean) in one group."""
-    group, term, domain, level, support = about
-    member = group & data.observed(outcome)
+    member = group.member & data.observed(outcome)
     weights, y = data.weights(), data.outcomes[:, outcome]
     binary = is_binary(data, outcome)
+    odds = binary and estimator.interval == "logit"
+
+    def natural(w: FloatArray) -> float:
+        return mean(y, w, member).value
+
     found = mean(y, weights, member)
-    value, row_values, reason = _on_link(found.value, found.row_values, binary)
-    deff = float("nan")
+    df = design.df(member & (weights > 0))
+    variance, deff = float("nan"), float("nan")
     if np.isfinite(found.value):
-        variance = float((unit_influence(design, found.row_values) ** 2).sum())
+        variance = variance_of(data, design, found.row_values, found.value, natural)
         deff = design_effect(variance, y, weights, member)
-    size = int(group.sum())
-    extra: tuple[tuple[str, float | str | None], ...] = (
-        ("domain", domain),
-        ("domain_level", level),
-        ("n_weighted", float(weights[member].sum())),
-        ("design_effect", deff if np.isfinite(deff) else None),
-        ("missing_share", float(1.0 - member.sum() / size) if size else None),
-    )
+    value, row_values, reason = _on_link(found.value, found.row_values, odds)
+    at_end = binary and not odds and found.value in (0.0, 1.0)
+    interval = None
+    if binary and estimator.interval in DESIGN and df >= 1 and np.isfinite(found.value) and (variance > 0 or at_end):
+        n = int((member & (weights > 0)).sum())
+        limits = DESIGN[estimator.interval](found.value, variance, n=n, df=df, level=estimator.level)
+        interval = None if np.isnan(limits[0]) else limits
+    contrast = "mean" if not binary else ("proportion" if odds else "share")
     return SurveyRow(
-        term=term,
+        term=group.term,
         outcome=data.outcome_names[outcome],
-        estimand=Estimand("prevalence", "proportion" if binary else "mean", "survey_population"),
+        estimand=Estimand("prevalence", contrast, "survey_population"),
         value=value,
         row_values=row_values,
-        df=design.df(member & (weights > 0)),
-        reason=reason,
+        df=df,
+        reason=NOT_AT_ENDS if at_end and interval is not None else reason,
         n_units=int(member.sum()),
         n_clusters=clusters_in(data, member),
-        support=support,
-        extra=extra,
+        support=group.support,
+        extra=domain_extra(data, group, member, deff),
+        at=(lambda w: _logit(natural(w))) if odds else natural,
+        interval=interval,
     )
 
 
-def _on_link(value: float, row_values: FloatArray, binary: bool) -> tuple[float | None, FloatArray | None, str]:
-    """Return a mean and its linearised values on the link scale, or None with the reason."""
+def _logit(share: float) -> float:
+    return float(np.log(share) - np.log1p(-share)) if 0.0 < share < 1.0 else float("nan")
+
+
+def _on_link(value: float, row_values: FloatArray, odds: bool) -> tuple[float | None, FloatArray | None, str]:
+    """Return a mean and its linearised values on the scale of the row, or None with the reason."""
     if not np.isfinite(value):
-        return None, None, "nobody in this group has the outcome recorded with a weight above zero"
-    if not binary:
+        return None, None, NOBODY
+    if not odds:
         return value, row_values, ""
     if not 0.0 < value < 1.0:
-        return None, None, "a share of 0 or 100 % has no log odds; merge the group with another"
-    spread = value * (1.0 - value)
-    return float(np.log(value / (1.0 - value))), row_values / spread, ""
+        reason = "a share of 0 or 100 % has no log odds; merge the group with another, or take another interval"
+        return None, None, reason
+    return _logit(value), row_values / (value * (1.0 - value)), ""
 
 
-def _method(data: Survey) -> Method:
+def _method(data: Survey, interval: str) -> Method:
     parts = [
         f"{int(data.observed(k).sum()):,} of {plural(data.n, 'respondent')} have the outcome {name}"
         for k, name in enumerate(data.outcome_names)
@@ -230,7 +218,8 @@ def _method(data: Survey) -> Method:
     return survey_method(
         data,
         sample="; ".join(parts) + ", the others are left out and not imputed",
-        std_error="Taylor linearisation, for shares on the log-odds scale",
+        std_error="Taylor linearisation, for shares on the "
+        + ("log-odds scale" if interval == "logit" else f"scale of the share (interval: {interval.replace('_', '-')})"),
         assumptions=(
             "respondents were drawn as the weights, strata and primary units say",
             "answers are missing for reasons unrelated to the outcome",

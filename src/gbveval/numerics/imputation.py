@@ -134,12 +134,24 @@ class Pooled:
         Degrees of freedom.
     missing_information : ndarray, shape (terms,)
         Estimated share of the information that is missing.
+    within, between : ndarray, shape (terms,)
+        Mean variance of the completed analyses, and variance of their estimates.
+    relative_increase, share_between : ndarray, shape (terms,)
+        r, the increase of the variance over `within`, and lambda, the share of the total that is between imputations.
+    df_large, missing_large : ndarray, shape (terms,)
+        Degrees of freedom and missing information if the completed analyses had infinitely many (Rubin 1987).
     """
 
     value: FloatArray
     covariance: FloatArray
     df: FloatArray
     missing_information: FloatArray
+    within: FloatArray
+    between: FloatArray
+    relative_increase: FloatArray
+    share_between: FloatArray
+    df_large: FloatArray
+    missing_large: FloatArray
 
 
 def pool(values: FloatArray, covariances: FloatArray, complete_df: FloatArray) -> Pooled:
@@ -184,8 +196,24 @@ def pool(values: FloatArray, covariances: FloatArray, complete_df: FloatArray) -
             np.isfinite(complete_df), (complete_df + 1.0) / (complete_df + 3.0) * complete_df * (1.0 - share), np.inf
         )
         df = 1.0 / (1.0 / imputed + 1.0 / observed)
-        ratio = np.where(u > 0, b / u, np.inf)
+        ratio = np.where(u > 0, b / u, np.where(b > 0, np.inf, 0.0))
+    return Pooled(
+        value=values.mean(axis=0),
+        covariance=total,
+        df=df,
+        missing_information=_missing_information(ratio, df),
+        within=u,
+        between=b / (1.0 + 1.0 / m),
+        relative_increase=ratio,
+        share_between=share,
+        df_large=imputed,
+        missing_large=_missing_information(ratio, imputed),
+    )
+
+
+def _missing_information(ratio: FloatArray, df: FloatArray) -> FloatArray:
+    """Return the share of the information that is missing, (r + 2 / (df + 3)) / (r + 1)."""
+    with np.errstate(invalid="ignore"):
         missing = np.where(np.isfinite(ratio), (ratio + 2.0 / (df + 3.0)) / (ratio + 1.0), 1.0)
     # Without any spread between imputations nothing is missing; 2 / (df + 3) is a correction for estimating it.
-    missing = np.where(b > 0, missing, 0.0)
-    return Pooled(values.mean(axis=0), total, df, missing)
+    return np.where(ratio > 0, missing, 0.0)

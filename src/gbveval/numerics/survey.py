@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.numerics.groups import group_sizes, group_sums
+from gbveval.numerics.survey_stages import Stage, informative, make_stages
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
-LONELY_POLICIES = ("error", "adjust")
+LONELY_POLICIES = ("error", "adjust", "certainty", "average")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SampleDesign:
-    """A stratified sample of primary units drawn with replacement; make one with `sample_design`.
+    """A stratified sample of primary units; make one with `sample_design`.
 
     Attributes
     ----------
@@ -27,11 +28,20 @@ class SampleDesign:
         Stratum of each primary unit.
     sizes : ndarray, shape (strata,)
         Primary units in each stratum.
+    fraction : ndarray, shape (strata,)
+        Share of the stratum's primary units that were drawn; zero where they were drawn with replacement.
+    lonely_psu : str
+        What is done with strata that have a single primary unit.
+    later : tuple of Stage
+        Second and further stages, where they add to the variance.
     """
 
     unit: IntArray
     stratum: IntArray
     sizes: FloatArray
+    fraction: FloatArray
+    lonely_psu: str = "error"
+    later: tuple[Stage, ...] = ()
 
     @property
     def n_units(self) -> int:
@@ -45,8 +55,12 @@ class SampleDesign:
 
     @property
     def n_lonely(self) -> int:
-        """Strata with a single primary unit."""
-        return int((self.sizes == 1).sum())
+        """Strata with a single primary unit that is not the whole stratum."""
+        return int(self.first().lonely.sum())
+
+    def first(self) -> Stage:
+        """Return the first stage: primary units in strata."""
+        return Stage(self.unit, self.stratum, self.sizes, self.fraction)
 
     def df(self, member: BoolArray | None = None) -> float:
         """Return primary units minus strata, counting those that hold a member when `member` is given."""
@@ -57,7 +71,13 @@ class SampleDesign:
 
 
 def sample_design(
-    n: int, *, psu: IntArray | None = None, stratum: IntArray | None = None, lonely_psu: str = "error"
+    n: int,
+    *,
+    psu: IntArray | None = None,
+    stratum: IntArray | None = None,
+    lonely_psu: str = "error",
+    later: Sequence[IntArray] = (),
+    populations: Sequence[FloatArray] = (),
 ) -> SampleDesign:
     """Return the design of a sample of `n` respondents.
 
@@ -70,13 +90,20 @@ def sample_design(
     stratum : ndarray of int, shape (n,), optional
         Stratum (0, 1, ...), constant within a primary unit. Absent, there is one.
     lonely_psu : str
-        What to do with strata that have a single primary unit: "error", or "adjust": their unit is centred at the
-        mean over all primary units, which is conservative.
+        What to do with strata that have a single primary unit: "error"; "adjust": their unit is centred at the mean
+        over all primary units, which is conservative; "certainty": they add nothing, as units that were certain to be
+        drawn; "average": they add the average of the other strata.
+    later : sequence of ndarray of int, shape (n,)
+        Units of the second and further stages, each nested in the stage before.
+    populations : sequence of ndarray, shape (n,)
+        Units in the population: primary units of the respondent's stratum, second-stage units of the respondent's
+        primary unit, and so on. Stages beyond the last one given were drawn with replacement.
 
     Raises
     ------
     ValueError
-        If a primary unit lies in two strata, or if strata with a single primary unit are not allowed.
+        If a primary unit lies in two strata, if strata with a single primary unit are not allowed, or if a population
+        is smaller than its sample.
 
     Examples
     --------
@@ -88,21 +115,26 @@ def sample_design(
         raise ValueError(f"lonely_psu is one of {', '.join(LONELY_POLICIES)}, not {lonely_psu!r}.")
     unit = np.arange(n) if psu is None else np.asarray(psu)
     strata = np.zeros(n, dtype=np.intp) if stratum is None else np.asarray(stratum)
-    n_units, n_strata = int(unit.max()) + 1, int(strata.max()) + 1
-    home = np.zeros(n_units, dtype=np.intp)
-    home[unit] = strata
-    if np.any(home[unit] != strata):
-        raise ValueError("A primary sampling unit lies in more than one stratum.")
-    design = SampleDesign(unit, home, group_sizes(home, n_strata))
-    if design.n_lonely and lonely_psu == "error":
-        raise ValueError(
-            f"{design.n_lonely:,} of {n_strata:,} strata have a single primary sampling unit, which shows no variation."
-        )
+    stages = make_stages(strata, (unit, *later), populations)
+    design = SampleDesign(
+        unit, stages[0].parent, stages[0].sizes, stages[0].fraction, lonely_psu, informative(stages)[1:]
+    )
+    alone = sum(int(stage.lonely.sum()) for stage in (design.first(), *design.later))
+    if alone and lonely_psu == "error":
+        where = f"{design.n_strata:,} strata have a single primary sampling unit"
+        if not design.n_lonely:
+            where = "the units of a stage have a single unit of the next one"
+        raise ValueError(f"{design.n_lonely or alone:,} of {where}, which shows no variation.")
+    if lonely_psu == "average" and any(stage.lonely.all() for stage in (design.first(), *design.later)):
+        raise ValueError("Every stratum has a single primary sampling unit, so there is no other one to average over.")
     return design
 
 
 def unit_influence(design: SampleDesign, values: FloatArray) -> FloatArray:
     """Return influence values by primary unit whose cross-product is the design-based covariance.
+
+    With m units drawn of M in a stratum, the first stage adds (1 - m/M) m/(m - 1) sum (z - zbar)^2, and a later stage
+    the same within each unit of the stage before, times the fractions m/M of the stages before it.
 
     Parameters
     ----------
@@ -114,11 +146,12 @@ def unit_influence(design: SampleDesign, values: FloatArray) -> FloatArray:
     Returns
     -------
     ndarray, shape (units, terms)
-        Unit totals, centred within strata and times sqrt(m / (m - 1)) for a stratum of m units.
+        Unit totals, centred within strata and scaled; the units of later stages follow those of the first.
 
     References
     ----------
-    Binder (1983), International Statistical Review 51. Wolter (2007), Introduction to Variance Estimation.
+    Binder (1983), International Statistical Review 51. Wolter (2007), Introduction to Variance Estimation. Saerndal,
+    Swensson and Wretman (1992), Model Assisted Survey Sampling, for several stages.
 
     Examples
     --------
@@ -130,14 +163,12 @@ def unit_influence(design: SampleDesign, values: FloatArray) -> FloatArray:
     True
     """
     columns = values[:, None] if values.ndim == 1 else values
-    totals = np.column_stack([group_sums(design.unit, column, design.n_units) for column in columns.T])
-    single = design.sizes == 1
-    centre = np.column_stack([group_sums(design.stratum, column, design.n_strata) for column in totals.T])
-    centre /= design.sizes[:, None]
-    centre[single] = totals.mean(axis=0)
-    factor = np.where(single, 1.0, np.sqrt(design.sizes / np.where(single, 1.0, design.sizes - 1.0)))
-    result: FloatArray = (totals - centre[design.stratum]) * factor[design.stratum][:, None]
-    return result
+    parts = []
+    reach = np.ones(design.n_strata)
+    for stage in (design.first(), *design.later):
+        parts.append(stage.influence(columns, design.lonely_psu) * np.sqrt(reach)[stage.parent][:, None])
+        reach = (reach * stage.fraction)[stage.parent]
+    return np.vstack(parts)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from gbveval.core._display import dose_rows, draw_along_dose, shrunken_pairs
 from gbveval.core.errors import DisclosureError
+from gbveval.core.estimand import LEVELS
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ def forest(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
     if estimates.link == "log":
         ax.set_xscale("log")
         _plain_ticks(ax)
-    if estimates.link != "logit" and contrast_words(estimates) not in ("mean", "proportion"):
+    level = bool(rows) and rows[0]["estimand"] in LEVELS
+    if estimates.link != "logit" and not level and contrast_words(estimates) not in ("mean", "proportion"):
         ax.axvline(1.0 if estimates.link == "log" else 0.0, color=INK, linewidth=0.8, zorder=0)
     # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
     labels = [_name(rows[i], several=len(outcomes) > 1) for i in lines]
@@ -155,10 +157,10 @@ def _percent_axis(ax: Axes, rows: list[ReleasedRow]) -> str:
     from matplotlib.ticker import FuncFormatter
 
     contrast = rows[0]["contrast"] if rows else ""
-    if contrast not in ("risk_difference", "prevalence_difference", "proportion"):
+    if contrast not in ("risk_difference", "prevalence_difference", "proportion", "share"):
         return ""
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
-    return " (%)" if contrast == "proportion" else " (percentage points)"
+    return " (%)" if contrast in ("proportion", "share") else " (percentage points)"
 
 
 def _name(row: ReleasedRow, *, several: bool) -> str:

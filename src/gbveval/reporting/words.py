@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from gbveval.core._display import format_number, format_p
-from gbveval.core.estimand import EFFECTS
+from gbveval.core.estimand import EFFECTS, LEVELS
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
 from gbveval.reporting.figures import has_numbers
 
 NOT_SHOWN, ABSENT = "not shown", "–"
 # Effects that one result estimates side by side, so that no single one of them is its heading.
 SPILLOVER = ("direct_effect", "indirect_effect", "total_effect", "overall_effect")
-PERCENT = ("risk_difference", "prevalence_difference", "proportion")
+PERCENT = ("risk_difference", "prevalence_difference", "proportion", "share")
 
 
 def estimate_text(row: ReleasedRow, value: Any) -> str:
@@ -20,7 +20,7 @@ def estimate_text(row: ReleasedRow, value: Any) -> str:
     if value is None:
         return NOT_SHOWN if row.hidden else ABSENT
     if row["contrast"] in PERCENT:
-        unit = "%" if row["contrast"] == "proportion" else "pp"
+        unit = "%" if row["contrast"] in ("proportion", "share") else "pp"
         return f"{100 * value:.1f} {unit}"
     return format_number(value)
 
@@ -92,7 +92,7 @@ def sentence(estimates: ReleasedEstimates) -> str:
     interval = f"{100 * estimates.level:g} % {kind} interval {interval_text(row)}"
     value = estimate_text(row, row["estimate"])
     contrast = str(row["contrast"]).replace("_", " ")
-    if row["estimand"] == "prevalence":
+    if row["estimand"] in LEVELS:
         return f"Estimated {contrast} of {row['outcome']}, {row['term']}: {value} ({interval})."
     if not estimates.causal:
         return (

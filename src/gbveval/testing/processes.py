@@ -254,7 +254,8 @@ class SurveyFrames:
     risk, ratio : float
         Risk without the factor, and the prevalence ratio of the factor.
     target : str
-        "prevalence" (truth: log odds of the population prevalence) or "ratio" (truth: log prevalence ratio).
+        "prevalence" (truth: log odds of the population prevalence), "share" (the prevalence itself) or "ratio" (truth:
+        log prevalence ratio).
     """
 
     psu_per_stratum: int = 15
@@ -292,9 +293,9 @@ class SurveyFrames:
     def _truth(self) -> float:
         share, base, ratio = np.array([0.3, 0.6]), np.array([self.risk, 1.5 * self.risk]), self.ratio
         weight = np.array([0.9, 0.1])
-        if self.target == "prevalence":
+        if self.target in ("prevalence", "share"):
             prevalence = float(weight @ (base * (1.0 - share + share * ratio)))
-            return float(np.log(prevalence / (1.0 - prevalence)))
+            return prevalence if self.target == "share" else float(np.log(prevalence / (1.0 - prevalence)))
         exposed = float(weight @ (share * base * ratio) / (weight @ share))
         unexposed = float(weight @ ((1.0 - share) * base) / (weight @ (1.0 - share)))
         return float(np.log(exposed / unexposed))
