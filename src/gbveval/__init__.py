@@ -218,6 +218,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.tipping_point import tipping_point as tipping_point
     from gbveval.factors.agreement import cohen_kappa as cohen_kappa
     from gbveval.factors.factor import Factor as Factor
+    from gbveval.factors.maihda import Maihda as Maihda
     from gbveval.factors.pooled_prevalence import PooledPrevalence as PooledPrevalence
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.rao_scott_test import RaoScottTest as RaoScottTest

@@ -96,6 +96,7 @@ PLACES = {
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
     "LongitudinalClusterDesign": "gbveval.design.longitudinal",
+    "Maihda": "gbveval.factors.maihda",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MantelHaenszel": "gbveval.multisite.mantel_haenszel",
     "MatchedAllocation": "gbveval.design.allocation.matched",

@@ -17,6 +17,7 @@ from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, Sa
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 from tests.conformance.pooling_cases import POOLING
+from tests.conformance.strata_cases import STRATA
 from tests.conformance.survey_cases import SURVEYS
 from tests.conformance.switch_cases import SWITCHES_AND_FEW_TREATED
 from tests.conformance.synthetic_cases import TIMING_AND_SYNTHETIC
@@ -509,6 +510,7 @@ CASES = (
             "check_row_order_does_not_matter": SAMPLED,
         },
     ),
+    *STRATA,
     Case(gbv.Prevalence(), SurveyFrames(), equivariant=frozenset()),
     Case(gbv.Prevalence(), SurveyFrames(psu_per_stratum=3), equivariant=frozenset(), note="four degrees of freedom"),
     Case(gbv.Prevalence(by="exposed"), SurveyFrames(psu_per_stratum=5), equivariant=frozenset(), note="domains"),

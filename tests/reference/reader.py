@@ -22,6 +22,7 @@ from tests.reference import (
     resampling,
     rollouts,
     sensitivity,
+    strata,
     surveys,
     synthetic,
 )
@@ -70,6 +71,7 @@ TASKS: dict[str, Answer] = {
     **imputed.TASKS,
     **decompositions.TASKS,
     **sensitivity.TASKS,
+    **strata.TASKS,
     **surveys.TASKS,
     **synthetic.TASKS,
     **power.TASKS,

@@ -63,6 +63,7 @@ COMPLETE = (
     "leave_one_out",
     "lin_adjusted",
     "linear_model",
+    "maihda",
     "mantel_haenszel",
     "meta_regression",
     "mixed_glm",

@@ -31,15 +31,19 @@ EFFECTS: Final = {
     "between_study_sd": "standard deviation of effects between studies",
     "within_study_sd": "standard deviation of effects within a study",
     "between_subgroup_sd": "standard deviation of effects between subgroups",
+    "between_strata_share": "share of the variance between people that lies between intersectional strata",
+    "main_effects_share": "share of the variance between intersectional strata that main effects account for",
+    "stratum_level": "level of the outcome in an intersectional stratum",
+    "interaction": "departure of an intersectional stratum from the sum of main effects",
     "arm_mean": "average outcome if everybody were assigned to the arm",
     "intracluster_correlation": "share of the variance that lies between clusters",
     "nuisance": "a coefficient of the working model, without a causal reading",
     "pretest": "test that all pre-treatment differences are zero",
 }
 # What sites that differ in one thing, and so in others, cannot say of causes.
-ACROSS: Final = ("effect_moderation", "control_mean", "sensitivity", "control_effect_correlation")
+ACROSS: Final = ("effect_moderation", "control_mean", "sensitivity", "control_effect_correlation", "interaction")
 # Rows whose value is a level of the population, of which nobody asks whether it is zero.
-LEVELS: Final = ("prevalence", "population_value")
+LEVELS: Final = ("prevalence", "population_value", "between_strata_share", "main_effects_share", "stratum_level")
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",
@@ -63,6 +67,7 @@ CONTRASTS: Final = {
     "ratio_of_totals": "identity",
     "quantile": "identity",
     "proportion": "logit",
+    "rate": "log",
     "log_odds_ratio": "identity",
     "standard_deviation": "identity",
     "variance": "identity",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.method import Cell
+from gbveval.data._frame import Labels
 from gbveval.data.survey import Survey
 from gbveval.factors._rows import NO_ANSWER, category, is_binary
 
@@ -51,16 +52,24 @@ def read_domains(data: Survey, columns: tuple[str, ...]) -> Domains | None:
     """Return the groups that cross the columns; those that nobody is in are absent."""
     if not columns:
         return None
-    found = [category(data, column) for column in columns]
-    codes = np.column_stack([labels.codes for labels in found])
-    complete = np.all(codes >= 0, axis=1)
-    used, inverse = np.unique(codes[complete], axis=0, return_inverse=True)
-    groups = np.full(data.n, -1, dtype=np.intp)
-    groups[complete] = inverse.reshape(-1)
+    return crossed_domains(data.n, [category(data, column) for column in columns], columns)[0]
+
+
+def crossed_domains(n: int, found: Sequence[Labels], columns: tuple[str, ...]) -> tuple[Domains, NDArray[np.intp]]:
+    """Return the groups that cross some labels, and each group's place in every one of them, shape (groups, labels)."""
+    complete = np.all([labels.codes >= 0 for labels in found], axis=0)
+    # One whole number for each combination: sorting those of a million respondents costs little.
+    crossed = np.zeros(int(complete.sum()), dtype=np.int64)
+    for labels in found:
+        crossed = crossed * labels.count + labels.codes[complete]
+    used, inverse = np.unique(crossed, return_inverse=True)
+    codes = np.full(n, -1, dtype=np.intp)
+    codes[complete] = inverse.reshape(-1)
+    place = np.column_stack(np.unravel_index(used, tuple(labels.count for labels in found)))
     names = tuple(
-        ", ".join(labels.levels[code] for labels, code in zip(found, row, strict=True)) for row in used.tolist()
+        ", ".join(labels.levels[code] for labels, code in zip(found, row, strict=True)) for row in place.tolist()
     )
-    return Domains(" and ".join(columns), names, groups)
+    return Domains(" and ".join(columns), names, codes), place
 
 
 CellOf = Callable[[BoolArray, str, str], Cell]

@@ -1,0 +1,163 @@
+"""Hides what people in strata say of the variance between strata, and of how much of it main effects account for.
+
+The strata are those of the design: their main effects x_j'b are fixed, and what varies at random are the departures
+u_j ~ N(0, s^2) from them. Over strata, each counted once, the variance of levels is V + s^2 with V that of x_j'b.
+
+For s, the likelihood with coefficients integrated out times Jeffreys' prior of a variance component,
+sqrt(sum 1 / (s^2 + 1 / i_j)^2) with i_j what the people of stratum j tell. Given s, the quadratic form
+Q = b'C^-1 b of the main effects is noncentral chi-square; its noncentrality has the confidence distribution
+P(l <= x) = 1 - F(Q; p, x), with all mass that is left at zero, and V is in proportion to it. In balanced designs
+the two together are the intervals of a fixed-design R squared from the noncentral F.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gbveval.numerics.random_strata import GivenSd, Strata, StrataFit, given_sd
+
+FloatArray = NDArray[np.float64]
+_NODES = 90
+_FAINT = 1e-7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpreadNodes:
+    """The distribution of the spread between strata, as weighted nodes with what holds at each.
+
+    Attributes
+    ----------
+    sd, weight : ndarray, shape (nodes,)
+        The weights sum to one.
+    given : tuple of GivenSd
+        One a node.
+    step : float
+        Between neighbouring logs of the sd.
+    """
+
+    sd: FloatArray
+    weight: FloatArray
+    given: tuple[GivenSd, ...]
+    step: float
+
+
+def spread_nodes(strata: Strata, fit: StrataFit, points: int) -> SpreadNodes:
+    """Return the distribution of the spread on nodes where it has any mass."""
+    scale = np.sqrt(max(fit.variance, 1e-8)) if fit.variance > 0 else 1e-3
+    typical = float(np.median(1.0 / np.sqrt(np.maximum(given_sd(strata, scale, points).information, 1e-12))))
+    high = 12.0 * max(scale, 0.3 * typical)
+    low = 1e-3 * min(max(scale, 1e-3 * typical), typical)
+    grid = np.linspace(np.log(low), np.log(high), 31)
+    rough = _log_weights(strata, grid, points)[0]
+    seen = np.flatnonzero(rough > rough.max() - 16.0)
+    ends = grid[max(seen[0] - 1, 0)], grid[min(seen[-1] + 1, len(grid) - 1)]
+    fine = np.linspace(*ends, _NODES)
+    log_weight, given = _log_weights(strata, fine, points)
+    weight = np.exp(log_weight - log_weight.max())
+    kept = np.flatnonzero(weight > _FAINT)
+    return SpreadNodes(
+        np.exp(fine[kept]), weight[kept] / weight[kept].sum(), tuple(given[i] for i in kept), float(fine[1] - fine[0])
+    )
+
+
+def _log_weights(strata: Strata, log_sd: FloatArray, points: int) -> tuple[FloatArray, list[GivenSd]]:
+    given: list[GivenSd] = []
+    found = []
+    for x in log_sd:
+        at = given_sd(strata, float(np.exp(x)), points, given[-1].beta if given else None)
+        given.append(at)
+        weight = 1.0 / (np.exp(2.0 * x) + 1.0 / np.maximum(at.information, 1e-12))
+        # Jeffreys' prior is of the variance, whose differential is 2 s^2 d log s.
+        found.append(at.log_restricted + 0.5 * np.log((weight**2).sum()) + 2.0 * x)
+    return np.array(found), given
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VarianceDraws:
+    """Draws of variances between strata, shape (draws,).
+
+    Attributes
+    ----------
+    main, rest : ndarray
+        Of main effects over the strata, and of departures from them.
+    residual : ndarray
+        Within strata, for the normal family.
+    level : ndarray
+        Intercept-like mean of the linear predictor over strata.
+    """
+
+    main: FloatArray
+    rest: FloatArray
+    residual: FloatArray
+    level: FloatArray
+
+
+def variance_draws(strata: Strata, nodes: SpreadNodes, n: int, rng: np.random.Generator) -> VarianceDraws:
+    """Return draws of the variances from their joint confidence distribution."""
+    node = rng.choice(len(nodes.sd), size=n, p=nodes.weight)
+    sd = nodes.sd[node] * np.exp(nodes.step * (rng.random(n) - 0.5))
+    main, level = np.zeros(n), np.empty(n)
+    uniform, score = rng.random(n), rng.standard_normal(n)
+    centre = strata.X.mean(axis=0)
+    for k in np.unique(node):
+        at, own = nodes.given[k], node == k
+        level[own] = centre @ at.beta + score[own] * np.sqrt(centre @ at.covariance @ centre)
+        if strata.X.shape[1] > 1:
+            main[own] = _main_variance(strata, at, uniform[own])
+    residual = np.zeros(n)
+    if strata.family == "normal":
+        df = float(strata.n.sum() - len(strata.n))
+        residual = strata.within / rng.chisquare(df, n)
+    return VarianceDraws(main, sd**2, residual, level)
+
+
+def _main_variance(strata: Strata, at: GivenSd, uniform: FloatArray) -> FloatArray:
+    """Return the variance of main effects over strata at quantiles of its confidence distribution."""
+    from scipy.special import chndtr, chndtrinc
+
+    beta, covariance = at.beta[1:], at.covariance[1:, 1:]
+    q = float(beta @ np.linalg.solve(covariance, beta))
+    variance = float(np.var(strata.X[:, 1:] @ beta))
+    if q <= 0.0:
+        return np.zeros_like(uniform)
+    p = float(len(beta))
+    none = 1.0 - float(chndtr(q, p, 0.0))
+    noncentral = np.zeros_like(uniform)
+    above = uniform > none
+    noncentral[above] = chndtrinc(q, p, 1.0 - uniform[above])
+    return np.asarray(np.maximum(noncentral, 0.0) * variance / q, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StratumLevels:
+    """Levels of strata given the nodes, as normals: shape (nodes, strata).
+
+    Attributes
+    ----------
+    level, level_sd : ndarray
+        Of the linear predictor: main effects and departure together.
+    departure, departure_sd : ndarray
+        Of the departure from the main effects.
+    """
+
+    level: FloatArray
+    level_sd: FloatArray
+    departure: FloatArray
+    departure_sd: FloatArray
+
+
+def stratum_levels(strata: Strata, nodes: SpreadNodes) -> StratumLevels:
+    """Return what is known of every stratum's level, its own people and all others together."""
+    level, level_sd, departure, departure_sd = [], [], [], []
+    for sd, at in zip(nodes.sd, nodes.given, strict=True):
+        own = 1.0 / (1.0 / sd**2 + at.information)
+        trust = sd**2 * at.information / (1.0 + sd**2 * at.information)
+        spread = np.einsum("jp,pq,jq->j", strata.X, at.covariance, strata.X)
+        level.append(strata.X @ at.beta + at.deviation)
+        level_sd.append(np.sqrt(own + (1.0 - trust) ** 2 * spread))
+        departure.append(at.deviation)
+        departure_sd.append(np.sqrt(own + trust**2 * spread))
+    return StratumLevels(*(np.stack(part) for part in (level, level_sd, departure, departure_sd)))

@@ -1,0 +1,240 @@
+"""MAIHDA: likelihoods by brute force, the closed form of the normal, coverage of VPC and PCV, and refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import integrate as quadrature
+from scipy import stats
+
+import gbveval as gbv
+from gbveval.core.errors import DataError, DesignError, IdentificationError
+from gbveval.factors._strata import people_in_strata
+from gbveval.numerics.random_strata import Strata, fit_strata, integrate
+from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
+
+FloatArray = NDArray[np.float64]
+CELLS = list(product(range(2), range(3), range(4)))
+X = np.array([[1, a, b == 1, b == 2, c == 1, c == 2, c == 3] for a, b, c in CELLS], dtype=float)
+BETA = np.array([-1.0, 0.5, 0.3, -0.4, 0.2, 0.6, -0.3])
+
+
+def strata(seed: int, sd: float = 0.3, people: float = 60, family: str = "binomial", beta: FloatArray = BETA) -> Strata:
+    rng = np.random.default_rng(seed)
+    eta = X @ beta + sd * rng.normal(size=len(X))
+    n = 2.0 + rng.poisson(people, len(X))
+    if family == "binomial":
+        return Strata(n, rng.binomial(n.astype(int), 1 / (1 + np.exp(-eta))).astype(float), X, family)
+    if family == "poisson":
+        return Strata(n, rng.poisson(n * np.exp(eta)).astype(float), X, family)
+    y = [e + 1.5 * rng.normal(size=int(k)) for e, k in zip(eta, n, strict=True)]
+    within = sum(float(((v - v.mean()) ** 2).sum()) for v in y)
+    return Strata(n, np.array([v.sum() for v in y]), X, family, within)
+
+
+@pytest.mark.parametrize("family", ["binomial", "poisson"])
+def test_quadrature_is_the_integral(family: str) -> None:
+    found, sd = strata(1, family=family), 0.7
+    both = integrate(found, BETA, sd, 25)
+    for j in (0, 5, 17):
+        one = Strata(found.n[j : j + 1], found.total[j : j + 1], X[j : j + 1], family)
+
+        shift = float(one.log_density((one.X @ BETA)[:, None])[0, 0])
+
+        def density(z: float, one: Strata = one, shift: float = shift) -> float:
+            eta = one.X @ BETA + sd * z
+            return float(np.exp(one.log_density(eta[:, None])[0, 0] - shift) * stats.norm.pdf(z))
+
+        exact = quadrature.quad(density, -8, 8, points=[0.0], epsabs=0, epsrel=1e-11, limit=400)[0]
+        assert both.log_likelihood[j] == pytest.approx(shift + np.log(exact), abs=1e-8)
+
+
+@pytest.mark.parametrize("points", [1, 15])
+@pytest.mark.parametrize("family", ["binomial", "poisson"])
+def test_scores_are_derivatives(family: str, points: int) -> None:
+    found, step = strata(2, family=family), 1e-5
+    at = integrate(found, BETA, 0.5, points)
+    for k in range(len(BETA)):
+        move = step * np.eye(len(BETA))[k]
+        high, low = (integrate(found, BETA + s * move, 0.5, points).log_likelihood.sum() for s in (1, -1))
+        # Fifteen points leave out how their place moves, which is far below the quadrature's own error.
+        assert X[:, k] @ at.score == pytest.approx((high - low) / (2 * step), abs=1e-3 if points == 1 else 1e-4)
+
+
+def test_the_maximum_is_one_in_every_direction() -> None:
+    found = strata(3)
+    fit = fit_strata(found, 15)
+    top = integrate(found, fit.beta, np.sqrt(fit.variance), 15).log_likelihood.sum()
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        beta = fit.beta + 0.02 * rng.normal(size=len(BETA))
+        sd = np.sqrt(fit.variance) * np.exp(0.1 * rng.normal())
+        assert integrate(found, beta, sd, 15).log_likelihood.sum() <= top + 1e-9
+
+
+def test_standard_errors_are_of_the_joint_curvature() -> None:
+    """Second differences of Laplace's likelihood in intercept and sd, which R's own inner tolerance blurs by 0.2 %."""
+    found = replace(strata(4), X=X[:, :1])
+    fit = fit_strata(found, 1)
+    sd, h = float(np.sqrt(fit.variance)), 1e-3
+
+    def value(b: float, s: float) -> float:
+        return float(integrate(found, fit.beta + b, sd + s, 1).log_likelihood.sum())
+
+    bb = (value(h, 0) - 2 * value(0, 0) + value(-h, 0)) / h**2
+    ss = (value(0, h) - 2 * value(0, 0) + value(0, -h)) / h**2
+    bs = (value(h, h) - value(h, -h) - value(-h, h) + value(-h, -h)) / (4 * h**2)
+    expected = np.linalg.inv(-np.array([[bb, bs], [bs, ss]]))[0, 0]
+    assert fit.covariance[0, 0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_normal_family_in_balanced_strata_has_the_anova_estimates() -> None:
+    rng = np.random.default_rng(6)
+    y = 0.8 * rng.normal(size=(24, 1)) + rng.normal(size=(24, 50))
+    within = float(((y - y.mean(axis=1, keepdims=True)) ** 2).sum())
+    found = Strata(np.full(24, 50.0), y.sum(axis=1), np.ones((24, 1)), "normal", within)
+    fit = fit_strata(found, 1)
+    inside = within / (24 * 49)
+    assert fit.residual == pytest.approx(inside, rel=1e-6)
+    assert fit.variance == pytest.approx(np.var(y.mean(axis=1), ddof=1) - inside / 50, rel=1e-6)
+    assert fit.beta[0] == pytest.approx(y.mean(), rel=1e-9)
+
+
+def test_in_balanced_normal_strata_the_share_of_main_effects_has_the_noncentral_f_interval() -> None:
+    """With enormous strata their means are known, and PCV is a fixed-design R squared."""
+    rng = np.random.default_rng(7)
+    mean = X @ BETA + 0.3 * rng.normal(size=24)
+    found = Strata(np.full(24, 1e7), 1e7 * mean, X, "normal", 1e7 * 24 - 24.0)
+    draws = variance_draws(found, spread_nodes(found, fit_strata(found, 1), 1), 60_000, np.random.default_rng(1))
+    fitted = X @ np.linalg.lstsq(X, mean, rcond=None)[0]
+    residual = float(((mean - fitted) ** 2).sum())
+    p, df = X.shape[1] - 1, 24 - X.shape[1]
+    f = float(((fitted - fitted.mean()) ** 2).sum()) / p / (residual / df)
+    pcv = draws.main / (draws.main + draws.rest)
+    for level in (0.05, 0.5, 0.95):
+        # P(R squared <= r) is the upper tail of the noncentral F at r's noncentrality.
+        r = float(np.quantile(pcv, level))
+        tail = float(stats.ncf.sf(f, p, df, 24 * r / (1 - r)))
+        # 60,000 draws: an error of 0.002 in a probability, and Jeffreys' prior counts the variance's df as the F does.
+        assert tail == pytest.approx(level, abs=0.02)
+
+
+@pytest.mark.parametrize(("sd", "scale"), [(0.3, 1.0), (0.1, 1.0), (0.4, 0.0)])
+def test_intervals_of_variance_shares_cover(sd: float, scale: float) -> None:
+    """200 simulations: inside the 99 % band of a binomial, for two quantities and three truths."""
+    beta = BETA * np.r_[1.0, np.full(6, scale)]
+    main = float(np.var(X[:, 1:] @ beta[1:]))
+    truth = {"vpc": (main + sd**2) / (main + sd**2 + np.pi**2 / 3), "pcv": main / (main + sd**2)}
+    covered = {"vpc": 0, "pcv": 0}
+    for seed in range(200):
+        found = strata(1000 + seed, sd, beta=beta)
+        nodes = spread_nodes(found, fit_strata(found, 5), 5)
+        d = variance_draws(found, nodes, 2000, np.random.default_rng(seed))
+        whole = d.main + d.rest
+        for name, values in (("vpc", whole / (whole + np.pi**2 / 3)), ("pcv", d.main / whole)):
+            low, high = np.quantile(values, [0.025, 0.975])
+            covered[name] += bool(low <= truth[name] <= high)
+    low, high = stats.binom.interval(0.99, 200, 0.95)
+    assert low <= covered["vpc"] <= high
+    # A share of zero lies on its bound, where an interval that starts there always holds it.
+    assert low <= covered["pcv"] <= (200 if scale == 0 else high)
+
+
+def test_levels_of_strata_cover_and_lean_on_main_effects() -> None:
+    inside, total = 0, 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        eta = X @ BETA + 0.4 * rng.normal(size=24)
+        n = np.tile([3, 300], 12)
+        found = Strata(n.astype(float), rng.binomial(n, 1 / (1 + np.exp(-eta))).astype(float), X, "binomial")
+        nodes = spread_nodes(found, fit_strata(found, 7), 7)
+        levels = stratum_levels(found, nodes)
+        mean = nodes.weight @ levels.level
+        sd = np.sqrt(nodes.weight @ (levels.level_sd**2 + (levels.level - mean) ** 2))
+        inside += int((np.abs(eta - mean) < 1.96 * sd).sum())
+        total += 24
+    # 720 levels, correlated within a study: two hundredths.
+    assert inside / total == pytest.approx(0.95, abs=0.025)
+    own = np.abs(nodes.weight @ levels.departure)
+    assert own[::2].mean() < own[1::2].mean()
+
+
+def survey(n: int = 1200, **columns: object) -> gbv.Survey:
+    rng = np.random.default_rng(8)
+    frame: dict[str, object] = {"g": rng.choice(["m", "w", "x"], n), "c": rng.choice(["1", "2", "3"], n)}
+    frame["y"] = (rng.random(n) < 0.2 + 0.2 * (frame["g"] == "x")).astype(float)
+    frame |= columns
+    return gbv.Survey(frame, outcome="y")
+
+
+def test_rows_say_what_they_are() -> None:
+    answer = gbv.Maihda(["g", "c"]).estimate(survey())
+    assert len(answer) == 3 + 2 * 9
+    vpc = dict(answer["VPC"].extra)
+    assert 0.5 < vpc["auc"] < 0.7
+    level = answer["g and c: x, 1"]
+    assert level.estimand.link == "logit"
+    assert answer.tidy()["p_value"].isna()[:12].all()
+    assert 1 / (1 + np.exp(-level.value)) == pytest.approx(0.4, abs=0.08)
+    shown = gbv.release(answer)
+    assert shown is not None
+
+
+def test_auc_is_the_share_of_pairs_in_order() -> None:
+    data = survey(300)
+    answer = gbv.Maihda(["g", "c"], quadrature=5).estimate(data)
+    people = people_in_strata(data, [data.labels("g"), data.labels("c")], ("g", "c"), "binomial")
+    score = (people.sums.X @ fit_strata(people.sums, 5).beta)[people.domains.codes]
+    y = data.outcomes[:, 0] == 1
+    gap = score[y][:, None] - score[~y]
+    expected = np.mean((gap > 1e-10) + 0.5 * (np.abs(gap) <= 1e-10))
+    assert dict(answer["VPC after main effects"].extra)["auc"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_both_models_can_be_read() -> None:
+    table = gbv.Maihda(["g", "c"], quadrature=5).models(survey())
+    found = {(row[0], row[1]): row[2] for row in table.rows}
+    assert {("null", "variance"), ("main effects", "g[w]"), ("main effects", "log likelihood")} <= set(found)
+    assert found["main effects", "log likelihood"] > found["null", "log likelihood"]
+
+
+def test_missing_answers_are_counted_and_stand_with_the_smallest_stratum() -> None:
+    rng = np.random.default_rng(9)
+    g = rng.choice(["m", "w", "x"], 1200).astype(object)
+    g[:30] = None
+    answer = gbv.Maihda(["g", "c"]).estimate(survey(g=g))
+    assert any("30 of 1,200" in check.message for check in answer.checks)
+    cells = [cell.label for term in answer.terms for cell in term.support]
+    assert cells.count("(no answer)") == 2
+    assert answer["VPC"].n_units == 1170
+
+
+def test_counts_and_normal_outcomes() -> None:
+    rng = np.random.default_rng(10)
+    counts = gbv.Maihda(["g", "c"], family="poisson").estimate(survey(y=rng.poisson(1.3, 1200).astype(float)))
+    assert counts["g and c: m, 1"].estimand.contrast == "rate"
+    normal = gbv.Maihda(["g", "c"], family="normal").estimate(survey(y=rng.normal(size=1200)))
+    assert 0 <= normal["VPC"].value < 0.1
+
+
+def test_refusals() -> None:
+    with pytest.raises(DesignError, match="two columns"):
+        gbv.Maihda(["g"])
+    with pytest.raises(DesignError, match="family is one of"):
+        gbv.Maihda(["g", "c"], family="gamma")
+    with pytest.raises(DesignError, match="1 to 60"):
+        gbv.Maihda(["g", "c"], quadrature=0)
+    with pytest.raises(DesignError, match="say which family"):
+        gbv.Maihda(["g", "c"]).estimate(survey(y=np.linspace(0, 3, 1200)))
+    with pytest.raises(DataError, match="not a count in 1,198 rows"):
+        gbv.Maihda(["g", "c"], family="poisson").estimate(survey(y=np.linspace(0, 3, 1200)))
+    with pytest.raises(IdentificationError, match="at least 6"):
+        gbv.Maihda(["g", "c"]).estimate(survey(g=["m", "w"] * 600, c=["1"] * 600 + ["2"] * 600))
+    with pytest.raises(IdentificationError, match="takes one value"):
+        gbv.Maihda(["g", "c"]).estimate(survey(y=np.zeros(1200)))
+    with pytest.raises(DesignError, match="outcome of the survey"):
+        gbv.Maihda(["g", "y"]).estimate(survey())
