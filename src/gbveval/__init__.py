@@ -216,7 +216,14 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.win_probability import WinProbability as WinProbability
     from gbveval.estimators.tipping_point import plot_tipping_point as plot_tipping_point
     from gbveval.estimators.tipping_point import tipping_point as tipping_point
+    from gbveval.factors.e_values import e_value as e_value
+    from gbveval.factors.e_values import e_value_of_means as e_value_of_means
+    from gbveval.factors.e_values import e_value_of_risks as e_value_of_risks
+    from gbveval.factors.exposure_tables import stratified_measures as stratified_measures
+    from gbveval.factors.exposure_tables import two_by_two_measures as two_by_two_measures
     from gbveval.factors.factor import Factor as Factor
+    from gbveval.factors.omitted_confounding import omitted_confounding as omitted_confounding
+    from gbveval.factors.omitted_confounding import robustness_value as robustness_value
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings

@@ -1,0 +1,288 @@
+"""Translates cases about associations: tables, E-values, robustness, regressions, attributable fractions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import gbveval as gbv
+from tests.reference import meta, rollouts
+from tests.reference.compare import Unsupported
+from tests.reference.frames import condition, read_csv
+
+Case = dict[str, Any]
+# epiR steps its score limits of an odds ratio by tenths of a per cent, away from the estimate; it stops its search for
+# those of a risk difference at about 1e-7.
+STEPPED, STOPPED = 1e-3, 1e-6
+PAR_WALD = (
+    "its variance adds those of the risk of all and of the unexposed as if these were not the same people; the delta "
+    "method over the four cells gives the interval called piri"
+)
+TESTS = {"pearson_chi2": "pearson", "yates_chi2": "yates", "fisher_exact": "fisher_exact", "midp_exact": "mid_p"}
+METHODS = {
+    "unconditional_mle": "wald",
+    "small_sample": "small_sample",
+    "median_unbiased": "mid_p",
+    "conditional_mle": "exact",
+}
+INTERVALS = {"wald": "wald", "taylor": "wald", "piri": "wald", "score": "score", "fisher_exact": "exact"}
+NAMES = {"RR": "risk_ratio", "OR": "odds_ratio", "RD": "risk_difference", "NNT": "number_needed"}
+NAMES |= {"population_risk_difference": "population_difference"}
+
+
+def frame_of(folder: Path, data: dict[str, Any]) -> pd.DataFrame:
+    """Return the frame of a case: derived columns, filter, rows without a column dropped."""
+    frame = read_csv(folder, data["file"])
+    if data.get("derive"):
+        raise Unsupported("derived columns")
+    for rule in data.get("filter", []):
+        frame = frame[condition(frame, rule)]
+    if data.get("drop_missing"):
+        frame = frame.dropna(subset=data["drop_missing"])
+    return frame.reset_index(drop=True)
+
+
+def binary(column: pd.Series, one: Any, zero: Any) -> pd.Series:
+    """Return 1 and 0 for two values, missing for others."""
+    return column.map({one: 1.0, zero: 0.0})
+
+
+def survey_of(frame: pd.DataFrame, roles: dict[str, Any]) -> gbv.Survey:
+    """Return the survey of a case, outcome `_y` and factor `_x` ("yes", "no" or its levels)."""
+    outcome, exposure = roles["outcome"], roles.get("exposure")
+    frame = frame.copy()
+    if isinstance(outcome, dict):
+        frame["_y"] = binary(frame[outcome["column"]], outcome["event"], outcome["nonevent"])
+    else:
+        frame["_y"] = frame[outcome].astype(float)
+    if exposure is not None:
+        column = frame[exposure["column"]]
+        named = exposure.get("as") == "factor"
+        frame["_x"] = column if named else column.map({exposure["exposed"]: "yes", exposure["unexposed"]: "no"})
+    for covariate in roles.get("covariates", []):
+        if covariate["as"] == "factor":
+            # The first in sorted order is what the others are compared with.
+            order = {level: f"{number:04d}" for number, level in enumerate(reference_first(covariate))}
+            frame[f"_{covariate['column']}"] = frame[covariate["column"]].astype(str).map(order)
+    return gbv.Survey(frame, outcome="_y")
+
+
+def reference_first(covariate: dict[str, Any]) -> list[str]:
+    return [covariate["reference"], *(level for level in covariate["levels"] if level != covariate["reference"])]
+
+
+def adjusted_for(roles: dict[str, Any]) -> list[str]:
+    """Return the columns of `survey_of` that stand for the covariates."""
+    return [f"_{c['column']}" if c["as"] == "factor" else c["column"] for c in roles.get("covariates", [])]
+
+
+def two_by_two(folder: Path, case: Case) -> dict[str, Any]:
+    """Answer tables of a factor and an outcome; tables of a rollout belong to rollouts."""
+    task = case["task"]
+    roles, options = task.get("roles", {}), task.get("options", {})
+    if "post" in roles:
+        return rollouts.two_by_two(folder, case)
+    if options["continuity"] != "none":
+        raise Unsupported("a continuity correction")
+    if "exposure" in roles:
+        survey = survey_of(frame_of(folder, task["data"]), roles)
+        counts = survey.counts("_x", outcome="_y")
+    else:
+        values = task["values"]
+        events = ((values["unexposed_event"],), (values["exposed_event"],))
+        rest = ((values["unexposed_nonevent"],), (values["exposed_nonevent"],))
+        n = tuple((a[0] + b[0],) for a, b in zip(events, rest, strict=True))
+        counts = gbv.CountTable("_y by _x", ("no", "yes"), (), n, events)
+    study = options.get("study_type", "cohort").replace("cross_sectional", "cohort")
+    table = gbv.two_by_two_measures(
+        counts,
+        exposed="yes",
+        unexposed="no",
+        study=study,
+        outcome_is_rare=study == "case_control",
+        level=options["level"],
+    )
+    rows = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    if "measure" in options:
+        row = rows[NAMES[options["measure"]], METHODS[options["estimator"]]]
+        answer = {key: row[key] for key in ("estimate", "conf_low", "conf_high")}
+        tests = {key: TESTS[meaning["test"]] for key, meaning in case["result_terms"].items()}
+        return answer | {key: rows["no association", method]["p_value"] for key, method in tests.items()}
+    return _all_measures(case, rows, counts)
+
+
+def _all_measures(case: Case, rows: dict[Any, dict[str, Any]], counts: gbv.CountTable) -> dict[str, Any]:
+    answer: dict[str, Any] = {"_off": {}, "_disputed": {}}
+    people = sum(entry[0] for entry in counts.n)
+    for key, meaning in case["result_terms"].items():
+        if "test" in meaning:
+            row = rows["no association", TESTS[meaning["test"]]]
+            answer[key] = {"test.statistic": row["statistic"], "df": row["df"], "p.value.2s": row["p_value"]}
+            answer[key]["p.value.1s"] = row["p_value"] / 2.0
+            if row["statistic"] is not None:
+                answer[key]["phi.coef"] = (row["statistic"] / people) ** 0.5
+            continue
+        name = NAMES.get(meaning["measure"], meaning["measure"])
+        method = INTERVALS[meaning["interval"]]
+        if meaning.get("approximation") == "OR_as_RR":
+            # epiR takes the fraction among the exposed from the conditional estimate and its exact limits.
+            inner = name == "attributable_fraction_exposed"
+            method = f"{'exact ' if inner else ''}odds ratio for risk ratio"
+        units = float(meaning.get("units", 1))
+        row = rows[name, method]
+        answer[key] = {
+            ours: None if row[theirs] is None else units * row[theirs]
+            for ours, theirs in (("est", "estimate"), ("lower", "conf_low"), ("upper", "conf_high"))
+        }
+        if (name, meaning["interval"]) == ("population_difference", "wald"):
+            answer["_disputed"] |= {f"{key}.lower": PAR_WALD, f"{key}.upper": PAR_WALD}
+        if meaning["interval"] in ("score", "fisher_exact") or method.startswith("exact"):
+            loose = STOPPED if name in ("risk_difference", "number_needed") else STEPPED
+            answer["_off"] |= {f"{key}.{end}": (loose, 0.0) for end in ("est", "lower", "upper")}
+    return answer
+
+
+def mantel_haenszel(folder: Path, case: Case) -> dict[str, Any]:
+    """Answer stratified tables of a factor; tables of sites belong to meta."""
+    task = case["task"]
+    roles, options = task["roles"], task["options"]
+    if "site" in roles:
+        return meta.common(folder, case)
+    if options.get("exact"):
+        raise Unsupported("exact inference over strata")
+    frame = frame_of(folder, task["data"])
+    if "frequency" in roles:
+        frame = frame.loc[frame.index.repeat(frame[roles["frequency"]])].reset_index(drop=True)
+    counts = survey_of(frame, roles).counts("_x", roles["stratum"], outcome="_y")
+    table = gbv.stratified_measures(
+        counts, exposed="yes", unexposed="no", study=options["study_type"], level=options["level"]
+    )
+    rows = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    answer: dict[str, Any] = {"_disputed": {}}
+    for key, meaning in case["result_terms"].items():
+        answer[key] = _stratified(meaning, rows)
+        if meaning.get("variance") == "epiR_as_coded":
+            reason = "the case says that the variance has a*d where a*b is meant"
+            answer["_disputed"] |= {f"{key}.lower": reason, f"{key}.upper": reason}
+    return answer
+
+
+def _stratified(meaning: dict[str, Any], rows: dict[Any, dict[str, Any]]) -> Any:
+    if meaning.get("test") == "cmh":
+        method = "cochran_mantel_haenszel" + ("_corrected" if meaning["continuity_correction"] else "")
+        return rows["no association", method]["p_value" if meaning.get("value") == "p" else "statistic"]
+    if meaning.get("test") == "homogeneity":
+        row = rows[f"one {NAMES[meaning['measure']]} in all strata", meaning["method"]]
+        return {"test.statistic": row["statistic"], "df": row["df"], "p.value": row["p_value"]}
+    row = rows[NAMES[meaning["measure"]], "mantel_haenszel"]
+    if "bound" in meaning:
+        return row["conf_low" if meaning["bound"] == "low" else "conf_high"]
+    if "interval" not in meaning and "units" not in meaning and meaning.get("estimator") and len(meaning) == 2:
+        # The bare estimate and the estimate with limits share their meaning; a number or an object is asked for.
+        return Both(row)
+    units = float(meaning.get("units", 1))
+    return {"est": units * row["estimate"], "lower": units * row["conf_low"], "upper": units * row["conf_high"]}
+
+
+class Both(dict[str, Any]):
+    """An estimate that can be read as a number and as an estimate with limits."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        super().__init__(est=row["estimate"], lower=row["conf_low"], upper=row["conf_high"])
+
+    def __float__(self) -> float:
+        return float(self["est"])
+
+
+E_VALUES = {"RR": "risk_ratio", "OR": "odds_ratio", "HR": "hazard_ratio"}
+
+
+def e_value(_: Path, case: Case) -> dict[str, Any]:
+    values, options = case["task"]["values"], case["task"]["options"]
+    measure = options["measure"]
+    if measure in E_VALUES:
+        asked = {key: values.get(key) for key in ("estimate", "lower", "upper")}
+        table = gbv.e_value(
+            asked["estimate"],
+            asked["lower"],
+            asked["upper"],
+            measure=E_VALUES[measure],
+            outcome_is_rare=options.get("rare"),
+            null=options["true"],
+        )
+    elif measure in ("SMD", "OLS"):
+        table = gbv.e_value_of_means(
+            values["estimate"],
+            values.get("std_error"),
+            outcome_sd=values.get("outcome_sd", 1.0),
+            contrast=values.get("contrast", 1.0),
+            null=options["true"],
+        )
+    else:
+        raise Unsupported(f"an E-value of {measure}: cases of it are not described by their values")
+    keys = {"point": "estimate", "lower": "conf_low", "upper": "conf_high"}
+    rows = {row[0]: row for row in table.rows}
+    return {
+        "RR": {ours: rows[theirs][1] for ours, theirs in keys.items()},
+        "E-values": {ours: rows[theirs][2] for ours, theirs in keys.items()},
+    }
+
+
+# sensemakr takes the quantile of the limits at the degrees of freedom of the model without the confounder, though its
+# robustness value and standard error count the confounder.
+LIMIT_DF = (3e-4, 5e-6)
+
+
+def robustness_value(folder: Path, case: Case) -> dict[str, Any]:
+    task = case["task"]
+    roles, options = task["roles"], task["options"]
+    if not options["reduce"]:
+        raise Unsupported("confounders that make estimates too small")
+    columns = {c["column"]: c for c in roles["covariates"]}
+    survey = survey_of(frame_of(folder, task["data"]), {**roles, "exposure": None})
+    benchmark = roles["benchmark"]
+    table = gbv.omitted_confounding(
+        survey,
+        roles["treatment"],
+        adjust_for=adjusted_for(roles),
+        benchmark=f"_{benchmark}" if columns[benchmark]["as"] == "factor" else benchmark,
+        kd=options["kd"],
+        ky=options["ky"],
+        q=options["q"],
+        alpha=options["alpha"],
+    )
+    first, *others = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+    plain = gbv.robustness_value(
+        first["estimate"], first["std_error"], first["df"], q=options["q"], alpha=options["alpha"]
+    )
+    names = {
+        "r2dz.x": "r2_exposure",
+        "r2yz.dx": "r2_outcome",
+        "adjusted_estimate": "estimate",
+        "adjusted_se": "std_error",
+        "adjusted_t": "statistic",
+        "adjusted_lower_CI": "conf_low",
+        "adjusted_upper_CI": "conf_high",
+    }
+    return {
+        "estimate": first["estimate"],
+        "se": first["std_error"],
+        "t_statistic": first["statistic"],
+        "dof": first["df"],
+        "r2yd.x": first["r2_outcome"],
+        "f2yd.x": plain.column("partial_f2")[0],
+        "rv_q": first["robustness_value"],
+        "rv_qa": plain.column("robustness_value_limit")[0],
+        "bounds": [{ours: row[theirs] for ours, theirs in names.items()} for row in others],
+        "_off": dict.fromkeys(("adjusted_lower_CI", "adjusted_upper_CI"), LIMIT_DF),
+    }
+
+
+TASKS = {
+    "two_by_two": two_by_two,
+    "mantel_haenszel": mantel_haenszel,
+    "e_value": e_value,
+    "robustness_value": robustness_value,
+}
