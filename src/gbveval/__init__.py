@@ -216,6 +216,10 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.win_probability import WinProbability as WinProbability
     from gbveval.estimators.tipping_point import plot_tipping_point as plot_tipping_point
     from gbveval.estimators.tipping_point import tipping_point as tipping_point
+    from gbveval.factors.additive_interaction import AdditiveInteraction as AdditiveInteraction
+    from gbveval.factors.attributable_fraction import AttributableFraction as AttributableFraction
+    from gbveval.factors.causal_graph import CausalGraph as CausalGraph
+    from gbveval.factors.conditional_logistic import ConditionalLogistic as ConditionalLogistic
     from gbveval.factors.e_values import e_value as e_value
     from gbveval.factors.e_values import e_value_of_means as e_value_of_means
     from gbveval.factors.e_values import e_value_of_risks as e_value_of_risks

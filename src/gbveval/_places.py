@@ -1,11 +1,13 @@
 """Hides where each public name lives: loading is lazy, so that `import gbveval` costs nothing that is not used."""
 
 PLACES = {
+    "AdditiveInteraction": "gbveval.factors.additive_interaction",
     "Allocated": "gbveval.design.allocation.allocated",
     "AlphaSpending": "gbveval.design.efficacy",
     "Ancova": "gbveval.estimators.randomised.ancova",
     "AnovaDesign": "gbveval.design.overall",
     "Assurance": "gbveval.planning.assurance",
+    "AttributableFraction": "gbveval.factors.attributable_fraction",
     "AttritionDesign": "gbveval.design.attrition",
     "AttritionWeighted": "gbveval.estimators.randomised.attrition_weighted",
     "Autoregressive": "gbveval.design.panel_errors",
@@ -16,6 +18,7 @@ PLACES = {
     "Binary": "gbveval.design.outcomes",
     "BlockedAllocation": "gbveval.design.allocation.blocked",
     "CallawaySantAnna": "gbveval.estimators.did.callaway_santanna",
+    "CausalGraph": "gbveval.factors.causal_graph",
     "ChaisemartinDHaultfoeuille": "gbveval.estimators.did.chaisemartin_dhaultfoeuille",
     "Check": "gbveval.core.method",
     "ChiSquareDesign": "gbveval.design.overall",
@@ -27,6 +30,7 @@ PLACES = {
     "CodedDesign": "gbveval.design.coded",
     "CompleteAllocation": "gbveval.design.allocation.complete",
     "ComplierAverage": "gbveval.estimators.randomised.complier_average",
+    "ConditionalLogistic": "gbveval.factors.conditional_logistic",
     "ConleyTaber": "gbveval.estimators.did.conley_taber",
     "ConstrainedAllocation": "gbveval.design.allocation.restricted",
     "Continuous": "gbveval.design.outcomes",

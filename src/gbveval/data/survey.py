@@ -99,6 +99,11 @@ class Survey(Checked):
         """Sampling strata (one, when none is declared)."""
         return 1 if self.stratum is None else self.stratum.count
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns of the frame."""
+        return tuple(self._reader.columns)
+
     def weights(self) -> FloatArray:
         """Return the sampling weights, ones when none is declared."""
         return np.ones(self.n) if self.weight is None else self.weight

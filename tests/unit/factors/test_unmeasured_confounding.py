@@ -134,15 +134,15 @@ def test_a_benchmark_of_several_columns_counts_them_together() -> None:
 
 def test_omitted_confounding_refuses_designs_and_impossible_benchmarks() -> None:
     frame, survey = _survey()
+    weighted = gbv.Survey({**frame, "w": np.ones(300)}, outcome="y", weight="w")
     with pytest.raises(gbv.DesignError, match="no weights"):
-        weighted = gbv.Survey({**frame, "w": np.ones(300)}, outcome="y", weight="w")
         gbv.omitted_confounding(weighted, "x", adjust_for=["age"], benchmark="age")
     with pytest.raises(gbv.DesignError, match="not among"):
         gbv.omitted_confounding(survey, "x", adjust_for=["age"], benchmark="place")
     with pytest.raises(gbv.DesignError, match="times as strong"):
         gbv.omitted_confounding(survey, "x", adjust_for=["age"], benchmark="age", kd=[50.0])
+    _, twice = _survey(copy=np.asarray(frame["x"]) * 2.0)
     with pytest.raises(gbv.IdentificationError, match="combination"):
-        _, twice = _survey(copy=np.asarray(frame["x"]) * 2.0)
         gbv.omitted_confounding(twice, "x", adjust_for=["copy"], benchmark="copy")
     with pytest.raises(gbv.DesignError, match="text"):
         gbv.omitted_confounding(survey, "place", adjust_for=["age"], benchmark="age")
