@@ -216,6 +216,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.win_probability import WinProbability as WinProbability
     from gbveval.estimators.tipping_point import plot_tipping_point as plot_tipping_point
     from gbveval.estimators.tipping_point import tipping_point as tipping_point
+    from gbveval.factors.across_sites import factors_across_sites as factors_across_sites
     from gbveval.factors.additive_interaction import AdditiveInteraction as AdditiveInteraction
     from gbveval.factors.attributable_fraction import AttributableFraction as AttributableFraction
     from gbveval.factors.causal_graph import CausalGraph as CausalGraph

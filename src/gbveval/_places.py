@@ -214,6 +214,7 @@ PLACES = {
     "event_study_from": "gbveval.estimators.did.event_path",
     "expected_size": "gbveval.planning.interim",
     "explain_power": "gbveval.planning.closed_form",
+    "factors_across_sites": "gbveval.factors.across_sites",
     "functional_form": "gbveval.estimators.did.functional_form",
     "goodman_bacon": "gbveval.estimators.did.goodman_bacon",
     "goodman_bacon_by_kind": "gbveval.estimators.did.goodman_bacon",

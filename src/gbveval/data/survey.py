@@ -197,6 +197,28 @@ class Survey(Checked):
             left_out=int((~keep).sum()),
         )
 
+    def domain(self, member: NDArray[np.bool_]) -> Survey:
+        """Return the survey of a subpopulation: the whole design stays, outcomes outside are not observed.
+
+        Parameters
+        ----------
+        member : ndarray of bool, shape (n,)
+            Who belongs to it.
+
+        Examples
+        --------
+        >>> survey = Survey({"harassed": [0, 1, 1, 0], "ward": ["a", "a", "b", "b"]}, outcome="harassed", psu="ward")
+        >>> part = survey.domain(np.array([True, True, True, False]))
+        >>> part.n, part.observed(0).sum().item(), part.n_psu
+        (4, 3, 2)
+        """
+        from copy import copy
+
+        found = copy(self)
+        found._set(outcomes=np.where(np.asarray(member, dtype=bool)[:, None], self.outcomes, np.nan))
+        found.__dict__.pop("digest", None)
+        return found
+
     @staticmethod
     def _raise(reader: Reader) -> None:
         problems, reader.problems = reader.problems, []
