@@ -227,6 +227,7 @@ if TYPE_CHECKING:
     from gbveval.factors.exposure_tables import stratified_measures as stratified_measures
     from gbveval.factors.exposure_tables import two_by_two_measures as two_by_two_measures
     from gbveval.factors.factor import Factor as Factor
+    from gbveval.factors.factor_table import factor_table as factor_table
     from gbveval.factors.omitted_confounding import omitted_confounding as omitted_confounding
     from gbveval.factors.omitted_confounding import robustness_value as robustness_value
     from gbveval.factors.prevalence import Prevalence as Prevalence
@@ -298,6 +299,7 @@ if TYPE_CHECKING:
     from gbveval.planning.sequential_picture import plot_boundaries as plot_boundaries
     from gbveval.planning.simulate import simulate_curve as simulate_curve
     from gbveval.planning.simulate import simulate_power as simulate_power
+    from gbveval.reporting.factor_figure import plot_factors as plot_factors
     from gbveval.reporting.report import Section as Section
     from gbveval.reporting.report import write_report as write_report
 

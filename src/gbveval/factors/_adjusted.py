@@ -12,7 +12,7 @@ from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
 from gbveval.core.method import Cell, Check
 from gbveval.data._frame import plural
-from gbveval.factors._association import NO_EVENTS, NO_ODDS, Comparison, Extra, extra_of, term_of
+from gbveval.factors._association import NO_EVENTS, NO_ODDS, Comparison, Extra, crude_words, extra_of, term_of
 from gbveval.factors._columns import ModelData
 from gbveval.factors._logistic import Estimate, LogisticFit, fit_logistic
 from gbveval.factors._modified_poisson import fit_modified_poisson
@@ -55,7 +55,7 @@ class Models:
     def words(self) -> str:
         """How the rows of these models are called in the table."""
         shown = ", ".join(self.adjust_for)
-        return f"adjusted for {shown}" if shown else "crude"
+        return f"adjusted for {shown}" if shown else crude_words(self.comparison)
 
     def data(self, inside: BoolArray, exposures: FloatArray | None, codes: Sequence[int]) -> ModelData:
         """Return a model's data; exposures by category of the factor, or indicators of `codes`."""
@@ -231,6 +231,8 @@ def fraction_row(logistic: Logistic) -> SurveyRow:
         Estimand("association", "prevented_fraction" if protective else "attributable_fraction", "survey_population"),
         found,
         reason,
+        # With two categories the fraction stands on the line of the one that is not the reference.
+        level=comparison.labels.levels[comparison.others()[0]] if len(comparison.others()) == 1 else "",
     )
 
 

@@ -192,7 +192,7 @@ def crude_rows(comparison: Comparison, code: int) -> dict[str, SurveyRow]:
     exposed, unexposed = comparison.risk(code), comparison.risk(comparison.reference)
     both = comparison.group(code, within) | comparison.group(comparison.reference, within)
     table = f"{comparison.outcome_name} by {comparison.factor.column}"
-    extra = extra_of(comparison, code, _crude_words(comparison), float(1.0 - within.sum() / survey.n))
+    extra = extra_of(comparison, code, crude_words(comparison), float(1.0 - within.sum() / survey.n))
     df, clusters, cells = comparison.df(code, within), clusters_in(survey, both), comparison.cells(code, within, table)
     possible = exposed.value > 0 and unexposed.value > 0
     varies = 0 < exposed.value < 1 and 0 < unexposed.value < 1
@@ -235,7 +235,8 @@ def _logit(share: float) -> float:
     return float(np.log(share) - np.log1p(-share))
 
 
-def _crude_words(comparison: Comparison) -> str:
+def crude_words(comparison: Comparison) -> str:
+    """Return what a crude row says of its adjustment."""
     if comparison.adjust_for is None:
         return "crude only; roles not declared"
     return "crude" if comparison.adjust_for else "crude; no confounder declared"
