@@ -224,7 +224,6 @@ if TYPE_CHECKING:
     from gbveval.factors.e_values import e_value as e_value
     from gbveval.factors.e_values import e_value_of_means as e_value_of_means
     from gbveval.factors.e_values import e_value_of_risks as e_value_of_risks
-    from gbveval.factors.exposure_tables import stratified_measures as stratified_measures
     from gbveval.factors.exposure_tables import two_by_two_measures as two_by_two_measures
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.factor_table import factor_table as factor_table
@@ -232,6 +231,7 @@ if TYPE_CHECKING:
     from gbveval.factors.omitted_confounding import robustness_value as robustness_value
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
+    from gbveval.factors.stratified_tables import stratified_measures as stratified_measures
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
     from gbveval.multisite._sampling import monte_carlo_error as monte_carlo_error
     from gbveval.multisite.control_and_effect import ControlAndEffect as ControlAndEffect

@@ -276,7 +276,7 @@ PLACES = {
     "simulate_power": "gbveval.planning.simulate",
     "site_influence": "gbveval.multisite.site_influence",
     "stopping_probabilities": "gbveval.planning.interim",
-    "stratified_measures": "gbveval.factors.exposure_tables",
+    "stratified_measures": "gbveval.factors.stratified_tables",
     "tipping_point": "gbveval.estimators.tipping_point",
     "trend_scales": "gbveval.estimators.did.trend_scales",
     "trim_and_fill": "gbveval.multisite.small_study",

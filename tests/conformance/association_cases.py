@@ -5,8 +5,21 @@ from __future__ import annotations
 import gbveval as gbv
 from gbveval.testing.association_processes import AssociationFrames, MatchedFrames
 from gbveval.testing.case import Case
+from gbveval.testing.processes import SurveyFrames
 
 ASSOCIATIONS = (
+    Case(
+        gbv.RiskFactors(
+            [gbv.Factor("exposed", direction="risk")],
+            {"exposed": ["stratum"]},
+            behaviour="experience",
+            measures=("ratio", "difference", "odds_ratio", "standardised_ratio", "attributable_fraction"),
+        ),
+        SurveyFrames(target="ratio"),
+        equivariant=frozenset(),
+        n_draws=200,
+        note="all measures",
+    ),
     Case(
         gbv.AttributableFraction("first", ["stratum"]),
         AssociationFrames("attributable_fraction"),

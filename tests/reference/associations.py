@@ -155,8 +155,6 @@ def mantel_haenszel(folder: Path, case: Case) -> dict[str, Any]:
     roles, options = task["roles"], task["options"]
     if "site" in roles:
         return meta.common(folder, case)
-    if options.get("exact"):
-        raise Unsupported("exact inference over strata")
     frame = frame_of(folder, task["data"])
     if "frequency" in roles:
         frame = frame.loc[frame.index.repeat(frame[roles["frequency"]])].reset_index(drop=True)
@@ -181,7 +179,11 @@ def _stratified(meaning: dict[str, Any], rows: dict[Any, dict[str, Any]]) -> Any
     if meaning.get("test") == "homogeneity":
         row = rows[f"one {NAMES[meaning['measure']]} in all strata", meaning["method"]]
         return {"test.statistic": row["statistic"], "df": row["df"], "p.value": row["p_value"]}
-    row = rows[NAMES[meaning["measure"]], "mantel_haenszel"]
+    exact = "exact" in (meaning.get("estimator"), meaning.get("interval"), meaning.get("test"))
+    exact = exact or meaning.get("estimator") == "conditional_mle" or meaning.get("interval") == "fisher_exact"
+    if "test" in meaning:
+        return rows["no association", "exact"]["p_value"] if exact else None
+    row = rows[NAMES[meaning["measure"]], "exact" if exact else "mantel_haenszel"]
     if "bound" in meaning:
         return row["conf_low" if meaning["bound"] == "low" else "conf_high"]
     if "interval" not in meaning and "units" not in meaning and meaning.get("estimator") and len(meaning) == 2:
@@ -225,14 +227,30 @@ def e_value(_: Path, case: Case) -> dict[str, Any]:
             contrast=values.get("contrast", 1.0),
             null=options["true"],
         )
+    elif measure == "RD" and "exposed_event" in values:
+        return _e_value_of_risks(values, options)
     else:
-        raise Unsupported(f"an E-value of {measure}: cases of it are not described by their values")
+        raise Unsupported(f"an E-value of {measure}")
     keys = {"point": "estimate", "lower": "conf_low", "upper": "conf_high"}
     rows = {row[0]: row for row in table.rows}
     return {
         "RR": {ours: rows[theirs][1] for ours, theirs in keys.items()},
         "E-values": {ours: rows[theirs][2] for ours, theirs in keys.items()},
     }
+
+
+def _e_value_of_risks(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Answer an E-value of a risk difference; ours is a root, the reference's the first step of a grid beyond it."""
+    pairs = [
+        (values[f"{group}_event"], values[f"{group}_event"] + values[f"{group}_nonevent"])
+        for group in ("exposed", "unexposed")
+    ]
+    table = gbv.e_value_of_risks(*pairs, null=options["true"], level=options.get("level", 0.95))
+    point, limit = table.column("e_value")
+    # An E-value rises by less than four times the step of the bias factor once this is above 1.1.
+    off = dict.fromkeys(("est.Evalue", "lower.Evalue", "point", "lower"), (0.0, 4.0 * options.get("grid", 0.0)))
+    named = {"est.Evalue": point, "lower.Evalue": limit}
+    return {**named, "E-values": {"point": point, "lower": limit, "upper": None}, "_off": off}
 
 
 # sensemakr takes the quantile of the limits at the degrees of freedom of the model without the confounder, though its
@@ -408,7 +426,39 @@ def regression(folder: Path, case: Case) -> dict[str, Any]:
     return glm(folder, asked) | {"_off": _early(task["options"])}
 
 
+def conditional_logistic(folder: Path, case: Case) -> dict[str, Any]:
+    """Answer a conditional regression: each covariate in turn is the exposure of the same model."""
+    task = case["task"]
+    roles = task["roles"]
+    if task["options"].get("method", "exact") != "exact":
+        raise Unsupported(f"the method {task['options']['method']} for ties")
+    survey = survey_of(frame_of(folder, task["data"]), roles)
+    columns = dict(zip([c["column"] for c in roles["covariates"]], adjusted_for(roles), strict=True))
+    order = {c["column"]: reference_first(c) for c in roles["covariates"] if c["as"] == "factor"}
+    answer: dict[str, Any] = {}
+    for key, meaning in case["result_terms"].items():
+        column = meaning["column"]
+        others = [name for source, name in columns.items() if source != column]
+        found = gbv.ConditionalLogistic(columns[column], roles["stratum"], others).estimate(survey)
+        if column not in order and len(found) > 1:
+            raise Unsupported("the coefficient of a measurement, which is no exposure of two categories")
+        place = order[column].index(str(meaning["level"])) - 1 if column in order else 0
+        low, high = found.intervals(task["options"].get("level", 0.95))
+        record = found.records()[place]
+        answer[key] = {
+            "estimate": found.values[place],
+            "std_error": found.std_errors[place],
+            "statistic": record["statistic"],
+            "p_value": record["p_value"],
+            "conf_low": low[place],
+            "conf_high": high[place],
+            "odds_ratio": record["estimate"],
+        }
+    return answer
+
+
 TASKS = {
+    "conditional_logistic": conditional_logistic,
     "attributable_fraction": attributable_fraction,
     "regression": regression,
     "regression_standardisation": regression_standardisation,

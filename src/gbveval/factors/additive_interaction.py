@@ -16,9 +16,10 @@ from gbveval.core.method import Check
 from gbveval.core.registry import register
 from gbveval.data._frame import Labels, as_names
 from gbveval.data.survey import Survey
-from gbveval.factors._adjusted import Models, models_of, ratio_rows, sample_check, support_of
+from gbveval.factors._adjusted import ratio_rows
 from gbveval.factors._association import NO_EVENTS, Comparison, compare, crude_rows, extra_of
 from gbveval.factors._columns import Columns
+from gbveval.factors._models import Models, models_of, sample_check, support_of
 from gbveval.factors._rows import (
     SurveyRow,
     assemble,

@@ -15,10 +15,11 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data._frame import as_names
 from gbveval.data.survey import Survey
-from gbveval.factors._adjusted import Logistic, Models, logistic_of, models_of, sample_check, support_of
+from gbveval.factors._adjusted import Logistic, logistic_of
 from gbveval.factors._association import compare
 from gbveval.factors._columns import Columns
 from gbveval.factors._logistic import Estimate
+from gbveval.factors._models import Models, models_of, sample_check, support_of
 from gbveval.factors._rows import (
     SurveyRow,
     assemble,

@@ -18,15 +18,14 @@ from gbveval.factors._adjusted import (
     difference_rows,
     fraction_row,
     logistic_of,
-    models_of,
     odds_rows,
     ratio_rows,
-    sample_check,
     standardised_ratio_rows,
     trend_row,
 )
 from gbveval.factors._association import Comparison, compare, crude_rows
 from gbveval.factors._columns import Columns
+from gbveval.factors._models import models_of, sample_check
 from gbveval.factors._roles import Adjusted, adjusted_for, refuse_mediators
 from gbveval.factors._rows import (
     SurveyRow,

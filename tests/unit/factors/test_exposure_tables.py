@@ -154,6 +154,30 @@ def test_one_stratum_gives_the_plain_measures() -> None:
     assert not any(row[1] == "breslow_day" for row in pooled.rows)
 
 
+def test_exact_inference_over_strata_is_enumeration() -> None:
+    # Two strata, all tables with their margins: exposed 4 and 3, unexposed 5 and 4, events 4 and 3; 5 exposed had them.
+    two_way = gbv.CountTable("y by x and s", ("no", "yes"), ("a", "b"), ((5, 4), (4, 3)), ((1, 1), (3, 2)))
+    table = gbv.stratified_measures(two_way, exposed="yes", unexposed="no")
+    row, middle = _row(table, "odds_ratio", "exact"), _row(table, "odds_ratio", "mid_p")
+
+    def chances(odds: float) -> np.ndarray:
+        p = np.zeros(8)
+        for x in range(5):
+            for z in range(4):
+                ways = math.comb(4, x) * math.comb(5, 4 - x) * math.comb(3, z) * math.comb(4, 3 - z)
+                p[x + z] += ways * odds ** (x + z)
+        return p / p.sum()
+
+    assert chances(row["estimate"]) @ np.arange(8) == pytest.approx(5.0, rel=1e-9)
+    assert chances(row["conf_low"])[5:].sum() == pytest.approx(0.025, rel=1e-8)
+    assert chances(row["conf_high"])[:6].sum() == pytest.approx(0.025, rel=1e-8)
+    p = chances(middle["estimate"])
+    assert p[:5].sum() + 0.5 * p[5] == pytest.approx(0.5, rel=1e-8)
+    null = chances(1.0)
+    exact = _row(table, "no association", "exact")
+    assert exact["p_value"] == pytest.approx(null[null <= null[5] * (1 + 1e-9)].sum())
+
+
 def test_strata_without_a_group_are_left_out_and_counted() -> None:
     counts = gbv.CountTable(
         "y by x and s", ("no", "yes"), ("a", "b", "c"), ((90, 40, 0), (60, 80, 7)), ((9, 16, 0), (12, 40, 3))
