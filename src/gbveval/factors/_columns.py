@@ -125,6 +125,24 @@ class ModelData:
         """Weighted share of each pattern with the outcome."""
         return np.clip(self.patterns.sums(self.weights * self.y) / self.total, 0.0, 1.0)
 
+    def cases_without(self, log_ratio: FloatArray, row_values: FloatArray) -> tuple[float, FloatArray]:
+        """Return the mean over cases of 1 - exp(-log ratio of their category), and its linearised values.
+
+        Parameters
+        ----------
+        log_ratio : ndarray, shape (exposures,)
+            Log ratios of the categories.
+        row_values : ndarray, shape (n, exposures)
+            Their linearised values by respondent.
+        """
+        cases = self.share * self.total
+        n_cases = float(cases.sum())
+        left = np.exp(-self.exposures @ log_ratio)
+        value = 1.0 - float(cases @ left) / n_cases
+        gradient = self.exposures.T @ (cases * left) / n_cases
+        own = self.spread(np.zeros(self.patterns.count), (1.0 - left - value) / n_cases)
+        return value, row_values @ gradient + own
+
     def spread(self, level: FloatArray, slope: FloatArray) -> FloatArray:
         """Return w (level + y slope) by respondent, from what is the same for all of a pattern."""
         at = self.patterns.index

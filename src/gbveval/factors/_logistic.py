@@ -102,13 +102,8 @@ class LogisticFit:
 
     def case_control_fraction(self) -> Estimate:
         """Return the mean over cases of 1 - 1 / (odds ratio of their exposure): Bruzzi and others 1985."""
-        cases = self.data.share * self.data.total
-        n_cases = float(cases.sum())
-        left = np.exp(-self.data.exposures @ self.log_odds)
-        value = 1.0 - float(cases @ left) / n_cases
-        gradient = self.data.exposures.T @ (cases * left) / n_cases
-        pull = self.pull @ gradient
-        return Estimate(value, self.data.spread(-self.fitted * pull, pull + (1.0 - left - value) / n_cases))
+        values = np.column_stack([self.odds_ratio(i).row_values for i in range(self.log_odds.size)])
+        return Estimate(*self.data.cases_without(self.log_odds, values))
 
     def case_control_part(self, exposure: int) -> tuple[Estimate, float]:
         """Return a category's part of that mean, (share of cases in it) (1 - 1 / OR), and the share."""

@@ -15,11 +15,12 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data._frame import as_names
 from gbveval.data.survey import Survey
-from gbveval.factors._adjusted import Logistic, logistic_of
-from gbveval.factors._association import compare
+from gbveval.factors._adjusted import SEPARATED, Logistic, logistic_of
+from gbveval.factors._association import NO_EVENTS, compare
 from gbveval.factors._columns import Columns
 from gbveval.factors._logistic import Estimate
-from gbveval.factors._models import Models, models_of, sample_check, support_of
+from gbveval.factors._models import Models, check_size, models_of, sample_check, support_of
+from gbveval.factors._modified_poisson import fit_modified_poisson
 from gbveval.factors._rows import (
     SurveyRow,
     assemble,
@@ -35,6 +36,7 @@ from gbveval.factors.factor import Factor
 
 STUDIES = ("cross_sectional", "case_control")
 REFERENCES = ("design", "normal")
+MODELS = ("logistic", "log_poisson")
 COMMON = (
     "a case-control study has odds ratios only, and that of a common outcome overstates the ratio of risks: an "
     "attributable fraction from it would be too large. Declare outcome_is_rare=True if fewer than about 10 % of the "
@@ -57,6 +59,9 @@ class AttributableFraction:
         "cross_sectional" (also cohorts), or "case_control": cases and controls were sampled apart.
     outcome_is_rare : bool
         Case-control studies only, and needed there.
+    model : str
+        "logistic", or "log_poisson" for Miettinen's form with an adjusted prevalence ratio: the mean over those with
+        the outcome of 1 - 1 / ratio of their category.
     reference : str
         "design": t with primary units minus strata as degrees of freedom; "normal".
     lonely_psu : str
@@ -100,6 +105,7 @@ class AttributableFraction:
     adjust_for: Sequence[str] = ()
     study: str = field(default="cross_sectional", kw_only=True)
     outcome_is_rare: bool = field(default=False, kw_only=True)
+    model: str = field(default="logistic", kw_only=True)
     reference: str = field(default="design", kw_only=True)
     lonely_psu: str = field(default="error", kw_only=True)
 
@@ -111,6 +117,12 @@ class AttributableFraction:
             raise DesignError(f"study is one of {', '.join(STUDIES)}, not {self.study!r}.")
         if self.reference not in REFERENCES:
             raise DesignError(f"reference is one of {', '.join(REFERENCES)}, not {self.reference!r}.")
+        if self.model not in MODELS:
+            raise DesignError(f"model is one of {', '.join(MODELS)}, not {self.model!r}.")
+        if self.model == "log_poisson" and (self.study == "case_control" or factor.direction == "protective"):
+            raise DesignError(
+                "A log-link model of risk is for attributable fractions of surveys and cohorts; take model='logistic'."
+            )
         if self.study == "case_control" and not self.outcome_is_rare:
             raise DesignError(f"An attributable fraction is refused: {COMMON}.")
         if self.study == "case_control" and factor.direction == "protective":
@@ -162,7 +174,7 @@ class AttributableFraction:
             )
             models = models_of(comparison)
             checks += sample_check(models)
-            rows += self._rows(logistic_of(models))
+            rows += [miettinen_row(models)] if self.model == "log_poisson" else self._rows(logistic_of(models))
         absent = int((columns.labels(self.factor.column).codes < 0).sum())
         checks += missing_answer_check(self.factor.column, absent, data.n)
         made = assemble(self, data, design, rows, method=self._method(data), checks=checks)
@@ -175,17 +187,22 @@ class AttributableFraction:
             return _case_control_rows(logistic)
         return [fraction_of(logistic)]
 
+    def _source(self) -> str:
+        if self.model == "log_poisson":
+            return "Miettinen 1974"
+        return "Bruzzi and others 1985" if self.study == "case_control" else "Sjolander and Vansteelandt 2011"
+
     def _method(self, data: Survey) -> Method:
         made = survey_method(
             data,
             sample="respondents with the outcome, the factor and every covariate; the others are left out, not imputed",
-            std_error="Taylor linearisation of a logistic regression and of the average of its predictions",
+            std_error="Taylor linearisation of the regression and of the average that is made of it",
             assumptions=(
                 "the association is causal: nothing confounds it beyond what it is adjusted for",
                 "the factor could be taken away (or given) without changing anything else",
                 "fractions of several factors overlap and do not add up",
             ),
-            source="Bruzzi and others 1985" if self.study == "case_control" else "Sjolander and Vansteelandt 2011",
+            source=self._source(),
         )
         return replace(made, reference="standard normal") if self.reference == "normal" else made
 
@@ -202,6 +219,26 @@ def fraction_of(logistic: Logistic) -> SurveyRow:
         found = fit.prevented_fraction() if protective else fit.attributable_fraction()
         extra = [("prevalence", fit.prevalence().value), ("prevalence_in_reference", fit.risk(None).value)]
     return _row(logistic, f"{factor.column}: {kind} fraction, if causal", f"{kind}_fraction", found, extra)
+
+
+def miettinen_row(models: Models) -> SurveyRow:
+    """Return Miettinen's fraction with adjusted prevalence ratios from a log-link model of risk."""
+    comparison = models.comparison
+    logistic = Logistic(models, models.model, (), None, NO_EVENTS)
+    found = None
+    extra: list[tuple[str, float | str | None]] = [("prevalence", None), ("prevalence_in_reference", None)]
+    if len(models.varying(both_sides=False)) == comparison.labels.count:
+        data = models.data(models.model, None, comparison.others())
+        fit = fit_modified_poisson(data, comparison.factor.column)
+        check_size(comparison, models.model, fit.k)
+        if fit.separated:
+            logistic = Logistic(models, models.model, (), None, SEPARATED)
+        else:
+            found = Estimate(*data.cases_without(fit.log_ratio, fit.row_values))
+            prevalence = float(data.share @ data.total) / float(data.total.sum())
+            extra = [("prevalence", prevalence), ("prevalence_in_reference", prevalence * (1.0 - found.value))]
+    term = f"{comparison.factor.column}: attributable fraction, if causal"
+    return _row(logistic, term, "attributable_fraction", found, extra)
 
 
 def _case_control_rows(logistic: Logistic) -> list[SurveyRow]:

@@ -60,6 +60,29 @@ def test_the_estimate_and_its_error_are_those_of_derivatives_by_weight(case_cont
     assert answer[0].std_error == pytest.approx(np.sqrt(variance), rel=1e-5)
 
 
+def test_miettinens_form_is_the_share_of_cases_times_the_excess_of_their_ratio() -> None:
+    frame = _frame()
+    y, x, age, w = (np.asarray(frame[name]) for name in ("y", "x", "age", "w"))
+    exposures = np.column_stack([x == "b some", x == "c much"]).astype(float)
+    design = np.column_stack([np.ones(y.size), age == "young", exposures]).astype(float)
+
+    def fraction(weight: np.ndarray) -> float:
+        fit = sm.GLM(y, design, family=sm.families.Poisson(), freq_weights=weight).fit(tol=1e-14)
+        ratio, cases = np.exp(fit.params[2:]), weight * y
+        return sum(float(cases @ exposures[:, j]) / cases.sum() * (1 - 1 / ratio[j]) for j in range(2))
+
+    survey = gbv.Survey(frame, outcome="y", weight="w")
+    row = gbv.AttributableFraction("x", ["age"], model="log_poisson").estimate(survey)[0]
+    assert row.value == pytest.approx(fraction(w), rel=1e-8)
+    slope = np.array([(fraction(w + 1e-4 * e) - fraction(w - 1e-4 * e)) / 2e-4 for e in np.eye(y.size)])
+    z = w * slope
+    variance = y.size / (y.size - 1) * float(((z - z.mean()) ** 2).sum())
+    # Central differences: the error is of the order of the squared step over the size of the weights.
+    assert row.std_error == pytest.approx(np.sqrt(variance), rel=1e-5)
+    with pytest.raises(DesignError, match="log-link"):
+        gbv.AttributableFraction("x", model="log_poisson", study="case_control", outcome_is_rare=True)
+
+
 def test_without_covariates_it_is_levins_formula() -> None:
     frame = _frame()
     frame["x"] = ["some" if level != "a none" else "none" for level in frame["x"]]
