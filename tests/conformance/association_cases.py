@@ -27,7 +27,7 @@ ASSOCIATIONS = (
         n_draws=200,
     ),
     Case(
-        # Risks are logistic here, so that the log-link model is off by 0.0025 in the population: a twentieth of an error.
+        # Risks are logistic here, and the log-link model is off by 0.0025 in the population: a twentieth of an error.
         gbv.AttributableFraction("first", ["stratum"], model="log_poisson"),
         AssociationFrames("attributable_fraction"),
         equivariant=frozenset(),
