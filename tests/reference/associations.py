@@ -111,7 +111,8 @@ def two_by_two(folder: Path, case: Case) -> dict[str, Any]:
     )
     rows = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
     if "measure" in options:
-        row = rows[NAMES[options["measure"]], METHODS[options["estimator"]]]
+        method = "score" if options["interval"] == "score" else METHODS[options["estimator"]]
+        row = rows[NAMES[options["measure"]], method]
         answer = {key: row[key] for key in ("estimate", "conf_low", "conf_high")}
         tests = {key: TESTS[meaning["test"]] for key, meaning in case["result_terms"].items()}
         return answer | {key: rows["no association", method]["p_value"] for key, method in tests.items()}
@@ -160,7 +161,11 @@ def mantel_haenszel(folder: Path, case: Case) -> dict[str, Any]:
         frame = frame.loc[frame.index.repeat(frame[roles["frequency"]])].reset_index(drop=True)
     counts = survey_of(frame, roles).counts("_x", roles["stratum"], outcome="_y")
     table = gbv.stratified_measures(
-        counts, exposed="yes", unexposed="no", study=options["study_type"], level=options["level"]
+        counts,
+        exposed="yes",
+        unexposed="no",
+        study=options["study_type"].replace("cross_sectional", "cohort"),
+        level=options["level"],
     )
     rows = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
     answer: dict[str, Any] = {"_disputed": {}}
@@ -203,6 +208,7 @@ class Both(dict[str, Any]):
         return float(self["est"])
 
 
+FRACTION_MODELS = {("binomial", "logit"): "logistic", ("poisson", "log"): "log_poisson"}
 E_VALUES = {"RR": "risk_ratio", "OR": "odds_ratio", "HR": "hazard_ratio"}
 
 
@@ -313,14 +319,18 @@ def attributable_fraction(folder: Path, case: Case) -> dict[str, Any]:
     roles, options = task["roles"], task["options"]
     if options["method"] == "levin_miettinen":
         return _crude_fraction(folder, task)
-    if options["method"] not in ("regression", "bruzzi") or (options["family"], options["link"]) != (
-        "binomial",
-        "logit",
-    ):
+    if roles.get("interactions"):
+        raise Unsupported("an attributable fraction of a model with products")
+    model = FRACTION_MODELS.get((options["family"], options["link"]))
+    if options["method"] not in ("regression", "bruzzi") or model is None:
         raise Unsupported(f"the method {options['method']} with {options.get('family')} and {options.get('link')}")
+    if options["method"] == "bruzzi" and not options["case_control"]:
+        raise Unsupported("Bruzzi's sum over odds ratios of a sample of the population, which gbveval refuses")
     survey = survey_of(frame_of(folder, task["data"]), roles)
     asked = {"study": "case_control", "outcome_is_rare": True} if options["case_control"] else {}
-    estimator = gbv.AttributableFraction(factor_of(roles["exposure"]), adjusted_for(roles), reference="normal", **asked)
+    estimator = gbv.AttributableFraction(
+        factor_of(roles["exposure"]), adjusted_for(roles), model=model, reference="normal", **asked
+    )
     records = estimator.estimate(survey).at_level(options.get("level", 0.95)).records()
     whole = records[0]
     answer = {"af": whole["estimate"], "se": whole["std_error"], "attributable_risk": whole["estimate"]}
@@ -389,8 +399,10 @@ def _miettinen(folder: Path, task: dict[str, Any]) -> dict[str, Any]:
 def regression_standardisation(folder: Path, case: Case) -> dict[str, Any]:
     task = case["task"]
     roles, options = task["roles"], task["options"]
-    if (options["family"], options["link"]) != ("binomial", "logit"):
-        raise Unsupported(f"a standardised {options['family']} model")
+    if (options["family"], options["link"]) != ("binomial", "logit") or roles.get("interactions"):
+        raise Unsupported(f"a standardised {options['family']} model, or one with products")
+    if (options["exposure_values"], options["reference_value"]) != ([0, 1], 0):
+        raise Unsupported("standardised risks at other values of the exposure than none and all")
     survey = survey_of(frame_of(folder, task["data"]), roles)
     factor = factor_of(roles["exposure"])
     covariates = adjusted_for(roles)
@@ -414,7 +426,7 @@ def regression_standardisation(folder: Path, case: Case) -> dict[str, Any]:
 
 
 def regression(folder: Path, case: Case) -> dict[str, Any]:
-    """Answer a plain regression: the arm of a trial stands for its first covariate, which has two values."""
+    """Answer a plain regression: the arm of a trial stands for a covariate of categories, or of zeros and ones."""
     task = case["task"]
     frame = frame_of(folder, task["data"])
 
@@ -430,11 +442,16 @@ def regression(folder: Path, case: Case) -> dict[str, Any]:
         found = {**entry, **{key: float(value) for key, value in as_numbers.items()}}
         return {**found, "levels": [float(x) for x in reference_first(entry)]} if "levels" in entry else found
 
-    first, *others = (typed(entry) for entry in task["roles"]["covariates"])
+    covariates = [typed(entry) for entry in task["roles"]["covariates"]]
+    first = next((c for c in covariates if "levels" in c or set(frame[c["column"]].unique()) == {0, 1}), None)
+    if first is None:
+        raise Unsupported("a regression on measurements alone, of which none can stand for an arm")
+    others = [entry for entry in covariates if entry is not first]
     levels = reference_first(first) if "levels" in first else [0, 1]
     others = [{**entry, "levels": reference_first(entry)} if "levels" in entry else entry for entry in others]
     roles = {"outcome": task["roles"]["outcome"], "covariates": others}
     roles["treatment"] = {"column": first["column"], "levels": levels}
+    roles["interactions"] = task["roles"].get("interactions", [])
     options = {**task["options"], "vcov": task["options"]["covariance"], "df": "normal"}
     terms = {key: typed(meaning) for key, meaning in case["result_terms"].items()}
     arm = {"column": first["column"], "level": levels[1]}
