@@ -20,6 +20,24 @@ ASSOCIATIONS = (
         n_draws=200,
         note="all measures",
     ),
+    *(
+        Case(
+            gbv.RiskFactors(["first"], {"first": ["stratum"]}, behaviour="experience", measures=(target,)),
+            AssociationFrames(target),
+            equivariant=frozenset(),
+            n_draws=200,
+            note=f"adjusted {target}",
+            term=f"first: yes vs no (adjusted {target.replace('_', ' ')})",
+        )
+        for target in ("difference", "odds_ratio")
+    ),
+    Case(
+        gbv.AttributableFraction(gbv.Factor("first", direction="protective"), ["stratum"]),
+        AssociationFrames("prevented_fraction"),
+        equivariant=frozenset(),
+        n_draws=200,
+        note="prevented",
+    ),
     Case(
         gbv.AttributableFraction("first", ["stratum"]),
         AssociationFrames("attributable_fraction"),

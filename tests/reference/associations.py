@@ -432,6 +432,9 @@ def regression(folder: Path, case: Case) -> dict[str, Any]:
 
     def typed(entry: Any) -> Any:
         """Levels are text in the case; in a column of numbers they are numbers."""
+        if isinstance(entry, dict) and "interaction" in entry:
+            pieces = [{"column": piece} if isinstance(piece, str) else piece for piece in entry["interaction"]]
+            return {"interaction": [typed(piece) for piece in pieces]}
         if (
             not isinstance(entry, dict)
             or "column" not in entry

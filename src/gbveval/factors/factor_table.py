@@ -33,7 +33,7 @@ MEASURES = (
     "attributable_fraction",
     "prevented_fraction",
 )
-AFTER = ("e_value", "e_value_limit", "adjusted_for", "adjustment_reason", "missing_share")
+AFTER = ("p_adjusted", "e_value", "e_value_limit", "adjusted_for", "adjustment_reason", "missing_share")
 LEVELS = ("individual", "relationship", "community", "society")
 NOTES = (
     "These are associations: nothing here says that changing a factor would change the outcome.",
@@ -55,7 +55,8 @@ def factor_table(estimates: Estimates) -> Table:
     -------
     Table
         Lines by level of the ecological model, each with the factor's definition, level, reference, time order and
-        prevalence, the risks, every measure with its limits, E-values, adjustment and its reason, missing answers.
+        prevalence, the risks, every measure with its limits, E-values, adjustment and its reason, missing answers; the
+        p-value of the ratio adjusted for multiplicity, after `adjust_for_multiplicity`.
         Columns without a number are left out. `release` hides a line when a count behind it is small.
 
     Raises
@@ -125,3 +126,4 @@ def _fill(line: dict[str, Any], record: dict[str, Any]) -> None:
         line["missing_share"] = record["missing_share"]
     if measure == "adjusted_ratio" or (record["e_value"] is not None and line.get("adjusted_ratio") is None):
         line["e_value"], line["e_value_limit"] = record["e_value"], record["e_value_limit"]
+        line["p_adjusted"] = record.get("p_adjusted")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gbveval.core._display import format_p
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
 from gbveval.reporting.words import ABSENT, NOT_SHOWN, cell_text
 
@@ -91,6 +92,7 @@ def _columns(item: ReleasedEstimates) -> list[tuple[str, Callable[[Rows], str]]]
     ):
         columns.append((heading, _value_of(measure, factor), measure in present))
     columns += [
+        ("p, adjusted", _p_adjusted, said("p_adjusted")),
         ("E-value (limit), if causal", _e_value, said("e_value")),
         ("adjusted for", _adjusted_for, True),
         ("why these", lambda rows: str(_any(rows)["adjustment_reason"] or ABSENT), said("adjustment_reason")),
@@ -125,10 +127,23 @@ def _value(row: ReleasedRow | None, factor: float) -> str:
     return f"{prevented}{value} ({low} to {high})"
 
 
+def _ratio(rows: Rows) -> ReleasedRow | None:
+    """Return the most adjusted ratio of a line."""
+    order = ("adjusted ratio", "crude ratio", "adjusted odds ratio", "crude odds ratio")
+    return next((rows[name] for name in order if name in rows), None)
+
+
+def _p_adjusted(rows: Rows) -> str:
+    """Return the p-value of the most adjusted ratio that was adjusted for multiplicity."""
+    row = _ratio(rows)
+    if row is None or row["p_adjusted"] is None:
+        return NOT_SHOWN if row is not None and row.hidden else ABSENT
+    return format_p(row["p_adjusted"])
+
+
 def _e_value(rows: Rows) -> str:
     """Return the E-value of the most adjusted ratio and of its limit."""
-    order = ("adjusted ratio", "crude ratio", "adjusted odds ratio", "crude odds ratio")
-    row = next((rows[name] for name in order if name in rows), None)
+    row = _ratio(rows)
     if row is None:
         return ABSENT
     if row["e_value"] is None:

@@ -12,16 +12,18 @@ from gbveval.data.survey import Survey
 from gbveval.testing.case import Frame
 
 FloatArray = NDArray[np.float64]
-TARGETS = ("attributable_fraction", "relative_excess_risk")
+TARGETS = ("attributable_fraction", "prevented_fraction", "difference", "odds_ratio", "relative_excess_risk")
+# Conditional log odds ratio of the first factor where risks are logistic.
+LOG_ODDS = 0.8
 
 
 @dataclass(frozen=True)
 class AssociationFrames:
     """Stratified cluster samples with two factors of two categories.
 
-    Risks are logistic in the stratum and the first factor ("attributable_fraction"), or products of the stratum's risk
-    and a ratio for each combination of both ("relative_excess_risk"). A risk that differs between primary units, and
-    keeps its mean, correlates respondents.
+    Risks are products of the stratum's risk and a ratio for each combination of both factors ("relative_excess_risk"),
+    or logistic in the stratum and the first factor (all other targets), which protects for "prevented_fraction". A risk
+    that differs between primary units, and keeps its mean, correlates respondents.
 
     Parameters
     ----------
@@ -69,9 +71,14 @@ class AssociationFrames:
         if self.target == "relative_excess_risk":
             ratio = risk[0] / risk[0, 0, 0]
             return float(ratio[1, 1] - ratio[1, 0] - ratio[0, 1] + 1.0)
+        if self.target == "odds_ratio":
+            return LOG_ODDS
         people, share = np.array([0.9, 0.1]), np.array([0.3, 0.6])
         everybody = float(people @ ((1 - share) * risk[:, 0, 0] + share * risk[:, 1, 0]))
-        return 1.0 - float(people @ risk[:, 0, 0]) / everybody
+        without, with_it = (float(people @ risk[:, exposed, 0]) for exposed in (0, 1))
+        if self.target == "difference":
+            return with_it - without
+        return 1.0 - (everybody / without if self.target == "prevented_fraction" else without / everybody)
 
     def check(self, frame: Frame) -> Survey:
         """Return the frame as a Survey."""
@@ -87,7 +94,8 @@ def _risks(target: str) -> FloatArray:
     if target == "relative_excess_risk":
         ratio = np.array([[1.0, 1.3], [1.5, 2.4]])
         return np.asarray(np.array([0.15, 0.22])[:, None, None] * ratio, dtype=np.float64)
-    eta = np.array([-1.4, -0.9])[:, None, None] + np.array([0.0, 0.8])[:, None] + np.zeros((2, 2, 2))
+    log_odds = -LOG_ODDS if target == "prevented_fraction" else LOG_ODDS
+    eta = np.array([-1.4, -0.9])[:, None, None] + np.array([0.0, log_odds])[:, None] + np.zeros((2, 2, 2))
     return np.asarray(1.0 / (1.0 + np.exp(-eta)), dtype=np.float64)
 
 

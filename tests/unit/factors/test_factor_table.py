@@ -131,3 +131,15 @@ def test_outcomes_have_lines_of_their_own() -> None:
     item = released.estimates()[0]
     assert factor_columns(item)[0] == "outcome"
     assert [line[0] for line in factor_rows(item)] == ["harassed_12m", "worse"]
+
+
+def test_adjusted_p_values_have_a_column_of_their_own() -> None:
+    answer = _answer()
+    family = [row.term for row in answer.terms if row.term.endswith("(adjusted ratio)")]
+    adjusted = gbv.adjust_for_multiplicity(answer, terms=family)
+    table = gbv.factor_table(adjusted)
+    assert sum(value is not None for value in table.column("p_adjusted")) == len(family)
+    assert "p_adjusted" not in gbv.factor_table(answer).columns
+    from gbveval.reporting.factor_table import factor_columns
+
+    assert "p, adjusted" in factor_columns(gbv.release(adjusted).estimates()[0])
