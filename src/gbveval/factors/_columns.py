@@ -46,6 +46,10 @@ class Columns:
     _labels: dict[str, Labels] = field(default_factory=dict)
     _covariates: dict[str, Covariate] = field(default_factory=dict)
 
+    def domain(self, member: BoolArray) -> Columns:
+        """Return the columns of a subpopulation: the same answers, outcomes outside not observed."""
+        return Columns(self.survey.domain(member), self._labels, self._covariates)
+
     def labels(self, column: str) -> Labels:
         """Return a factor's categories; DesignError for outcomes, numbers, identifiers and primary units."""
         if column not in self._labels:

@@ -15,6 +15,7 @@ from gbveval.core.term import Term, inverse_link
 from gbveval.data._frame import Labels, plural
 from gbveval.data.sites import SiteEffects
 from gbveval.data.survey import Survey
+from gbveval.factors._columns import Columns
 from gbveval.factors.risk_factors import RiskFactors
 from gbveval.multisite.normal_hierarchy import SPREAD, NormalHierarchy
 from gbveval.multisite.random_effects import RandomEffects
@@ -90,9 +91,10 @@ def factors_across_sites(
     _check(survey, labels, site)
     found: dict[str, Estimates] = {}
     refused: dict[str, str] = {}
+    columns = Columns(survey)
     for code, name in enumerate(labels.levels):
         try:
-            found[name] = table.estimate(survey.domain(labels.codes == code))
+            found[name] = table.estimate_columns(columns.domain(labels.codes == code))
         except GbvevalError as error:
             refused[name] = str(error)
     if len(found) < FEWEST:

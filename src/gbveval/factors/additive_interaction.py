@@ -186,8 +186,8 @@ class AdditiveInteraction:
             labels = columns.labels(factor.column)
             if labels.count != 2:
                 raise DesignError(
-                    f"Factor {factor.column!r} has {labels.count:,} categories; an additive interaction is of two with "
-                    "two each. Merge categories."
+                    f"Factor {factor.column!r} does not have two categories (it has {labels.count:,}); an additive "
+                    "interaction is of factors with two each. Merge categories."
                 )
             if factor.reference is not None and factor.reference not in labels.levels:
                 raise DesignError(f"Factor {factor.column!r} has no category {factor.reference!r}; give one it has.")

@@ -183,13 +183,17 @@ class RiskFactors:
         ConvergenceError
             If an adjusted model finds no solution.
         """
+        return self.estimate_columns(Columns(data))
+
+    def estimate_columns(self, columns: Columns) -> Estimates:
+        """Return the table of a survey, or of a domain of one, whose columns may have been read before."""
+        data = columns.survey
         factors = [item for item in self.factors if isinstance(item, Factor)]
         roles = _as_dict(self.adjust_for)
         used = sorted({column for entry in roles.values() for column in entry} & set(data.outcome_names))
         if used:
             raise DesignError(f"Column {used[0]!r} is an outcome of the survey; do not adjust for it.")
         design = design_of(data, self.lonely_psu)
-        columns = Columns(data)
         rows: list[SurveyRow] = []
         checks: list[Check] = []
         found: dict[str, Adjusted] = {}
