@@ -64,7 +64,7 @@ def factors_across_sites(
     Table
         A row for each row of the table: sites that have it, average with interval, between-site sd on the link scale
         (log for ratios) with its interval, prediction interval of a new site, and sites left out because they have no
-        estimate (counted, with the reasons in the notes). Rows with fewer than three sites are null.
+        estimate (counted). Rows with fewer than three sites are null.
 
     Notes
     -----
@@ -107,8 +107,13 @@ def factors_across_sites(
     notes = [
         f"Sites are the categories of {site}; the between-site sd is on the log scale for ratios. These are "
         "associations.",
-        *(f"A site is left out of every row: {reason}" for reason in refused.values()),
     ]
+    if refused:
+        # Why a table is refused counts the site's people, which is not for a note that leaves with the table.
+        notes.append(
+            f"Left out of every row: {plural(len(refused), 'site')} of {labels.count}, whose table is refused (a factor "
+            "with one category, or too few primary units); estimate those alone to see why."
+        )
     without = int((labels.codes < 0).sum())
     if without:
         notes.append(f"{plural(without, 'respondent')} have no {site} and are in no site.")

@@ -145,14 +145,23 @@ def score_odds_ratio(table: ExposureTable, *, level: float = 0.95) -> Limits:
 def _root(falling: Callable[[float], float], target: float) -> float:
     from scipy.optimize import brentq
 
-    return float(brentq(lambda x: falling(x) - target, -30.0, 30.0, xtol=1e-13, rtol=1e-13))
+    return float(brentq(lambda x: falling(x) - target, -60.0, 60.0, xtol=1e-13, rtol=1e-13))
 
 
 def _expected(table: ExposureTable, psi: float) -> float:
     """Return the count of exposed with the outcome under these margins at an odds ratio."""
-    m, n1, n0 = table.a + table.c, table.exposed, table.unexposed
+    if psi > 1.0:
+        # Those without the outcome have the inverse odds, for which no sum cancels.
+        return table.exposed - _root_of_odds(table.exposed, table.unexposed, table.b + table.d, 1.0 / psi)
+    return _root_of_odds(table.exposed, table.unexposed, table.a + table.c, psi)
+
+
+def _root_of_odds(n1: float, n0: float, m: float, psi: float) -> float:
     lead, middle = 1.0 - psi, n0 - m + psi * (n1 + m)
-    return float(2.0 * psi * n1 * m / (middle + np.sqrt(middle**2 + 4.0 * lead * psi * n1 * m)))
+    root = np.sqrt(middle**2 + 4.0 * lead * psi * n1 * m)
+    if middle >= 0.0:
+        return float(2.0 * psi * n1 * m / (middle + root))
+    return float((root - middle) / (2.0 * lead))
 
 
 def score_risk_difference(table: ExposureTable, *, level: float = 0.95) -> Limits:

@@ -70,14 +70,14 @@ def test_a_site_without_events_is_left_out_and_counted() -> None:
     assert (row["sites"], row["left_out"]) == (4, 1)
 
 
-def test_a_site_where_nobody_has_the_factor_is_named_by_its_reason() -> None:
+def test_a_site_where_nobody_has_the_factor_is_counted_and_not_described() -> None:
     frame = _frame()
     here = np.asarray(frame["site"]) == "country 1"
     frame["x"] = np.where(here, "no", np.asarray(frame["x"])).tolist()
     table = gbv.factors_across_sites(TABLE, _survey(frame), "site")
     assert table.column("sites")[0] == 4
-    assert any("one category" in note for note in table.notes)
-    assert not any("country 1" in note for note in table.notes)
+    assert any("1 site of 5" in note for note in table.notes)
+    assert not any("country 1" in note or "400" in note for note in table.notes)
 
 
 def test_the_released_table_hides_what_rests_on_few() -> None:

@@ -135,6 +135,13 @@ def test_zero_cells_leave_nulls_and_exact_limits(events: tuple[int, int]) -> Non
         assert _row(table, "odds_ratio", "exact")["estimate"] is None
 
 
+def test_odds_of_a_million_millions_have_limits() -> None:
+    table = gbv.two_by_two_measures(_counts((999_999, 1), (1_000_000, 1_000_000)), exposed="yes", unexposed="no")
+    for method in ("wald", "score", "exact", "mid_p"):
+        row = _row(table, "odds_ratio", method)
+        assert row["conf_low"] < 0.999999e12 < row["conf_high"]
+
+
 def test_a_number_needed_has_no_limits_when_the_difference_may_be_zero() -> None:
     table = gbv.two_by_two_measures(_counts((11, 10), (50, 50)), exposed="yes", unexposed="no", study="cohort")
     row = _row(table, "number_needed", "wald")
