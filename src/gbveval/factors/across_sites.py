@@ -111,12 +111,11 @@ def factors_across_sites(
     if refused:
         # Why a table is refused counts the site's people, which is not for a note that leaves with the table.
         notes.append(
-            f"Left out of every row: {plural(len(refused), 'site')} of {labels.count}, whose table is refused (a factor "
-            "with one category, or too few primary units); estimate those alone to see why."
+            f"Left out of every row: {plural(len(refused), 'site')} of {labels.count}, whose table is refused (a "
+            "factor with one category, or too few primary units); estimate those alone to see why."
         )
-    without = int((labels.codes < 0).sum())
-    if without:
-        notes.append(f"{plural(without, 'respondent')} have no {site} and are in no site.")
+    if (labels.codes < 0).any():
+        notes.append(f"Respondents without {site} are in no site.")
     return Table(
         f"Associations across {site}",
         COLUMNS,
