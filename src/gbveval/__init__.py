@@ -216,9 +216,21 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.win_probability import WinProbability as WinProbability
     from gbveval.estimators.tipping_point import plot_tipping_point as plot_tipping_point
     from gbveval.estimators.tipping_point import tipping_point as tipping_point
+    from gbveval.factors.across_sites import factors_across_sites as factors_across_sites
+    from gbveval.factors.additive_interaction import AdditiveInteraction as AdditiveInteraction
     from gbveval.factors.agreement import cohen_kappa as cohen_kappa
+    from gbveval.factors.attributable_fraction import AttributableFraction as AttributableFraction
+    from gbveval.factors.causal_graph import CausalGraph as CausalGraph
+    from gbveval.factors.conditional_logistic import ConditionalLogistic as ConditionalLogistic
+    from gbveval.factors.e_values import e_value as e_value
+    from gbveval.factors.e_values import e_value_of_means as e_value_of_means
+    from gbveval.factors.e_values import e_value_of_risks as e_value_of_risks
+    from gbveval.factors.exposure_tables import two_by_two_measures as two_by_two_measures
     from gbveval.factors.factor import Factor as Factor
+    from gbveval.factors.factor_table import factor_table as factor_table
     from gbveval.factors.maihda import Maihda as Maihda
+    from gbveval.factors.omitted_confounding import omitted_confounding as omitted_confounding
+    from gbveval.factors.omitted_confounding import robustness_value as robustness_value
     from gbveval.factors.pooled_prevalence import PooledPrevalence as PooledPrevalence
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.rao_scott_test import RaoScottTest as RaoScottTest
@@ -226,6 +238,7 @@ if TYPE_CHECKING:
     from gbveval.factors.share_intervals import proportion_intervals as proportion_intervals
     from gbveval.factors.standardised_rates import direct_rate as direct_rate
     from gbveval.factors.standardised_rates import indirect_rate as indirect_rate
+    from gbveval.factors.stratified_tables import stratified_measures as stratified_measures
     from gbveval.factors.survey_mean import SurveyMean as SurveyMean
     from gbveval.factors.survey_quantile import SurveyQuantile as SurveyQuantile
     from gbveval.factors.survey_ratio import SurveyRatio as SurveyRatio
@@ -308,6 +321,7 @@ if TYPE_CHECKING:
     from gbveval.planning.sequential_picture import plot_boundaries as plot_boundaries
     from gbveval.planning.simulate import simulate_curve as simulate_curve
     from gbveval.planning.simulate import simulate_power as simulate_power
+    from gbveval.reporting.factor_figure import plot_factors as plot_factors
     from gbveval.reporting.report import Section as Section
     from gbveval.reporting.report import write_report as write_report
 

@@ -16,6 +16,7 @@ from gbveval.testing.site_processes import ControlSiteFrames, TableFrames
 from gbveval.testing.spillover_processes import NetworkFrames, PlaceboFrames, SaturationFrames
 from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
+from tests.conformance.association_cases import ASSOCIATIONS
 from tests.conformance.pooling_cases import POOLING
 from tests.conformance.strata_cases import STRATA
 from tests.conformance.survey_cases import SURVEYS
@@ -455,6 +456,7 @@ CASES = (
         exempt={"check_wider_level_gives_a_wider_interval": ONE_LEVEL},
     ),
     *SWITCHES_AND_FEW_TREATED,
+    *ASSOCIATIONS,
     Case(gbv.TwoByTwo(), PanelFrames(n_units=60, cohorts=(3.0, np.inf)), n_draws=200),
     Case(
         gbv.TwoByTwo(std_error="CR2"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import gbveval as gbv
 from tests.reference import (
+    associations,
     attrition,
     compliance,
     decompositions,
@@ -76,6 +77,7 @@ TASKS: dict[str, Answer] = {
     **synthetic.TASKS,
     **power.TASKS,
     **meta.TASKS,
+    **associations.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),
     "callaway_santanna": lambda folder, case: callaway_santanna(folder, case["task"], case["results"]),
     "drdid_panel": doubly_robust,

@@ -33,6 +33,7 @@ needs_shared = pytest.mark.skipif(
 
 COMPLETE = (
     "agreement",
+    "attributable_fraction",
     "attrition_weighted",
     "bacon",
     "blup",
@@ -44,6 +45,7 @@ COMPLETE = (
     "difference_in_means",
     "drdid_panel",
     "drdid_rc",
+    "e_value",
     "effect_sizes",
     "egger",
     "equivalence_test",
@@ -79,7 +81,10 @@ COMPLETE = (
     "proportion_test",
     "raking",
     "random_effects",
+    "regression",
+    "regression_standardisation",
     "robust",
+    "robustness_value",
     "romano_wolf",
     "rubin_pooling",
     "sharpened_fdr",
@@ -103,8 +108,6 @@ COMPLETE = (
     "westfall_young",
     "wild_cluster_bootstrap",
 )
-# Kinds whose name means something else in a folder, where they are not answered.
-ELSEWHERE = {"risk": ("mantel_haenszel", "two_by_two")}
 # Kinds of power that are translated but not answered in full.
 PARTLY = ("equiv-props", "icc-scales")
 
@@ -116,6 +119,9 @@ def complete(case: dict[str, Any]) -> bool:
         return True
     if kind == "randomisation_test":
         return "ri2_two_tailed" not in case["results"] or case["task"]["options"].get("null", 0) == 0
+    if kind == "attributable_fraction" and case["task"]["options"].get("case_control"):
+        # Errors of fractions from odds ratios are disputed, or said to be beyond comparison; estimates are compared.
+        return "covariance" not in case["task"]["options"]
     if kind in power_tasks.TASKS:
         return kind not in PARTLY and case["id"] != "trap-01"
     return kind in COMPLETE
@@ -130,7 +136,7 @@ def by_folder(names: tuple[str, ...]) -> Any:
 
 def answered(folder: str) -> list[dict[str, Any]]:
     cases = reader.read_cases(SHARED / folder) if folder in ANSWERED else []
-    return [case for case in cases if complete(case) and reader.kind_of(case) not in ELSEWHERE.get(folder, ())]
+    return [case for case in cases if complete(case)]
 
 
 @cache

@@ -146,11 +146,12 @@ def _survey(rng: np.random.Generator, progress: Progress) -> Section:
     factors = gbv.RiskFactors(
         factors=(
             gbv.Factor("lgbtq", level="individual", reference="no", direction="risk", definition="identifies as LGBTQ"),
-            gbv.Factor("disability", level="individual", reference="no", direction="risk"),
+            gbv.Factor("disability", level="individual", reference="no", direction="risk", time_order="before"),
             gbv.Factor("moderated_community", level="community", reference="no", direction="protective"),
         ),
         adjust_for={"lgbtq": ("age",), "disability": ("age",), "moderated_community": ("age", "gender")},
         behaviour="experience",
+        measures=("ratio", "difference", "attributable_fraction"),
     )
     by_group = gbv.Prevalence(by=("gender", "region")).estimate(survey)
     return Section(

@@ -155,6 +155,11 @@ class Survey(Checked):
         """Sampling strata (one, when none is declared)."""
         return 1 if self.stratum is None else self.stratum.count
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns of the frame."""
+        return tuple(self._reader.columns)
+
     def weights(self) -> FloatArray:
         """Return the sampling weights, ones when none is declared."""
         return np.ones(self.n) if self.weight is None else self.weight
@@ -427,6 +432,28 @@ class Survey(Checked):
             events=None if events is None else tuple(tuple(int(x) for x in row) for row in events),
             left_out=int((~keep).sum()),
         )
+
+    def domain(self, member: NDArray[np.bool_]) -> Survey:
+        """Return the survey of a subpopulation: the whole design stays, outcomes outside are not observed.
+
+        Parameters
+        ----------
+        member : ndarray of bool, shape (n,)
+            Who belongs to it.
+
+        Examples
+        --------
+        >>> survey = Survey({"harassed": [0, 1, 1, 0], "ward": ["a", "a", "b", "b"]}, outcome="harassed", psu="ward")
+        >>> part = survey.domain(np.array([True, True, True, False]))
+        >>> part.n, part.observed(0).sum().item(), part.n_psu
+        (4, 3, 2)
+        """
+        from copy import copy
+
+        found = copy(self)
+        found._set(outcomes=np.where(np.asarray(member, dtype=bool)[:, None], self.outcomes, np.nan))
+        found.__dict__.pop("digest", None)
+        return found
 
     @staticmethod
     def _raise(reader: Reader) -> None:

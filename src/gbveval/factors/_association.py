@@ -1,19 +1,19 @@
-"""One factor and one outcome: who is compared, crude ratios and differences, and the adjusted ratio."""
+"""One factor and one outcome: who is compared, and the crude ratio, difference and odds ratio."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
-from gbveval.core.method import Cell, Check
+from gbveval.core.method import Cell
 from gbveval.data._frame import Labels, plural
 from gbveval.data.survey import Survey
-from gbveval.factors._modified_poisson import fit_modified_poisson
-from gbveval.factors._rows import NO_ANSWER, SurveyRow, category, clusters_in
+from gbveval.factors._columns import Columns
+from gbveval.factors._rows import NO_ANSWER, SurveyRow, clusters_in
 from gbveval.factors.factor import Factor
 from gbveval.numerics.survey import Linearised, SampleDesign, mean
 
@@ -22,10 +22,7 @@ BoolArray = NDArray[np.bool_]
 Extra = tuple[tuple[str, float | str | None], ...]
 NO_EVENTS = "a group with no events has no ratio; merge it with another category"
 NO_DIFFERENCE = "a group in which the outcome is 0 or 100 % shows no variation; merge it with another category"
-SEPARATED = (
-    "some combination of the covariates has no events, so the adjusted ratio has no finite value; merge their small "
-    "categories or adjust for fewer columns"
-)
+NO_ODDS = "a group in which the outcome is 0 or 100 % has no odds ratio; merge it with another category"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,8 +31,8 @@ class Comparison:
 
     Attributes
     ----------
-    survey : Survey
-        The data.
+    columns : Columns
+        The data, each column read once.
     design : SampleDesign
         Its strata and primary units.
     outcome : int
@@ -48,18 +45,27 @@ class Comparison:
         Code of the reference.
     adjust_for : tuple of str or None
         Columns to adjust for; None when no roles were declared.
+    adjustment_reason : str
+        Why these.
     behaviour : str
         "experience" or "perpetration".
     """
 
-    survey: Survey
+    columns: Columns
     design: SampleDesign
     outcome: int
     factor: Factor
     labels: Labels
     reference: int
     adjust_for: tuple[str, ...] | None
+    adjustment_reason: str
     behaviour: str
+    _shares: dict[int, Linearised] = field(default_factory=dict)
+
+    @property
+    def survey(self) -> Survey:
+        """The data."""
+        return self.columns.survey
 
     @property
     def analysed(self) -> BoolArray:
@@ -95,6 +101,13 @@ class Comparison:
             found.append(Cell(NO_ANSWER, int(silent.sum()), int(y[silent].sum()), table))
         return tuple(found)
 
+    def risk(self, code: int) -> Linearised:
+        """Return the weighted share of a category with the outcome."""
+        if code not in self._shares:
+            y = self.survey.outcomes[:, self.outcome]
+            self._shares[code] = mean(y, self.survey.weights(), self.group(code, self.analysed))
+        return self._shares[code]
+
     def df(self, code: int, within: BoolArray) -> float:
         """Return the smaller of the degrees of freedom of the two groups."""
         used = within & (self.survey.weights() > 0)
@@ -102,12 +115,13 @@ class Comparison:
 
 
 def compare(
-    survey: Survey,
+    columns: Columns,
     design: SampleDesign,
     *,
     outcome: int,
     factor: Factor,
     adjust_for: tuple[str, ...] | None,
+    reason: str = "",
     behaviour: str,
 ) -> Comparison:
     """Return a comparison, its factor checked.
@@ -119,14 +133,14 @@ def compare(
     IdentificationError
         If fewer than two categories are observed together with the outcome.
     """
-    labels = category(survey, factor.column)
+    labels = columns.labels(factor.column)
     if factor.reference is not None and factor.reference not in labels.levels:
         raise DesignError(
             f"Factor {factor.column!r} has no category {factor.reference!r} among its {labels.count:,}; give one "
             "that it has as the reference."
         )
     reference = 0 if factor.reference is None else labels.levels.index(factor.reference)
-    comparison = Comparison(survey, design, outcome, factor, labels, reference, adjust_for, behaviour)
+    comparison = Comparison(columns, design, outcome, factor, labels, reference, adjust_for, reason, behaviour)
     seen = np.unique(labels.codes[comparison.analysed])
     if seen.size < 2:
         raise IdentificationError(
@@ -137,208 +151,92 @@ def compare(
     return comparison
 
 
-def rows_of(comparison: Comparison) -> tuple[list[SurveyRow], list[Check]]:
-    """Return the rows of a comparison, category by category: crude ratio, adjusted ratio, crude difference."""
-    adjusted, checks = _adjusted_rows(comparison) if comparison.adjust_for else ({}, [])
-    rows: list[SurveyRow] = []
-    for code in comparison.others():
-        ratio_row, difference_row = _crude_rows(comparison, code)
-        rows += [ratio_row, *([adjusted[code]] if code in adjusted else []), difference_row]
-    return rows, checks
-
-
-def _risks(comparison: Comparison, code: int) -> tuple[Linearised, Linearised]:
-    survey, within = comparison.survey, comparison.analysed
-    y, weights = survey.outcomes[:, comparison.outcome], survey.weights()
-    exposed, unexposed = (mean(y, weights, comparison.group(each, within)) for each in (code, comparison.reference))
-    return exposed, unexposed
-
-
-def _extra(comparison: Comparison, code: int, model: str, missing_share: float) -> Extra:
-    """Return the columns that the standard table of risk factors asks for."""
+def extra_of(comparison: Comparison, code: int | None, model: str, missing_share: float) -> Extra:
+    """Return the columns that the standard table of risk factors asks for; without a code, of the whole factor."""
     factor, weights, within = comparison.factor, comparison.survey.weights(), comparison.analysed
+    levels, reference = comparison.labels.levels, comparison.reference
+    member = within & (comparison.labels.codes != reference) if code is None else comparison.group(code, within)
     everyone = float(weights[within].sum())
-    share = float(weights[comparison.group(code, within)].sum()) / everyone if everyone > 0 else float("nan")
-    exposed, unexposed = (found.value for found in _risks(comparison, code))
+    share = float(weights[member].sum()) / everyone if everyone > 0 else float("nan")
+    exposed = None if code is None else comparison.risk(code).value
+    unexposed = comparison.risk(reference).value
     return (
         ("factor", factor.column),
-        ("factor_level", comparison.labels.levels[code]),
-        ("reference", comparison.labels.levels[comparison.reference]),
+        ("factor_level", "any but the reference" if code is None else levels[code]),
+        ("reference", levels[reference]),
         ("ecological_level", factor.level or "not declared"),
         ("behaviour", comparison.behaviour),
         ("direction", factor.direction or "not declared"),
+        ("time_order", factor.time_order or "not declared"),
         ("definition", factor.definition),
         ("model", model),
+        ("adjustment_reason", comparison.adjustment_reason),
         ("factor_prevalence", share if np.isfinite(share) else None),
-        ("risk_exposed", exposed if np.isfinite(exposed) else None),
+        ("risk_exposed", exposed if exposed is not None and np.isfinite(exposed) else None),
         ("risk_unexposed", unexposed if np.isfinite(unexposed) else None),
+        ("standardised_risk_exposed", None),
+        ("standardised_risk_unexposed", None),
         ("missing_share", missing_share),
     )
 
 
-def _term(comparison: Comparison, code: int, what: str) -> str:
+def term_of(comparison: Comparison, code: int, what: str) -> str:
+    """Return the name of a row."""
     levels = comparison.labels.levels
     return f"{comparison.factor.column}: {levels[code]} vs {levels[comparison.reference]} ({what})"
 
 
-def _crude_rows(comparison: Comparison, code: int) -> tuple[SurveyRow, SurveyRow]:
-    """Return the crude ratio and difference of a category against the reference."""
+def crude_rows(comparison: Comparison, code: int) -> dict[str, SurveyRow]:
+    """Return the crude ratio, difference and odds ratio of a category against the reference."""
     survey, within = comparison.survey, comparison.analysed
-    exposed, unexposed = _risks(comparison, code)
+    exposed, unexposed = comparison.risk(code), comparison.risk(comparison.reference)
     both = comparison.group(code, within) | comparison.group(comparison.reference, within)
     table = f"{comparison.outcome_name} by {comparison.factor.column}"
-    extra = _extra(comparison, code, _crude_words(comparison), float(1.0 - within.sum() / survey.n))
+    extra = extra_of(comparison, code, crude_words(comparison), float(1.0 - within.sum() / survey.n))
+    df, clusters, cells = comparison.df(code, within), clusters_in(survey, both), comparison.cells(code, within, table)
     possible = exposed.value > 0 and unexposed.value > 0
     varies = 0 < exposed.value < 1 and 0 < unexposed.value < 1
-    log_values = exposed.row_values / exposed.value - unexposed.row_values / unexposed.value if possible else None
     known = bool(np.isfinite(exposed.value) and np.isfinite(unexposed.value))
 
     def row(what: str, contrast: str, value: float | None, values: FloatArray | None, reason: str) -> SurveyRow:
         return SurveyRow(
-            term=_term(comparison, code, what),
+            term=term_of(comparison, code, f"crude {what}"),
             outcome=comparison.outcome_name,
             estimand=Estimand("association", contrast, "survey_population"),
             value=value,
             row_values=values,
-            df=comparison.df(code, within),
+            df=df,
             reason=reason,
             n_units=int(both.sum()),
-            n_clusters=clusters_in(survey, both),
-            support=comparison.cells(code, within, table),
+            n_clusters=clusters,
+            support=cells,
             extra=extra,
         )
 
     log_ratio = float(np.log(exposed.value / unexposed.value)) if possible else None
+    log_values = exposed.row_values / exposed.value - unexposed.row_values / unexposed.value if possible else None
     difference = exposed.value - unexposed.value if known else None
-    return (
-        row("crude ratio", "prevalence_ratio", log_ratio, log_values, "" if possible else NO_EVENTS),
-        row(
-            "crude difference",
-            "prevalence_difference",
-            difference,
-            exposed.row_values - unexposed.row_values if varies else None,
-            "" if varies else NO_DIFFERENCE,
+    difference_values = exposed.row_values - unexposed.row_values if varies else None
+    log_odds = odds_values = None
+    if varies:
+        log_odds = float(sum(sign * _logit(p.value) for sign, p in ((1.0, exposed), (-1.0, unexposed))))
+        parts = [p.row_values / (p.value * (1.0 - p.value)) for p in (exposed, unexposed)]
+        odds_values = parts[0] - parts[1]
+    return {
+        "ratio": row("ratio", "prevalence_ratio", log_ratio, log_values, "" if possible else NO_EVENTS),
+        "difference": row(
+            "difference", "prevalence_difference", difference, difference_values, "" if varies else NO_DIFFERENCE
         ),
-    )
+        "odds_ratio": row("odds ratio", "odds_ratio", log_odds, odds_values, "" if varies else NO_ODDS),
+    }
 
 
-def _crude_words(comparison: Comparison) -> str:
+def _logit(share: float) -> float:
+    return float(np.log(share) - np.log1p(-share))
+
+
+def crude_words(comparison: Comparison) -> str:
+    """Return what a crude row says of its adjustment."""
     if comparison.adjust_for is None:
         return "crude only; roles not declared"
     return "crude" if comparison.adjust_for else "crude; no confounder declared"
-
-
-def _adjusted_rows(comparison: Comparison) -> tuple[dict[int, SurveyRow], list[Check]]:
-    """Return the adjusted ratio of each category, from one model of this factor and its covariates."""
-    assert comparison.adjust_for
-    survey, column = comparison.survey, comparison.factor.column
-    covariates, names, complete = _covariates(survey, comparison.adjust_for)
-    weights = survey.weights()
-    model = comparison.analysed & complete & (weights > 0)
-    y = survey.outcomes[:, comparison.outcome]
-    with_events = [code for code in range(comparison.labels.count) if y[comparison.group(code, model)].sum() > 0]
-    fitted = [code for code in comparison.others() if code in with_events]
-    reason = ""
-    values: dict[int, tuple[float, FloatArray]] = {}
-    checks = _sample_check(comparison, model)
-    if comparison.reference in with_events and fitted:
-        # A category without events would pull its coefficient to minus infinity and leave the others where they are.
-        inside = model & np.isin(comparison.labels.codes, [comparison.reference, *fitted])
-        exposures = np.column_stack([(comparison.labels.codes[inside] == code).astype(float) for code in fitted])
-        fit = fit_modified_poisson(
-            y[inside], exposures, covariates=covariates[inside], names=names, weights=weights[inside], factor=column
-        )
-        _check_size(comparison, inside, fit.k)
-        checks += _fit_checks(column, fit.dropped, fit.set_aside, fit.above_one)
-        reason = SEPARATED if fit.separated else ""
-        for position, code in enumerate(fitted):
-            spread = np.zeros(survey.n)
-            spread[inside] = fit.row_values[:, position]
-            values[code] = (float(fit.log_ratio[position]), spread)
-    rows = {}
-    for code in comparison.others():
-        usable = code in values and not reason
-        rows[code] = _adjusted_row(comparison, code, model, values[code] if usable else None, reason or NO_EVENTS)
-    return rows, checks
-
-
-def _covariates(survey: Survey, columns: tuple[str, ...]) -> tuple[FloatArray, tuple[str, ...], BoolArray]:
-    """Return covariates; DesignError when a text column of them is an identifier or the primary unit."""
-    covariates, names, complete = survey.covariates(columns)
-    for column in columns:
-        if column not in names:
-            category(survey, column)
-    return covariates, names, complete
-
-
-def _adjusted_row(
-    comparison: Comparison, code: int, model: BoolArray, found: tuple[float, FloatArray] | None, reason: str
-) -> SurveyRow:
-    """Return the row of an adjusted ratio; prevalence and risks stay those of the crude rows."""
-    assert comparison.adjust_for
-    survey, within = comparison.survey, comparison.analysed
-    shown = ", ".join(comparison.adjust_for)
-    table = f"{comparison.outcome_name} by {comparison.factor.column}"
-    support = comparison.cells(code, within, table)
-    if model.sum() < within.sum():
-        # The model has fewer respondents than the crude rows: its own counts must be large enough too.
-        support += comparison.cells(code, model, f"{table}, complete on {shown}")
-    return SurveyRow(
-        term=_term(comparison, code, "adjusted ratio"),
-        outcome=comparison.outcome_name,
-        estimand=Estimand("association", "prevalence_ratio", "survey_population", "conditional"),
-        value=None if found is None else found[0],
-        row_values=None if found is None else found[1],
-        df=comparison.df(code, model),
-        reason="" if found is not None else reason,
-        n_units=int(model.sum()),
-        n_clusters=clusters_in(survey, model),
-        support=support,
-        extra=_extra(comparison, code, f"adjusted for {shown}", float(1.0 - model.sum() / survey.n)),
-    )
-
-
-def _check_size(comparison: Comparison, member: BoolArray, k: int) -> None:
-    """Raise IdentificationError when the model has more coefficients than the design has degrees of freedom."""
-    df = comparison.design.df(member)
-    if k > df:
-        raise IdentificationError(
-            f"The adjusted model of factor {comparison.factor.column!r} has {k:,} coefficients, but the sample has "
-            f"only {df:.0f} degrees of freedom (primary units minus strata). Adjust for fewer columns or categories."
-        )
-
-
-def _sample_check(comparison: Comparison, model: BoolArray) -> list[Check]:
-    assert comparison.adjust_for
-    lost = int(comparison.analysed.sum() - model.sum())
-    if not lost:
-        return []
-    total = int(comparison.analysed.sum())
-    text = (
-        f"{comparison.factor.column}: {lost:,} of {plural(total, 'respondent')} in the crude rows of "
-        f"{comparison.outcome_name} lack an answer to {', '.join(comparison.adjust_for)} (or have weight zero) and are "
-        "not in the adjusted model; part of the change from crude to adjusted may come from that."
-    )
-    return [Check(f"adjusted sample {comparison.factor.column}", "warn" if lost > 0.05 * total else "info", text)]
-
-
-def _fit_checks(column: str, dropped: tuple[str, ...], aside: tuple[str, ...], above_one: int) -> list[Check]:
-    found = []
-    if dropped:
-        text = f"{column}: collinear columns were dropped and change nothing: {', '.join(dropped)}."
-        found.append(Check(f"rank {column}", "warn", text))
-    if aside:
-        # Which category it is stays unsaid: that nobody in it reports the outcome is for `release` to show or hide.
-        columns = ", ".join(dict.fromkeys(name.split("[")[0] for name in aside))
-        text = (
-            f"{column}: {columns} has a side or category that says nothing about the ratio (the model is separated "
-            "there); its respondents were set aside, which is the limit of the fit."
-        )
-        public = (
-            f"{column}: respondents of whom the model can say nothing were set aside, which is the limit of the fit."
-        )
-        found.append(Check(f"separation {column}", "warn", text, public))
-    if above_one:
-        text = f"{column}: {above_one:,} respondents have a fitted risk above one, which a log link does not prevent."
-        found.append(Check(f"fitted risk {column}", "warn", text))
-    return found

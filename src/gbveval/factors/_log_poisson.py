@@ -25,6 +25,8 @@ class LogPoisson:
         Coefficients on the columns given.
     fitted : ndarray, shape (n,)
         Fitted means.
+    pull : ndarray, shape (n, k)
+        What a unit of residual of a row of weight one does to the coefficients: inverse information times columns.
     row_values : ndarray, shape (n, k)
         Linearised values of the coefficients by row: inverse information times weighted score.
     converged : bool
@@ -33,6 +35,7 @@ class LogPoisson:
 
     gamma: FloatArray
     fitted: FloatArray
+    pull: FloatArray
     row_values: FloatArray
     converged: bool
 
@@ -79,9 +82,12 @@ def fit_log_poisson(x: FloatArray, y: FloatArray, weights: FloatArray) -> LogPoi
     gamma = gamma + _step(x, y, w, gamma)
     mu = np.exp(x @ gamma)
     parts = x * (w * (y - mu))[:, None]
-    balanced = np.abs(parts.sum(axis=0)) <= SCORE_TOLERANCE * np.abs(parts).sum(axis=0) + 1e-300
+    # A model that fits every row has parts of rounding size only.
+    floor = 1e-12 * (np.abs(x) * (w * (y + mu))[:, None]).sum(axis=0)
+    balanced = np.abs(parts.sum(axis=0)) <= SCORE_TOLERANCE * np.abs(parts).sum(axis=0) + floor
     inverse = np.linalg.pinv((x * (w * mu)[:, None]).T @ x, hermitian=True)
-    return LogPoisson(gamma, mu, parts @ inverse, bool(np.all(np.isfinite(gamma)) and balanced.all()))
+    converged = bool(np.all(np.isfinite(gamma)) and balanced.all())
+    return LogPoisson(gamma, mu, x @ inverse / weights.mean(), parts @ inverse, converged)
 
 
 def _step(x: FloatArray, y: FloatArray, w: FloatArray, gamma: FloatArray) -> FloatArray:

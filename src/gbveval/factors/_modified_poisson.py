@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import ConvergenceError, IdentificationError
+from gbveval.factors._columns import ModelData
 from gbveval.factors._log_poisson import fit_log_poisson
 from gbveval.numerics.least_squares import make_basis
 
@@ -50,31 +51,19 @@ class ModifiedPoisson:
     k: int
 
 
-def fit_modified_poisson(
-    y: FloatArray,
-    exposures: FloatArray,
-    *,
-    covariates: FloatArray,
-    names: Sequence[str],
-    weights: FloatArray,
-    factor: str,
-) -> ModifiedPoisson:
+def fit_modified_poisson(data: ModelData, factor: str) -> ModifiedPoisson:
     """Return adjusted log prevalence ratios by Poisson quasi-likelihood with a log link.
 
     Parameters
     ----------
-    y : ndarray, shape (n,)
-        Outcome, 0 or 1.
-    exposures : ndarray, shape (n, exposures)
-        An indicator for each category of the factor but the reference; each has events, and so has the reference.
-    covariates : ndarray, shape (n, covariates)
-        Columns to adjust for.
-    names : sequence of str
-        Names of the covariates.
-    weights : ndarray, shape (n,)
-        Positive sampling weights.
+    data : ModelData
+        Respondents by patterns; each category of the factor has events, and so has the reference.
     factor : str
         Name of the factor, for messages.
+
+    Notes
+    -----
+    The fit is that of patterns with their weight and weighted share of events, which has the scores of the people.
 
     Raises
     ------
@@ -87,47 +76,54 @@ def fit_modified_poisson(
     ----------
     Zou (2004), American Journal of Epidemiology 159. Binder (1983), International Statistical Review 51.
     """
-    keep, usable, aside = _informative(y, covariates, names)
-    used = covariates[keep][:, usable]
-    design = np.column_stack([used, exposures[keep]])
-    basis = make_basis(design, weights=weights[keep])
-    labels = [names[i] for i in usable]
+    total, share, m = data.total, data.share, data.exposures.shape[1]
+    keep, usable, aside = _informative(share * total, data.covariates, data.names)
+    design = np.column_stack([data.covariates[keep][:, usable], data.exposures[keep]])
+    basis = make_basis(design, weights=total[keep])
+    labels = [data.names[i] for i in usable]
     dropped = tuple(labels[i] for i in basis.dropped if i < len(labels))
     if any(i >= len(labels) for i in basis.dropped):
-        raise IdentificationError(
-            f"Factor {factor!r} is a combination of the columns it is adjusted for, so its ratio cannot be told from "
-            "theirs. Take out of its adjust_for the column that contains it."
-        )
-    events, w = y[keep], weights[keep]
-    fit = fit_log_poisson(basis.rows(design, slice(None)), events, w)
+        raise confounded(factor)
+    fit = fit_log_poisson(basis.rows(design, slice(None)), share[keep], total[keep])
     if not fit.converged:
         raise ConvergenceError(
             f"The adjusted model of factor {factor!r} found no solution. Merge small categories, or adjust for fewer "
             "columns."
         )
-    wanted = basis.to_original[-exposures.shape[1] :]
-    row_values = np.zeros((y.size, exposures.shape[1]))
-    row_values[keep] = fit.row_values @ wanted.T
+    wanted = basis.to_original[-m:]
+    slope = np.zeros((data.patterns.count, m))
+    fitted = np.zeros(data.patterns.count)
+    slope[keep] = fit.pull @ wanted.T
+    fitted[keep] = fit.fitted
+    people = np.bincount(data.patterns.index, minlength=data.patterns.count)
     return ModifiedPoisson(
         log_ratio=wanted @ fit.gamma,
-        row_values=row_values,
-        separated=bool(fit.fitted.min() < VANISHING * np.average(events, weights=w)),
-        above_one=int((fit.fitted > 1.0 + 1e-9).sum()),
+        row_values=data.spread(-fitted[:, None] * slope, slope),
+        separated=bool(fit.fitted.min() < VANISHING * np.average(share[keep], weights=total[keep])),
+        above_one=int(people[fitted > 1.0 + 1e-9].sum()),
         dropped=dropped,
         set_aside=aside,
         k=int(fit.gamma.size),
     )
 
 
+def confounded(factor: str) -> IdentificationError:
+    """Return the error of a factor that cannot be told from its covariates."""
+    return IdentificationError(
+        f"Factor {factor!r} is a combination of the columns it is adjusted for, so its ratio cannot be told from "
+        "theirs. Take out of its adjust_for the column that contains it."
+    )
+
+
 def _informative(
-    y: FloatArray, covariates: FloatArray, names: Sequence[str]
+    events: FloatArray, covariates: FloatArray, names: Sequence[str]
 ) -> tuple[BoolArray, list[int], tuple[str, ...]]:
-    """Return the rows and columns left when indicator columns without events on one side are taken out.
+    """Return the patterns and columns left when indicator columns without events on one side are taken out.
 
     The coefficient of such an indicator is infinite; in that limit its respondents have risk zero and change nothing
     else, so leaving them out gives the limit exactly.
     """
-    keep = np.ones(y.size, dtype=bool)
+    keep = np.ones(events.size, dtype=bool)
     columns = [j for j in range(covariates.shape[1]) if set(np.unique(covariates[:, j]).tolist()) <= {0.0, 1.0}]
     aside: list[int] = []
     found = True
@@ -141,7 +137,7 @@ def _informative(
             if not (inside.any() and outside.any()):
                 continue
             for group in (inside, outside):
-                if y[group].sum() == 0:
+                if events[group].sum() == 0:
                     keep &= ~group
                     aside.append(j)
                     found = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,7 @@ from gbveval.core.errors import DesignError
 
 ECOLOGICAL_LEVELS: Final = ("individual", "relationship", "community", "society")
 DIRECTIONS: Final = ("risk", "protective")
+TIME_ORDERS: Final = ("before", "same_time", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,16 @@ class Factor:
         What was expected beforehand: "risk" or "protective".
     definition : str
         How it was asked or measured, for the reader of the table.
+    time_order : str, optional
+        Whether the factor was there "before" the outcome could happen (prospective), both were asked of the
+        "same_time", or it is "unknown". Only the first rules out that the outcome brought about the factor.
+    ordered : sequence of str
+        All categories, lowest first, of a factor that has an order: the table then has a row for each step up.
 
     Raises
     ------
     DesignError
-        If the level or the direction is not one of these words.
+        If the level, the direction or the time order is not one of these words, or an order names a category twice.
 
     References
     ----------
@@ -49,6 +56,8 @@ class Factor:
     reference: str | None = None
     direction: str | None = None
     definition: str = ""
+    time_order: str | None = None
+    ordered: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.column:
@@ -60,6 +69,13 @@ class Factor:
             )
         if self.direction is not None and self.direction not in DIRECTIONS:
             raise DesignError(f"direction is 'risk', 'protective' or None, not {self.direction!r}.")
+        if self.time_order is not None and self.time_order not in TIME_ORDERS:
+            raise DesignError(f"time_order is one of {', '.join(TIME_ORDERS)}, or None, not {self.time_order!r}.")
+        given = (self.ordered,) if isinstance(self.ordered, str) else self.ordered
+        order = tuple(str(level) for level in given)
+        if len(set(order)) < len(order) or len(order) in (1, 2):
+            raise DesignError(f"ordered of {self.column!r} names three categories or more, each once, lowest first.")
+        object.__setattr__(self, "ordered", order)
         if self.reference is not None and not isinstance(self.reference, str):
             # Categories are kept as text; a number given as the reference means the category of that number.
             object.__setattr__(self, "reference", str(self.reference))

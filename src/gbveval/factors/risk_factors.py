@@ -14,7 +14,19 @@ from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data._frame import as_names, plural
 from gbveval.data.survey import Survey
-from gbveval.factors._association import compare, rows_of
+from gbveval.factors._adjusted import (
+    difference_rows,
+    fraction_row,
+    logistic_of,
+    odds_rows,
+    ratio_rows,
+    standardised_ratio_rows,
+    trend_row,
+)
+from gbveval.factors._association import Comparison, compare, crude_rows
+from gbveval.factors._columns import Columns
+from gbveval.factors._models import models_of, sample_check
+from gbveval.factors._roles import Adjusted, adjusted_for, refuse_mediators
 from gbveval.factors._rows import (
     SurveyRow,
     assemble,
@@ -25,16 +37,19 @@ from gbveval.factors._rows import (
     require_binary,
     survey_method,
 )
+from gbveval.factors._strength import with_e_values
+from gbveval.factors.causal_graph import CausalGraph
 from gbveval.factors.factor import Factor
 
 BEHAVIOURS = ("experience", "perpetration")
+MEASURES = ("ratio", "difference", "odds_ratio", "standardised_ratio", "attributable_fraction")
 Adjustment = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @register("risk_factors")
 @dataclass(frozen=True, slots=True)
 class RiskFactors:
-    """The standard table of risk and protective factors: prevalence ratios and differences, crude and adjusted.
+    """The standard table of risk and protective factors: crude and adjusted associations, one model an exposure.
 
     Parameters
     ----------
@@ -46,13 +61,23 @@ class RiskFactors:
         empty sequence declares that there is no confounder. Text columns enter as categories, numbers as numbers.
     behaviour : str
         "experience" or "perpetration": which of the two the outcomes are. They never share a table.
+    measures : sequence of str
+        What the table has, of "ratio", "difference", "odds_ratio", "standardised_ratio" (of risks averaged over
+        everybody; only with confounders) and "attributable_fraction".
+    mediators : mapping of str to sequence of str, optional
+        Factor to what is known to lie between it and the outcome. Adjusting for one is refused.
+    graph : CausalGraph or sequence of (str, str), optional
+        Causes and effects, the outcome's column among them. Adjustment sets are checked against its back doors; a
+        factor without an entry in `adjust_for` is adjusted for the smallest set of columns that closes them.
     lonely_psu : str
         "error", or "adjust" for strata with a single primary unit: centred at the mean over all primary units.
 
     Notes
     -----
     **Estimates associations** in the population that the survey was drawn from, for every category of a factor against
-    its reference: the crude prevalence ratio, the ratio adjusted for declared confounders, the crude difference.
+    its reference: prevalence ratios, differences and odds ratios, crude and adjusted for declared confounders. For a
+    factor with an order, also the ratio of one step up; for each factor, on request, the attributable fraction (of a
+    protective one: the prevented fraction).
 
     **One model an exposure.** The coefficients of covariates are not shown: each would be adjusted for its own
     consequences (the Table 2 fallacy).
@@ -63,12 +88,22 @@ class RiskFactors:
     people alike in the covariates (scale "conditional"); for ratios of risks this is also the marginal one when it is
     the same for all.
 
+    **Adjusted differences** and attributable fractions are standardised over the respondents of the model: a weighted
+    logistic regression predicts everybody's risk in the category and in the reference. An attributable fraction is 1
+    less the standardised risk of the reference over the prevalence (of protective factors 1 less the prevalence over
+    that risk). It rests on risks, never on an odds ratio; it assumes that the association is causal, and fractions of
+    several factors are never added up.
+
+    **E-values** (columns `e_value`, `e_value_limit`, for ratios, with 95 % limits; odds ratios by their root): how
+    strongly a confounder that is not adjusted for would have to go with both factor and outcome to explain the ratio,
+    if the association were causal.
+
     **Missing answers**: each row rests on the respondents complete for that row: outcome and factor, and for adjusted
     rows the covariates. What is left out is counted in the checks and in `missing_share`. Factor prevalence and risks
     beside an adjusted ratio are those of the crude rows.
 
     **Undefined**: a group without events has no ratio; the row is null and says so. So are adjusted rows when some
-    combination of covariates has no events.
+    combination of covariates has no events, or when a logistic model is separated.
 
     **Do not use when** the outcome is not 0 or 1, or when factor and outcome were asked of a time order that is not
     known: an association at one time may run either way.
@@ -76,7 +111,8 @@ class RiskFactors:
     References
     ----------
     Zou (2004), American Journal of Epidemiology 159. Binder (1983), International Statistical Review 51. Westreich and
-    Greenland (2013), American Journal of Epidemiology 177.
+    Greenland (2013), American Journal of Epidemiology 177. Sjolander and Vansteelandt (2011), Biostatistics 12
+    (attributable fractions). VanderWeele and Ding (2017), Annals of Internal Medicine 167.
 
     Examples
     --------
@@ -93,6 +129,7 @@ class RiskFactors:
     moderated_community: yes vs no (crude ratio)
     moderated_community: yes vs no (adjusted ratio)
     moderated_community: yes vs no (crude difference)
+    moderated_community: yes vs no (adjusted difference)
     """
 
     name: ClassVar[str] = "risk_factors"
@@ -100,6 +137,9 @@ class RiskFactors:
     factors: Sequence[Factor | str]
     adjust_for: Mapping[str, Sequence[str]] | Adjustment | None = None
     behaviour: str = field(kw_only=True)
+    measures: Sequence[str] = field(default=("ratio", "difference"), kw_only=True)
+    mediators: Mapping[str, Sequence[str]] | Adjustment | None = field(default=None, kw_only=True)
+    graph: CausalGraph | Sequence[tuple[str, str]] | None = field(default=None, kw_only=True)
     lonely_psu: str = field(default="error", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -107,13 +147,20 @@ class RiskFactors:
         factors = tuple(item if isinstance(item, Factor) else Factor(item) for item in given)
         object.__setattr__(self, "factors", factors)
         object.__setattr__(self, "adjust_for", _normalised(self.adjust_for))
+        object.__setattr__(self, "mediators", _normalised(self.mediators))
+        if self.graph is not None and not isinstance(self.graph, CausalGraph):
+            object.__setattr__(self, "graph", CausalGraph(self.graph))
+        measures = as_names(self.measures, "measures")
+        object.__setattr__(self, "measures", measures)
+        unknown = [name for name in measures if name not in MEASURES]
+        if unknown or not measures:
+            raise DesignError(f"measures are some of {', '.join(MEASURES)}, not {', '.join(unknown) or 'none'}.")
         if self.behaviour not in BEHAVIOURS:
             raise DesignError(f"behaviour is 'experience' or 'perpetration', not {self.behaviour!r}.")
         check_lonely(self.lonely_psu)
-        _check_roles(factors, self._adjustment())
-
-    def _adjustment(self) -> dict[str, tuple[str, ...]]:
-        return {} if self.adjust_for is None else {key: tuple(entry) for key, entry in _pairs(self.adjust_for)}
+        _check_roles(factors, _as_dict(self.adjust_for), "adjust_for")
+        _check_roles(factors, _as_dict(self.mediators), "mediators")
+        refuse_mediators(_as_dict(self.adjust_for), _as_dict(self.mediators))
 
     def estimate(self, data: Survey, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return the rows of every outcome and factor.
@@ -136,32 +183,81 @@ class RiskFactors:
         ConvergenceError
             If an adjusted model finds no solution.
         """
+        return self.estimate_columns(Columns(data))
+
+    def estimate_columns(self, columns: Columns) -> Estimates:
+        """Return the table of a survey, or of a domain of one, whose columns may have been read before."""
+        data = columns.survey
         factors = [item for item in self.factors if isinstance(item, Factor)]
-        roles = self._adjustment()
+        roles = _as_dict(self.adjust_for)
         used = sorted({column for entry in roles.values() for column in entry} & set(data.outcome_names))
         if used:
             raise DesignError(f"Column {used[0]!r} is an outcome of the survey; do not adjust for it.")
         design = design_of(data, self.lonely_psu)
         rows: list[SurveyRow] = []
         checks: list[Check] = []
-        for outcome in range(len(data.outcome_names)):
+        found: dict[str, Adjusted] = {}
+        for outcome, outcome_name in enumerate(data.outcome_names):
             require_binary(data, outcome, "RiskFactors")
             checks += missing_outcome_check(data, outcome)
             for factor in factors:
+                adjusted = self._adjusted(data, factor.column, outcome_name)
+                found[factor.column] = adjusted
                 comparison = compare(
-                    data,
+                    columns,
                     design,
                     outcome=outcome,
                     factor=factor,
-                    adjust_for=roles.get(factor.column),
+                    adjust_for=adjusted.columns,
+                    reason=adjusted.reason,
                     behaviour=self.behaviour,
                 )
-                found, notes = rows_of(comparison)
-                rows += found
-                checks += notes
+                made, notes = _rows_of(comparison, self.measures)
+                rows += made
+                checks += [*adjusted.checks, *notes]
         for factor in factors:
-            checks += missing_answer_check(factor.column, int((data.labels(factor.column).codes < 0).sum()), data.n)
-        return assemble(self, data, design, rows, method=_method(data, roles, factors), checks=checks)
+            absent = int((columns.labels(factor.column).codes < 0).sum())
+            checks += missing_answer_check(factor.column, absent, data.n)
+        used_roles = {key: entry.columns for key, entry in found.items() if entry.columns is not None}
+        method = _method(data, used_roles, factors, self.measures)
+        return with_e_values(assemble(self, data, design, rows, method=method, checks=checks))
+
+    def _adjusted(self, data: Survey, factor: str, outcome: str) -> Adjusted:
+        graph = self.graph if isinstance(self.graph, CausalGraph) else None
+        measured = [name for name in data.columns if name not in data.outcome_names]
+        return adjusted_for(factor, outcome, _as_dict(self.adjust_for), _as_dict(self.mediators), graph, measured)
+
+
+def _rows_of(comparison: Comparison, measures: Sequence[str]) -> tuple[list[SurveyRow], list[Check]]:
+    """Return the rows of a comparison: measures by category, then those of the factor as a whole."""
+    models = models_of(comparison)
+    checks = sample_check(models)
+    adjusted: dict[str, dict[int, SurveyRow]] = {}
+    declared = bool(comparison.adjust_for)
+    if declared and "ratio" in measures:
+        adjusted["ratio"], notes = ratio_rows(models)
+        checks += notes
+    standardised = {"difference", "odds_ratio", "standardised_ratio"} & set(measures) if declared else set()
+    logistic = logistic_of(models) if standardised or "attributable_fraction" in measures else None
+    if logistic is not None and declared:
+        made = {"difference": difference_rows, "standardised_ratio": standardised_ratio_rows, "odds_ratio": odds_rows}
+        adjusted |= {measure: make(logistic) for measure, make in made.items() if measure in measures}
+    rows: list[SurveyRow] = []
+    for code in comparison.others():
+        crude = crude_rows(comparison, code)
+        for measure in MEASURES[:-1]:
+            if measure in measures:
+                rows += [crude[measure]] if measure in crude else []
+                rows += [adjusted[measure][code]] if measure in adjusted else []
+    if comparison.factor.ordered:
+        rows.append(trend_row(models))
+    if logistic is not None and "attributable_fraction" in measures:
+        rows.append(fraction_row(logistic))
+    return rows, checks
+
+
+def _as_dict(given: Mapping[str, Sequence[str]] | Adjustment | None) -> dict[str, tuple[str, ...]]:
+    return {} if given is None else {key: tuple(entry) for key, entry in _pairs(given)}
 
 
 def _pairs(given: Mapping[str, Sequence[str]] | Adjustment) -> list[tuple[str, Sequence[str]]]:
@@ -175,7 +271,7 @@ def _normalised(given: Mapping[str, Sequence[str]] | Adjustment | None) -> Adjus
     return tuple((key, tuple(dict.fromkeys(as_names(entry)))) for key, entry in sorted(_pairs(given)))
 
 
-def _check_roles(factors: tuple[Factor, ...], roles: Mapping[str, tuple[str, ...]]) -> None:
+def _check_roles(factors: tuple[Factor, ...], roles: Mapping[str, tuple[str, ...]], option: str) -> None:
     """Raise DesignError for factors given twice, and for adjustment sets that fit no factor or hold it."""
     if not factors:
         raise DesignError("RiskFactors needs at least one factor.")
@@ -185,13 +281,15 @@ def _check_roles(factors: tuple[Factor, ...], roles: Mapping[str, tuple[str, ...
         raise DesignError(f"Factor {twice[0]!r} is given {names.count(twice[0])} times; give it once.")
     unknown = [name for name in roles if name not in names]
     if unknown:
-        raise DesignError(f"adjust_for names {unknown[0]!r}, which is not among the factors: {', '.join(names)}.")
+        raise DesignError(f"{option} names {unknown[0]!r}, which is not among the factors: {', '.join(names)}.")
     for name, columns in roles.items():
         if name in columns:
-            raise DesignError(f"Factor {name!r} cannot be adjusted for itself; take it out of its adjust_for.")
+            raise DesignError(f"Factor {name!r} cannot be adjusted for itself; take it out of its {option}.")
 
 
-def _method(data: Survey, roles: Mapping[str, tuple[str, ...]], factors: Sequence[Factor]) -> Method:
+def _method(
+    data: Survey, roles: Mapping[str, tuple[str, ...]], factors: Sequence[Factor], measures: Sequence[str]
+) -> Method:
     open_roles = [factor.column for factor in factors if factor.column not in roles]
     assumptions = [
         "these are associations: nothing here says that changing a factor would change the outcome",
@@ -202,12 +300,21 @@ def _method(data: Survey, roles: Mapping[str, tuple[str, ...]], factors: Sequenc
         assumptions.append("adjustment sets hold confounders and nothing that the factor brings about")
     if open_roles:
         assumptions.append(f"no roles were declared for {', '.join(open_roles)}: its ratio is crude only")
+    assumptions.append("E-values speak of the ratio if the association were causal")
+    if "attributable_fraction" in measures:
+        assumptions.append(
+            "attributable and prevented fractions hold if the association were causal and the factor could be taken "
+            "away (or given) without changing anything else; those of several factors do not add up"
+        )
+    if any(factor.time_order != "before" for factor in factors):
+        assumptions.append("unless the factor was there before the outcome could happen, either may have come first")
     return survey_method(
         data,
         sample=f"of {plural(data.n, 'respondent')}, each row rests on those with the outcome and the factor (adjusted "
         "rows: and every covariate); the others are left out and not imputed",
         std_error="Taylor linearisation of the ratio of shares (crude) and of the weighted scores of a log-link "
-        "Poisson quasi-likelihood (adjusted; modified Poisson)",
+        "Poisson quasi-likelihood (adjusted ratios; modified Poisson) and of a logistic regression and the average of "
+        "its predictions (adjusted differences, odds ratios, attributable fractions)",
         assumptions=tuple(assumptions),
         source="Zou 2004; Binder 1983",
     )

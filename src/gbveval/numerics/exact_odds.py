@@ -2,11 +2,13 @@
 
 Given both margins the number x of treated with the outcome has the noncentral hypergeometric distribution,
 P(x) proportional to C(n1, x) C(n0, m - x) psi^x (Fisher 1935). The estimate solves E(x) = observed; the interval
-inverts the two one-sided tests (Clopper and Pearson's way, conditional).
+inverts the two one-sided tests (Clopper and Pearson's way, conditional). Over several tables with one odds ratio the
+total of x has the convolution of their distributions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +49,28 @@ def margins(events: tuple[int, int], sizes: tuple[int, int]) -> Margins:
         return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0), dtype=np.float64)
 
     return Margins(x, log_choose(sizes[0], x) + log_choose(sizes[1], total - x))
+
+
+def joined(tables: Sequence[Margins]) -> Margins:
+    """Return the possible totals over several tables that share an odds ratio (Gart 1970): a convolution.
+
+    Examples
+    --------
+    >>> one = margins((1, 1), (2, 2))
+    >>> both = joined([one, one])
+    >>> both.counts.tolist(), both.probabilities(0.0).round(4).tolist()
+    ([0.0, 1.0, 2.0, 3.0, 4.0], [0.0278, 0.2222, 0.5, 0.2222, 0.0278])
+    """
+    weights = np.ones(1)
+    low = 0.0
+    for table in tables:
+        own = np.exp(table.log_weights - table.log_weights.max())
+        weights = np.convolve(weights, own)
+        weights /= weights.max()
+        low += float(table.counts[0])
+    # Totals some forty standard deviations away round to nothing, and their logarithm to minus infinity.
+    with np.errstate(divide="ignore"):
+        return Margins(low + np.arange(weights.size, dtype=float), np.log(weights))
 
 
 def conditional_odds_ratio(table: Margins, observed: int) -> float:

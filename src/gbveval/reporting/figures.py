@@ -10,6 +10,9 @@ from gbveval.core._display import dose_rows, draw_along_dose, shrunken_pairs
 from gbveval.core.errors import DisclosureError
 from gbveval.core.estimand import LEVELS
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
+from gbveval.reporting.factor_figure import factor_forest, has_ratios
+from gbveval.reporting.factor_table import is_factor_table
+from gbveval.reporting.words import has_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,11 +21,6 @@ if TYPE_CHECKING:
 # Two of the Okabe-Ito colours, which differ for every kind of colour vision; markers differ too.
 BEFORE, AFTER, INK, PALE = "#d55e00", "#0072b2", "#1b1b1b", "#8c8c8c"
 MAXIMUM_ROWS = 40
-
-
-def has_numbers(row: ReleasedRow) -> bool:
-    """Whether a row has an estimate and an interval to draw."""
-    return row["estimate"] is not None and row["conf_low"] is not None
 
 
 def printable(text: str) -> str:
@@ -101,6 +99,8 @@ def draw(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
     """
     if not isinstance(estimates, ReleasedEstimates):
         raise DisclosureError("Only released results are drawn in reports: call `release` first.")
+    if is_factor_table(estimates) and has_ratios(estimates):
+        return factor_forest(estimates, ax)
     if is_event_study(estimates):
         return event_study(estimates, ax)
     return dose_curve(estimates, ax) if is_dose_curve(estimates) else forest(estimates, ax)

@@ -9,7 +9,7 @@ from typing import Any
 
 from gbveval.core._display import shrunken_pairs
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow, ReleasedTable
-from gbveval.reporting.factor_table import factor_columns, factor_rows, is_factor_table
+from gbveval.reporting.factor_table import IF_CAUSAL, factor_columns, factor_rows, is_factor_table, text_columns
 from gbveval.reporting.figures import alternative_text, is_dose_curve, is_event_study
 from gbveval.reporting.words import (
     NOT_SHOWN,
@@ -41,12 +41,11 @@ WIDE = 8
 def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
     """Return what the template shows of released estimates."""
     if is_factor_table(item):
-        columns, rows = factor_columns(), factor_rows(item)
-        text_columns = [0, 1, 2, columns.index("adjusted for")]
+        columns, rows, words = factor_columns(item), factor_rows(item), text_columns(item)
     elif is_test_table(item):
-        columns, rows, text_columns = _test_table(item)
+        columns, rows, words = _test_table(item)
     else:
-        columns, rows, text_columns = _estimate_table(item)
+        columns, rows, words = _estimate_table(item)
     image = None if svg is None else "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
     warned = [(status, f"{name}: {message}") for name, status, message in item.checks if status in ("warn", "fail")]
     quiet = [f"Check {name}: {status}: {message}" for name, status, message in item.checks if status in ("ok", "info")]
@@ -58,7 +57,7 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
         "alt": alternative_text(item),
         "caption": _caption(item),
         "columns": columns,
-        "text_columns": text_columns,
+        "text_columns": words,
         "rows": rows,
         "notes": list(dict.fromkeys(f"{row['term']}: {row.note}." for row in item.rows if row.note))[:12],
         "warnings": warned,
@@ -68,6 +67,11 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
 
 def _caption(item: ReleasedEstimates) -> str:
     """Return what a figure shows, with what readers of subgroups get wrong most often."""
+    if is_factor_table(item):
+        return (
+            "Prevalence ratios by level of the ecological model, crude (hollow) and adjusted. They are associations. "
+            f"{IF_CAUSAL}"
+        )
     if is_event_study(item):
         if any(str(row["interval_kind"]).endswith("uniform") for row in item.rows):
             return "Event study. The intervals hold for all event times at once; each p-value is for its row alone."

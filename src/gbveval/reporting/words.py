@@ -7,12 +7,16 @@ from typing import Any
 from gbveval.core._display import format_number, format_p
 from gbveval.core.estimand import EFFECTS, LEVELS
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
-from gbveval.reporting.figures import has_numbers
 
 NOT_SHOWN, ABSENT = "not shown", "–"
 # Effects that one result estimates side by side, so that no single one of them is its heading.
 SPILLOVER = ("direct_effect", "indirect_effect", "total_effect", "overall_effect")
 PERCENT = ("risk_difference", "prevalence_difference", "proportion", "share")
+
+
+def has_numbers(row: ReleasedRow) -> bool:
+    """Whether a row has an estimate and an interval to draw."""
+    return row["estimate"] is not None and row["conf_low"] is not None
 
 
 def estimate_text(row: ReleasedRow, value: Any) -> str:

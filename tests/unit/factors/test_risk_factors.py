@@ -14,9 +14,11 @@ from gbveval.core.replicate import binomial_band, generators
 from gbveval.data.survey import Survey
 from gbveval.datasets.pilot import PilotSurvey
 from gbveval.disclosure.release import release
+from gbveval.factors._columns import ModelData
 from gbveval.factors._modified_poisson import fit_modified_poisson
 from gbveval.factors.factor import Factor
 from gbveval.factors.risk_factors import RiskFactors
+from gbveval.numerics.patterns import Patterns
 
 
 def _frame(n: int = 240, seed: int = 5) -> dict[str, object]:
@@ -104,9 +106,9 @@ def test_adjusted_ratio_is_that_of_statsmodels_with_clustered_errors() -> None:
 def test_without_covariates_the_model_gives_the_crude_ratio() -> None:
     frame = _frame()
     y, w, woman = frame["y"], frame["w"], np.asarray(frame["sex"]) == "woman"
-    fit = fit_modified_poisson(
-        y, woman[:, None].astype(float), covariates=np.zeros((240, 0)), names=(), weights=w, factor="sex"
-    )
+    exposure = woman[:, None].astype(float)
+    everybody = Patterns(np.arange(240), np.arange(240))
+    fit = fit_modified_poisson(ModelData(y, w, everybody, exposure, np.zeros((240, 0)), ()), "sex")
     p1, p0 = (float(np.average(y[g], weights=w[g])) for g in (woman, ~woman))
     assert fit.log_ratio[0] == pytest.approx(np.log(p1 / p0), rel=1e-10)
     z = np.where(woman, w * (y - p1) / w[woman].sum() / p1, -w * (y - p0) / w[~woman].sum() / p0)
@@ -127,7 +129,7 @@ def test_degrees_of_freedom_are_those_of_the_group_in_fewer_units() -> None:
     wards = np.repeat(np.arange(30), 8)
     frame["moderated"] = np.where(np.isin(wards, [0, 1, 2, 3, 20, 21, 22, 23]), "yes", "no").tolist()
     answer = _table(factors=["moderated"], adjust_for={"moderated": ["sex"]}).estimate(_survey(frame))
-    assert [row.df for row in answer.terms] == [6.0, 6.0, 6.0]
+    assert [row.df for row in answer.terms] == [6.0, 6.0, 6.0, 6.0]
     assert answer.check("degrees of freedom").status == "warn"
 
 
@@ -180,7 +182,7 @@ def test_rows_come_level_by_level_and_carry_the_standard_columns() -> None:
     assert [row.term for row in answer.terms] == [
         f"online: {level} vs low ({what})"
         for level in ("high", "middle")
-        for what in ("crude ratio", "adjusted ratio", "crude difference")
+        for what in ("crude ratio", "adjusted ratio", "crude difference", "adjusted difference")
     ]
     tidy = answer.tidy()
     for column, value in (
@@ -192,8 +194,8 @@ def test_rows_come_level_by_level_and_carry_the_standard_columns() -> None:
         ("definition", "hours a day"),
     ):
         assert (tidy[column] == value).all()
-    assert tidy["factor_level"].tolist() == ["high"] * 3 + ["middle"] * 3
-    assert tidy["model"].tolist() == ["crude", "adjusted for age", "crude"] * 2
+    assert tidy["factor_level"].tolist() == ["high"] * 4 + ["middle"] * 4
+    assert tidy["model"].tolist() == ["crude", "adjusted for age"] * 4
     assert (tidy["estimand"] == "association").all()
     assert not answer[0].estimand.is_causal
 
