@@ -260,6 +260,9 @@ if TYPE_CHECKING:
     from gbveval.multisite.one_stage import OneStage as OneStage
     from gbveval.multisite.operating import operating_characteristics as operating_characteristics
     from gbveval.multisite.operating import plot_operating as plot_operating
+    from gbveval.multisite.operating_counts import (
+        operating_characteristics_of_counts as operating_characteristics_of_counts,
+    )
     from gbveval.multisite.past_evidence import prior_effective_sample_size as prior_effective_sample_size
     from gbveval.multisite.past_evidence import prior_from_evidence as prior_from_evidence
     from gbveval.multisite.pooling_pictures import plot_left_out as plot_left_out

@@ -251,6 +251,7 @@ PLACES = {
     "one_more_site_by_counts": "gbveval.multisite.one_more_site",
     "open_sealed": "gbveval.design.allocation.sealed",
     "operating_characteristics": "gbveval.multisite.operating",
+    "operating_characteristics_of_counts": "gbveval.multisite.operating_counts",
     "pet_peese": "gbveval.multisite.small_study",
     "pilot_inflation": "gbveval.planning.precision",
     "placebo_in_group": "gbveval.estimators.did.placebos",

@@ -146,9 +146,8 @@ def operating_characteristics(  # noqa: PLR0913 - each is a different thing that
     spreads = _numbers("between_site_sd", [between_site_sd] if np.isscalar(between_site_sd) else between_site_sd)
     if min(errors) <= 0.0 or min(spreads) < 0.0:
         raise DesignError("Standard errors are above zero, and between-site standard deviations not below it.")
-    for name, value, least in (("n_draws", n_draws, 10), ("seed", seed, 0)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise DesignError(f"{name} must be a whole number, at least {least}; it is {value!r}.")
+    whole_number("n_draws", n_draws, 10)
+    whole_number("seed", seed, 0)
     truths = tuple((effect, spread) for spread in spreads for effect in effects)
     task = _Pilots(criteria, estimator, errors, truths, contrast, int(seed), int(n_draws))
     per_truth = range(-(-n_draws // task.per_shard))
@@ -158,7 +157,7 @@ def operating_characteristics(  # noqa: PLR0913 - each is a different thing that
         for shard, found in run_shards(task, shards, n_jobs=n_jobs):
             decided[shard[0]] += found
             told.more(len(found))
-    rows = tuple((*truth, *_shares(found)) for truth, found in zip(truths, decided, strict=True))
+    rows = tuple((*truth, *decision_shares(found)) for truth, found in zip(truths, decided, strict=True))
     notes = (
         f"{n_draws:,} sets of {len(errors)} pilots for each truth, seed {seed}; mcse is the Monte Carlo error.",
         *(f"go if {rule.words()}" for rule in criteria.go),
@@ -177,7 +176,14 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     return numbers
 
 
-def _shares(found: list[str]) -> tuple[float, ...]:
+def whole_number(name: str, value: Any, least: int) -> None:
+    """Raise DesignError unless a value is a whole number and large enough."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise DesignError(f"{name} must be a whole number, at least {least}; it is {value!r}.")
+
+
+def decision_shares(found: list[str]) -> tuple[float, ...]:
+    """Return the share of each decision with its Monte Carlo error, then the share of fits that failed."""
     measured = [share_of(np.array([decision == each for decision in found])) for each in DECISIONS]
     failed = sum(decision == FAILED for decision in found) / len(found)
     return (*(number for item in measured for number in (item.value, item.mcse)), failed)

@@ -128,10 +128,8 @@ def table_hierarchy(
         leave_out=True,
         tolerance=_TOLERANCE,
     )
-    scales = np.concatenate([_landmarks(likelihoods, mu_prior), tau_prior.log_landmarks()])
-    # Only the ends: between them panels of width two do, and each costs time.
-    marks = np.array([scales.min(), scales.max()])
-    mu_panels, tau_panels = model.resolve(_mu_edges(likelihoods, mu_prior), marks, moments)
+    marks = spread_marks(likelihoods, mu_prior, tau_prior)
+    mu_panels, tau_panels = model.resolve(average_edges(likelihoods, mu_prior), marks, moments)
     t, log_weight, evidence = seen_spreads(tau_panels)
     mu_panels, _ = model.seen(mu_panels, t, log_weight)
     posterior = _Posterior(model, sites, mu_panels, np.exp(t), log_weight, float(evidence[0]))
@@ -156,6 +154,13 @@ def _finite(likelihoods: SiteLikelihoods, df: float | None, moments: int) -> lis
     return [2 if fades else open_ended for fades in likelihoods.fading()] + [open_ended]
 
 
+def spread_marks(likelihoods: SiteLikelihoods, mu_prior: Normal, tau_prior: ScalePrior) -> FloatArray:
+    """Return the ends of where the density of log tau has its structure."""
+    scales = np.concatenate([_landmarks(likelihoods, mu_prior), tau_prior.log_landmarks()])
+    # Only the ends: between them panels of width two do, and each costs time.
+    return np.array([scales.min(), scales.max()])
+
+
 def _landmarks(likelihoods: SiteLikelihoods, mu_prior: Normal) -> FloatArray:
     """Return logs of the scales between which the likelihood of tau varies."""
     best = likelihoods.best()
@@ -165,7 +170,7 @@ def _landmarks(likelihoods: SiteLikelihoods, mu_prior: Normal) -> FloatArray:
     return marks
 
 
-def _mu_edges(likelihoods: SiteLikelihoods, mu_prior: Normal) -> FloatArray:
+def average_edges(likelihoods: SiteLikelihoods, mu_prior: Normal) -> FloatArray:
     """Return first panels of mu: through what the sites say, out to ten sds of the prior."""
     prior = mu_prior.mean + mu_prior.sd * np.array([-10.0, -6.0, -3.0, -1.5, 0.0, 1.5, 3.0, 6.0, 10.0])
     best = likelihoods.best()
