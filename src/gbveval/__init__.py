@@ -217,11 +217,14 @@ if TYPE_CHECKING:
     from gbveval.estimators.tipping_point import plot_tipping_point as plot_tipping_point
     from gbveval.estimators.tipping_point import tipping_point as tipping_point
     from gbveval.factors.agreement import cohen_kappa as cohen_kappa
+    from gbveval.factors.corrected_intervals import corrected_prevalence_intervals as corrected_prevalence_intervals
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.pooled_prevalence import PooledPrevalence as PooledPrevalence
     from gbveval.factors.prevalence import Prevalence as Prevalence
+    from gbveval.factors.prior_corrected_prevalence import PriorCorrectedPrevalence as PriorCorrectedPrevalence
     from gbveval.factors.rao_scott_test import RaoScottTest as RaoScottTest
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
+    from gbveval.factors.rogan_gladen import RoganGladen as RoganGladen
     from gbveval.factors.share_intervals import proportion_intervals as proportion_intervals
     from gbveval.factors.standardised_rates import direct_rate as direct_rate
     from gbveval.factors.standardised_rates import indirect_rate as indirect_rate
@@ -230,6 +233,7 @@ if TYPE_CHECKING:
     from gbveval.factors.survey_ratio import SurveyRatio as SurveyRatio
     from gbveval.factors.survey_regression import SurveyRegression as SurveyRegression
     from gbveval.factors.survey_total import SurveyTotal as SurveyTotal
+    from gbveval.factors.validation import Validation as Validation
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
     from gbveval.multisite._sampling import monte_carlo_error as monte_carlo_error
     from gbveval.multisite.compare_models import compare_models as compare_models
