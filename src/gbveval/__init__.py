@@ -193,6 +193,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.joint_test import JointTest as JointTest
     from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.estimators.randomised.list_design_test import ListDesignTest as ListDesignTest
+    from gbveval.estimators.randomised.list_experiment import ListExperiment as ListExperiment
+    from gbveval.estimators.randomised.list_regression import ListRegression as ListRegression
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
     from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
@@ -222,6 +225,10 @@ if TYPE_CHECKING:
     from gbveval.factors.pooled_prevalence import PooledPrevalence as PooledPrevalence
     from gbveval.factors.prevalence import Prevalence as Prevalence
     from gbveval.factors.prior_corrected_prevalence import PriorCorrectedPrevalence as PriorCorrectedPrevalence
+    from gbveval.factors.randomised_response import RandomisedResponse as RandomisedResponse
+    from gbveval.factors.randomised_response_regression import (
+        RandomisedResponseRegression as RandomisedResponseRegression,
+    )
     from gbveval.factors.rao_scott_test import RaoScottTest as RaoScottTest
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
     from gbveval.factors.rogan_gladen import RoganGladen as RoganGladen

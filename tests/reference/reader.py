@@ -24,6 +24,7 @@ from tests.reference import (
     sensitivity,
     surveys,
     synthetic,
+    underreporting,
 )
 from tests.reference.bayes import TASKS as BAYES_TASKS
 from tests.reference.bayes import bayes_tolerance
@@ -72,6 +73,7 @@ TASKS: dict[str, Answer] = {
     **sensitivity.TASKS,
     **surveys.TASKS,
     **synthetic.TASKS,
+    **underreporting.TASKS,
     **power.TASKS,
     **meta.TASKS,
     "difference_in_means": lambda folder, case: difference_in_means(folder, case["task"]),

@@ -1,4 +1,4 @@
-"""Rows of corrected prevalences, their differences and ratios, with the rates' uncertainty in their joint covariance."""
+"""Rows of corrected prevalences, their differences and ratios, with the uncertainty of the rates."""
 
 from __future__ import annotations
 

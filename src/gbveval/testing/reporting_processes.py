@@ -1,4 +1,4 @@
-"""Surveys and lists in which not everybody tells, for checks: the truth is that of what happened, not of what is said."""
+"""Surveys and lists in which not everybody tells, for checks: the truth is what happened, not what is said."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ReportedFrames:
     Parameters
     ----------
     sensitivity, specificity : float
-        Forced answers with probabilities p (truth), f (yes) and 1 - p - f (no) are sensitivity p + f, specificity 1 - f.
+        Forced answers with probabilities p of the truth and f of a yes are sensitivity p + f and specificity 1 - f.
     psu_per_stratum : int
         Primary units in each of two strata.
     """
