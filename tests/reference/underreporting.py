@@ -33,8 +33,8 @@ def randomised_response(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     frame = survey_data(folder, task["data"])
     columns = with_columns(frame, {"covariates": [], **roles})
     forced = {"forced_yes": options["p_forced_yes"]} if options["design"] == "forced" else {}
-    # With no covariate the likelihood has its maximum at the moment estimate, and the cross-product of the scores, which R's rr
-    # inverts, is the information of n answers.
+    # With no covariate the likelihood has its maximum at the moment estimate, and the cross-product of the scores,
+    # which R's rr inverts, is the information of n answers.
     model = gbv.RandomisedResponseRegression(list(columns), options["p"], std_error="scores", **forced)
     found = model.estimate(gbv.Survey(frame, outcome=roles["outcome"]))
     prevalence = found["prevalence"]
@@ -55,9 +55,9 @@ def randomised_response(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
 # the fourth digit (the unit tests of the numeric function show both, at R's coefficients and at ours).
 EARLY = {"sensitive": (5e-4, 0.0), "se_sensitive": (6e-4, 0.0), "control": (2e-4, 0.0), "se_control": (1e-4, 0.0)}
 SELECTION = (
-    "R's ict.test sets aside shares by their spread among each other, not by their standard errors, so that of those "
-    "near zero only the negative ones remain; its rule, taken again, gives its p-value, and rejects too often under the "
-    "null (unit tests)"
+    "R's ict.test sets aside shares by their spread among each other, not by their standard errors, so that of "
+    "those near zero only the negative ones remain; its rule, taken again, gives its p-value, and rejects too often under "
+    "the null (unit tests)"
 )
 MODELS = {"linear": "linear", "two_step_nls": "two_step", "maximum_likelihood": "likelihood"}
 
@@ -89,7 +89,7 @@ def list_experiment(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         rows = {key: found[f"{part}: {name}"] for key, name in names.items()}
         answer[part] = {key: row.value for key, row in rows.items()}
         answer[f"se_{part}"] = {key: row.std_error for key, row in rows.items()}
-    answer["loglik"] = found["sensitive: intercept"].extra
+    answer["loglik"] = dict(found["prevalence"].extra).get("log_likelihood")
     return answer
 
 

@@ -117,8 +117,8 @@ class RandomisedResponseRegression:
         DataError
             If a covariate is absent, or an outcome is not 0 or 1.
         DesignError
-            If a covariate is an outcome, an identifier or the primary unit, "model" or "scores" is asked of a design, or the survey
-            has replicate weights.
+            If a covariate is an outcome, an identifier or the primary unit, "model" or "scores" is asked of a design,
+            or the survey has replicate weights.
         IdentificationError
             If there are more coefficients than degrees of freedom.
         ConvergenceError
@@ -139,9 +139,8 @@ class RandomisedResponseRegression:
             rows += _rows(data, outcome, model)
             models.append(model)
             checks += missing_outcome_check(data, outcome)
-            checks += left_out_checks(
-                data, outcome, member, [names[j] for j in range(len(names)) if j not in model.kept]
-            )
+            dropped = [names[j] for j in range(len(names)) if j not in model.kept]
+            checks += left_out_checks(data, outcome, member, dropped)
         given = None if self.std_error == "design" else _joined(models)
         return assemble(self, data, design, rows, method=self._method(data), checks=checks, covariance=given)
 

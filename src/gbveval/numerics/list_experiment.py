@@ -95,8 +95,8 @@ def two_step_list(x: FloatArray, y: FloatArray, long: FloatArray, items: int) ->
 
     References
     ----------
-    Imai (2011), Journal of the American Statistical Association 106. Newey and McFadden (1994), Handbook of Econometrics
-    4.
+    Imai (2011), Journal of the American Statistical Association 106. Newey and McFadden (1994), Handbook of
+    Econometrics 4.
     """
     k = x.shape[1]
     first, second = long == 0.0, long == 1.0

@@ -107,7 +107,7 @@ class ListFrames:
     slope : float
         Log odds ratio of the sensitive item per unit of the covariate.
     level : float
-        Log odds at zero; minus infinity for an item that applies to nobody.
+        Log odds at zero.
     """
 
     n_per_list: int = 300
@@ -140,8 +140,17 @@ class ListFrames:
         return Trial(frame, outcome="y", arm="arm", control="usual", covariates=["x"])
 
     def null(self) -> ListFrames | None:
-        """Return the same lists where the item applies to nobody."""
-        return replace(self, level=-np.inf)
+        """Return no source: a prevalence has no null."""
+        return None
+
+
+@dataclass(frozen=True)
+class HonestLists(ListFrames):
+    """The same lists, for the test that they are honest."""
+
+    def null(self) -> HonestLists:
+        """Return the same source: nobody's count is changed."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ def require_lists(estimator: str, data: Trial, items: int) -> None:
         wrong = int((seen & ((y < 0) | (y > most) | (y != np.round(y)))).sum())
         if wrong:
             raise DataError(
-                f"Column {name!r} (outcome) is no count that its list allows in {wrong:,} rows: whole numbers from 0 to "
-                f"{items} were expected with the short list, to {items + 1} with the long one. Count again, or give the "
-                "number of items of the short list."
+                f"Column {name!r} (outcome) is no count that its list allows in {wrong:,} rows: whole numbers from 0 "
+                f"to {items} were expected with the short list, to {items + 1} with the long one. Count again, or give "
+                "the number of items of the short list."
             )
         for arm, label in enumerate(("short", "long")):
             if int((seen & (data.arm == arm)).sum()) < 2:
@@ -86,8 +86,8 @@ def list_checks(data: Trial, items: int) -> list[Check]:
         negative = int((shares.value < 0.0).sum())
         if negative:
             text = (
-                f"{name}: {negative} of {shares.value.size} joint shares of counts and answers are negative, which none "
-                "can be. Chance, or counts that the sensitive item changes: see ListDesignTest."
+                f"{name}: {negative} of {shares.value.size} joint shares of counts and answers are negative, which "
+                "none can be. Chance, or counts that the sensitive item changes: see ListDesignTest."
             )
             found.append(Check(f"joint shares {name}", "info", text))
     return found

@@ -1,4 +1,4 @@
-"""`ListDesignTest`: do counts of a list experiment show that the sensitive item changed the others?"""
+"""`ListDesignTest`: whether counts of a list experiment show that the sensitive item changed the others."""
 
 from __future__ import annotations
 

@@ -61,6 +61,8 @@ class ListRegression:
     **Which model**: the likelihood is the most precise, by far, and the first to be wrong: counts of items that go
     together are no binomial. The difference in means and "two_step" do not assume it. Show both.
 
+    **Extra column**: log_likelihood, in the first row of "likelihood".
+
     **Small-sample correction**: none; HC3 for "linear".
 
     **Do not use when** the trial declares clusters, strata, pairs or weights (refused), or hardly anybody has the
@@ -156,11 +158,11 @@ class ListRegression:
         fit = FITS[self.model][0](z, y, long, self.items)
         if not fit.converged:
             raise ConvergenceError(
-                f"The model of {name!r} has no solution with finite coefficients: too few, or too many, seem to have the "
-                "sensitive item, overall or in some group. Use ListExperiment, or fewer covariates."
+                f"The model of {name!r} has no solution with finite coefficients: too few, or too many, seem to have "
+                "the sensitive item, overall or in some group. Use ListExperiment, or fewer covariates."
             )
         values, covariance = self._with_prevalence(fit, z, basis.to_original)
-        return self._named(data, outcome, used, values), covariance
+        return self._named(data, outcome, used, values, fit.log_likelihood), covariance
 
     def _with_prevalence(self, fit: ListFit, z: FloatArray, back: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return prevalence, then slopes and intercept of the sensitive item and of the control count."""
@@ -181,7 +183,10 @@ class ListRegression:
         covariance[0, 0] += float(share.var() / len(z))
         return values, covariance
 
-    def _named(self, data: Trial, outcome: int, used: BoolArray, values: FloatArray) -> list[Row]:
+    def _named(
+        self, data: Trial, outcome: int, used: BoolArray, values: FloatArray, log_likelihood: float
+    ) -> list[Row]:
+        """Return the rows by name."""
         names = (*data.covariate_names, "intercept")
         linear = self.model == "linear"
         effect = Estimand(
@@ -203,6 +208,9 @@ class ListRegression:
                 estimand=estimand,
                 n_units=int(used.sum()),
                 support=support,
+                extra=(("log_likelihood", log_likelihood),)
+                if term == "prevalence" and np.isfinite(log_likelihood)
+                else (),
             )
             for (term, estimand), value in zip(kinds, values, strict=True)
         ]
@@ -211,7 +219,7 @@ class ListRegression:
         _, std_error, source = FITS[self.model]
         curve = {
             "linear": "mean count and prevalence are linear in the covariates",
-            "two_step": "the log odds of the share of other items, and of the sensitive one, are linear in the covariates",
+            "two_step": "log odds of the other items, and of the sensitive one, are linear in the covariates",
             "likelihood": "counts of other items are binomial, whatever the answer to the sensitive one; log odds are "
             "linear in the covariates",
         }[self.model]
