@@ -16,6 +16,7 @@ from gbveval.numerics.inference import f_upper
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+SELECTIONS = ("standard_error", "spread")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -93,12 +94,18 @@ def _spread(distribution: FloatArray, group: BoolArray) -> FloatArray:
     return result
 
 
-def design_effect_test(shares: JointShares, *, rng: np.random.Generator, n_draws: int = 50_000) -> DesignEffectTest:
+def design_effect_test(
+    shares: JointShares, *, rng: np.random.Generator, n_draws: int = 50_000, selection: str = "standard_error"
+) -> DesignEffectTest:
     """Test that no joint share is negative, with generalised moment selection (Andrews and Soares 2010).
 
     The statistic is the squared distance of each row from the positive orthant, in the metric of its covariance. Under
     the least favourable null it is a mixture of chi-squares; inequalities that are slack by more than log(n)^(1/2)
     standard errors have no part in it. Weights of the mixture are drawn.
+
+    With the selection "spread", as in the R package list, inequalities are slack beyond (log(n) / n)^(1/2) times the
+    standard deviation of the shares among each other, which is a far lower bar, and have no part in the statistic
+    either.
 
     Parameters
     ----------
@@ -106,6 +113,8 @@ def design_effect_test(shares: JointShares, *, rng: np.random.Generator, n_draws
     rng : numpy.random.Generator
     n_draws : int
         Draws for the weights.
+    selection : str
+        One of `SELECTIONS`.
 
     References
     ----------
@@ -113,6 +122,7 @@ def design_effect_test(shares: JointShares, *, rng: np.random.Generator, n_draws
     50, for the mixture.
     """
     slack = np.sqrt(np.log(shares.n))
+    spread = selection == "spread"
     statistic, each, kept = np.zeros(2), np.ones(2), np.zeros(2, dtype=np.intp)
     for row in range(2):
         # Two shares are shares of people seen, and cannot be negative: all items with, and none without the sensitive
@@ -122,13 +132,16 @@ def design_effect_test(shares: JointShares, *, rng: np.random.Generator, n_draws
         value, covariance = shares.value[row][varies], shares.covariance[row][np.ix_(varies, varies)]
         if not value.size:
             continue
-        statistic[row] = float(_distance(value[None, :], covariance)[0][0])
-        near = value <= slack * shares.std_error[row][varies]
+        bar = slack * np.sqrt(np.diag(covariance))
+        if spread:
+            bar = np.full(value.size, slack * value.std(ddof=1) / np.sqrt(shares.n) if value.size > 1 else np.inf)
+        near = value <= bar
         kept[row] = near.sum()
+        counted = near if spread else np.ones(value.size, dtype=bool)
+        if counted.any():
+            statistic[row] = float(_distance(value[None, counted], covariance[np.ix_(counted, counted)])[0][0])
         if statistic[row] > 0.0 and near.any():
             each[row] = _mixture_tail(statistic[row], covariance[np.ix_(near, near)], rng, n_draws)
-        elif statistic[row] > 0.0:
-            each[row] = 0.0
     return DesignEffectTest(statistic, each, float(min(1.0, 2.0 * each.min())), kept)
 
 

@@ -64,7 +64,8 @@ def likelihood_list(x: FloatArray, y: FloatArray, long: FloatArray, items: int) 
     if roots[0] <= 0.0:
         return ListFit(beta[:k], beta[k:], np.full((2 * k, 2 * k), np.nan), found.value, converged=False)
     inside = max(float(np.max(np.abs(x @ beta[:k]))), float(np.max(np.abs(x @ beta[k:])))) < TOO_FAR
-    return ListFit(beta[:k], beta[k:], np.linalg.inv(information), found.value, converged=converged and inside)
+    covariance: FloatArray = np.linalg.inv(information)
+    return ListFit(beta[:k], beta[k:], covariance, found.value, converged=converged and inside)
 
 
 def _start(x: FloatArray, y: FloatArray, long: FloatArray, items: int) -> FloatArray:
