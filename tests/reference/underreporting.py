@@ -102,6 +102,8 @@ def list_design_test(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     }
     return {
         "p": [found["no design effect"].p_value],
+        # The case states this tolerance for its list of one.
+        "_off": {"p": (0.0, options["tolerance_absolute"]["p"])},
         "pi_est": {key: row.value for key, row in rows.items()},
         "pi_se": {key: row.std_error for key, row in rows.items()},
     }

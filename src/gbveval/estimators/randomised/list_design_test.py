@@ -41,7 +41,8 @@ class ListDesignTest:
     **Estimates** for each count j of the other items the share of respondents who count j and have (have not) the
     sensitive item: F0(j) - F1(j) and F1(j) - F0(j - 1), with F the distributions of counts with the short and the long
     list. None can be negative, unless the sensitive item changes how the others are counted, or answers to it are not
-    true. The last row tests that none is: the distance of each set from what is possible, generalised moment selection, Bonferroni's correction for the two sets.
+    true. The last row tests that none is: the distance of each set from what is possible, generalised moment
+    selection, Bonferroni's correction for the two sets.
 
     **Published p-values** are mostly those of the R package list (`ict.test`): its selection, "spread" here, sets aside
     nearly all positive shares, so that its p-values are smaller. No proof says that it keeps its size; in simulations
