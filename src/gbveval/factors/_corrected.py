@@ -269,7 +269,7 @@ def _outside(name: str, found: Sequence[Corrected]) -> tuple[Check, ...]:
     below, above = sum(value < 0.0 for value in values), sum(value > 1.0 for value in values)
     if below or above:
         text = (
-            f"{name}: {plural(below + above, 'corrected prevalence')} lie outside 0 to 1 and are shown as they are. "
+            f"{name}: corrected prevalences outside 0 to 1 ({below + above} of {len(values)}) are shown as they are. "
             + ("Fewer said yes than the specificity alone explains. " if below else "")
             + ("More said yes than the sensitivity allows. " if above else "")
             + "The rates do not hold for these people, or chance is at work: look at the limits, and doubt the rates."

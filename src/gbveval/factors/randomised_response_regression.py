@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gbveval.core.errors import ConvergenceError, DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
-from gbveval.core.method import Method
+from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data._frame import as_names
 from gbveval.data.survey import Survey
@@ -129,8 +129,8 @@ class RandomisedResponseRegression:
         design = design_of(data, self.lonely_psu)
         x, names, complete = model_columns(data, as_names(self.covariates))
         rows: list[SurveyRow] = []
-        checks = []
-        models = []
+        checks: list[Check] = []
+        models: list[_Model] = []
         for outcome in range(len(data.outcome_names)):
             require_binary(data, outcome, "RandomisedResponseRegression")
             member = data.observed(outcome) & complete & (data.weights() > 0)
@@ -210,7 +210,8 @@ def _fit(
             "for this design, overall or in some group. Look at RandomisedResponse by group, and use fewer covariates."
         )
     crossed = fit.scores.T @ fit.scores if estimator.std_error == "scores" else fit.information
-    values, rows, covariance = _with_prevalence(fit, z, weights, basis.to_original, np.linalg.inv(crossed))
+    model: FloatArray = np.asarray(np.linalg.inv(crossed), dtype=np.float64)
+    values, rows, covariance = _with_prevalence(fit, z, weights, basis.to_original, model)
     kept = tuple(j for j in range(x.shape[1]) if j not in set(basis.dropped))
     return _Model(names, kept, values, rows, covariance, free + 1.0 - fit.beta.size, member, x)
 

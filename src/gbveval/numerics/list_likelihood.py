@@ -64,7 +64,7 @@ def likelihood_list(x: FloatArray, y: FloatArray, long: FloatArray, items: int) 
     if roots[0] <= 0.0:
         return ListFit(beta[:k], beta[k:], np.full((2 * k, 2 * k), np.nan), found.value, converged=False)
     inside = max(float(np.max(np.abs(x @ beta[:k]))), float(np.max(np.abs(x @ beta[k:])))) < TOO_FAR
-    covariance: FloatArray = np.linalg.inv(information)
+    covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)
     return ListFit(beta[:k], beta[k:], covariance, found.value, converged=converged and inside)
 
 

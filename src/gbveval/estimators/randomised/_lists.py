@@ -49,17 +49,24 @@ def require_lists(estimator: str, data: Trial, items: int) -> None:
                 )
 
 
-def list_support(data: Trial, outcome: int, used: BoolArray, items: int) -> tuple[Cell, ...]:
-    """Return respondents by list; those who counted everything on the long one have given their answer away."""
+def list_support(data: Trial, outcome: int, used: BoolArray) -> tuple[Cell, ...]:
+    """Return respondents by list."""
     name = data.outcome_names[outcome]
-    y = data.outcomes[:, outcome]
+    members = [int((used & (data.arm == arm)).sum()) for arm in range(len(data.arms))]
+    return tuple(Cell(label, n, None, f"{name} by list") for label, n in zip(data.arms, members, strict=True))
+
+
+def count_support(data: Trial, outcome: int, items: int) -> tuple[Cell, ...]:
+    """Return how many count 0, 1, ... with each list: joint shares together give these numbers away."""
+    y, seen = data.outcomes[:, outcome], data.observed(outcome)
     cells = []
     for arm, label in enumerate(data.arms):
-        member = used & (data.arm == arm)
-        cells.append(Cell(label, int(member.sum()), None, f"{name} by list"))
-    given_away = int((used & (data.arm == 1) & (y == items + 1)).sum())
-    long = int((used & (data.arm == 1)).sum())
-    return (*cells, Cell("every item", long, given_away, f"{name}, long list"))
+        member = seen & (data.arm == arm)
+        cells += [
+            Cell(f"{label}, {count}", int(member.sum()), int((member & (y == count)).sum()), f"counts, {label}")
+            for count in range(items + 1 + arm)
+        ]
+    return tuple(cells)
 
 
 def shares_of(data: Trial, outcome: int, items: int) -> JointShares:

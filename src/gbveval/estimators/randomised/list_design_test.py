@@ -16,7 +16,7 @@ from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import all_samples, assemble_terms
-from gbveval.estimators.randomised._lists import check_items, list_support, require_lists, shares_of
+from gbveval.estimators.randomised._lists import check_items, count_support, list_support, require_lists, shares_of
 from gbveval.numerics.list_design_test import SELECTIONS, design_effect_test
 
 
@@ -105,7 +105,7 @@ class ListDesignTest:
         terms: list[Term] = []
         for outcome, name in enumerate(data.outcome_names):
             used = data.observed(outcome)
-            support = list_support(data, outcome, used, self.items)
+            support = count_support(data, outcome, self.items)
             shares = shares_of(data, outcome, self.items)
             n = int(used.sum())
             for row, has in enumerate(("with", "without")):
@@ -136,7 +136,7 @@ class ListDesignTest:
                     statistic=None if constant else float(test.statistic.max()),
                     p_value=None if constant else test.p_value,
                     n_units=n,
-                    support=support,
+                    support=list_support(data, outcome, used),
                     reason="counts do not vary" if constant else "",
                 )
             )

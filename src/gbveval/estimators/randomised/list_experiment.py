@@ -83,13 +83,12 @@ class ListExperiment:
         """
         require_lists("ListExperiment", data, self.items)
         found = DifferenceInMeans().estimate(data)
-        used = [data.observed(outcome) for outcome in range(len(data.outcome_names))]
         terms = tuple(
             replace(
                 term,
                 term="prevalence",
                 estimand=Estimand("prevalence", "share", "participant_average"),
-                support=list_support(data, outcome, used[outcome], self.items),
+                support=list_support(data, outcome, data.observed(outcome)),
             )
             for outcome, term in enumerate(found.terms)
         )

@@ -58,8 +58,8 @@ class ListRegression:
     sensitive item, log odds ratios (linear: differences in prevalence) that are associations; then those of the control
     count, which have no reading of their own.
 
-    **Which model**: the likelihood is the most precise, by far, and the first to be wrong: counts of items that go
-    together are no binomial. The difference in means and "two_step" do not assume it. Show both.
+    **Which model**: the likelihood is the most precise, and the first to be wrong: counts of items that go together
+    are no binomial. The difference in means and "two_step" do not assume it. Show both.
 
     **Extra column**: log_likelihood, in the first row of "likelihood".
 
@@ -196,7 +196,7 @@ class ListRegression:
         kinds = [("prevalence", Estimand("prevalence", "share", "participant_average"))]
         kinds += [(f"sensitive: {name}", nuisance if name == "intercept" else effect) for name in names]
         kinds += [(f"control: {name}", nuisance) for name in names]
-        support = list_support(data, outcome, used, self.items)
+        support = list_support(data, outcome, used)
         df = float(used.sum() - 2 * len(names)) if linear else float("inf")
         return [
             Row(
