@@ -238,7 +238,8 @@ class _Compared:
     ratio: bool
 
     def __call__(self, weights: FloatArray) -> float:
-        assert self.first is not None and self.second is not None
+        assert self.first is not None
+        assert self.second is not None
         a, b = self.first(weights), self.second(weights)
         if not self.ratio:
             return a - b

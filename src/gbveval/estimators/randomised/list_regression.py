@@ -119,12 +119,7 @@ class ListRegression:
         blocks: list[FloatArray] = []
         checks: list[Check] = []
         for outcome, name in enumerate(data.outcome_names):
-            used = data.observed(outcome) & ~np.isnan(data.covariates).any(axis=1)
-            lost = int(data.observed(outcome).sum() - used.sum())
-            if lost:
-                text = f"{lost:,} respondents with {name} lack a covariate; they are left out, not imputed."
-                checks.append(Check(f"missing covariates {name}", "warn" if lost > 0.05 * data.n else "info", text))
-            found, block = self._rows(data, outcome, used)
+            found, block = self._rows(data, outcome, data.observed(outcome))
             rows += found
             blocks.append(block)
             checks += outside_check(name, found[0].value)
@@ -224,7 +219,7 @@ class ListRegression:
             "linear in the covariates",
         }[self.model]
         return Method(
-            sample=f"{all_samples(data)}; those without a covariate are left out",
+            sample=all_samples(data),
             std_error=std_error,
             small_sample="HC3" if self.model == "linear" else "none",
             reference="t with rows minus coefficients" if self.model == "linear" else "normal",
