@@ -220,6 +220,7 @@ if TYPE_CHECKING:
     from gbveval.estimators.tipping_point import plot_tipping_point as plot_tipping_point
     from gbveval.estimators.tipping_point import tipping_point as tipping_point
     from gbveval.factors.agreement import cohen_kappa as cohen_kappa
+    from gbveval.factors.corrected_effect import CorrectedEffect as CorrectedEffect
     from gbveval.factors.corrected_intervals import corrected_prevalence_intervals as corrected_prevalence_intervals
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.pooled_prevalence import PooledPrevalence as PooledPrevalence

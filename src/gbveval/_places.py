@@ -32,6 +32,7 @@ PLACES = {
     "Continuous": "gbveval.design.outcomes",
     "ControlAndEffect": "gbveval.multisite.control_and_effect",
     "ConvergenceError": "gbveval.core.errors",
+    "CorrectedEffect": "gbveval.factors.corrected_effect",
     "CorrelationDesign": "gbveval.design.correlation",
     "Count": "gbveval.design.counts",
     "CountTable": "gbveval.core.counts",

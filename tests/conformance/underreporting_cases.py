@@ -10,6 +10,7 @@ from gbveval.testing.reporting_processes import (
     ListFrames,
     ReportedFrames,
     ScrambledFrames,
+    ToldTrials,
 )
 
 NONE: frozenset[str] = frozenset()
@@ -95,5 +96,14 @@ UNDERREPORTING = (
         conservative=True,
         exempt=COUNTS,
         term="no design effect",
+    ),
+    Case(gbv.CorrectedEffect({"usual": 0.6, "new": 0.8}), ToldTrials(), equivariant=NONE, n_draws=600, note="units"),
+    Case(
+        gbv.CorrectedEffect({"usual": 0.6, "new": 0.8}),
+        ToldTrials(n_per_arm=10, cluster_size=20),
+        equivariant=NONE,
+        n_draws=600,
+        slack=0.02,
+        note="clusters",
     ),
 )

@@ -144,10 +144,11 @@ class RoganGladen:
                     f"{without:,} of {len(domains.labels):,} groups of {domains.name} have no sensitivity or "
                     "specificity; give one for each group, as it is written in the data."
                 )
-        rates = {group: self._rates(group) for group in (named or (None,))}
+        rates = {group: self.rates(group) for group in (named or (None,))}
         return estimate_corrected(self, data, rates, self._method(data))
 
-    def _rates(self, group: str | None) -> Rates:
+    def rates(self, group: str | None) -> Rates:
+        """Return the rates of a group (None: of all), with the names of those that were estimated."""
         found, keys = [], []
         for name in ("sensitivity", "specificity"):
             given = getattr(self, name)

@@ -190,3 +190,52 @@ class ScrambledFrames:
     def null(self) -> ScrambledFrames:
         """Return the same source without an association."""
         return replace(self, slope=0.0)
+
+
+@dataclass(frozen=True)
+class ToldTrials:
+    """Trials in which the programme changes how many tell, besides (or without) what happens.
+
+    Parameters
+    ----------
+    n_per_arm : int
+        Units, or clusters where `cluster_size` is above zero.
+    cluster_size : int
+        Units a cluster; zero for none.
+    risk, effect : float
+        Risk in control, and the difference that the programme makes.
+    sensitivity : tuple of (float, float)
+        Of control and of the intervention.
+    """
+
+    n_per_arm: int = 200
+    cluster_size: int = 0
+    risk: float = 0.4
+    effect: float = -0.1
+    sensitivity: tuple[float, float] = (0.6, 0.8)
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        return {"outcome": "y", "arm": "arm", **({"cluster": "cluster"} if self.cluster_size else {})}
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the difference of true risks."""
+        groups = 2 * self.n_per_arm
+        cluster = np.repeat(np.arange(groups), max(self.cluster_size, 1))
+        arm = np.repeat([0, 1], self.n_per_arm)[cluster]
+        shift = rng.beta(20.0, 20.0, groups)[cluster] * 2.0 if self.cluster_size else 1.0
+        happened = rng.random(cluster.size) < (self.risk + self.effect * arm) * shift
+        told = happened & (rng.random(cluster.size) < np.array(self.sensitivity)[arm])
+        frame: Frame = {"y": told.astype(float), "arm": np.where(arm == 1, "new", "usual").tolist()}
+        if self.cluster_size:
+            frame["cluster"] = [f"g{g:03d}" for g in cluster]
+        return frame, self.effect
+
+    def check(self, frame: Frame) -> Trial:
+        """Return the frame as a Trial."""
+        return Trial(frame, control="usual", **self.roles)
+
+    def null(self) -> ToldTrials:
+        """Return a programme that makes people speak and does nothing else."""
+        return replace(self, effect=0.0)
