@@ -193,6 +193,9 @@ if TYPE_CHECKING:
     from gbveval.estimators.randomised.joint_test import JointTest as JointTest
     from gbveval.estimators.randomised.lee_bounds import LeeBounds as LeeBounds
     from gbveval.estimators.randomised.lin_adjusted import LinAdjusted as LinAdjusted
+    from gbveval.estimators.randomised.list_design_test import ListDesignTest as ListDesignTest
+    from gbveval.estimators.randomised.list_experiment import ListExperiment as ListExperiment
+    from gbveval.estimators.randomised.list_regression import ListRegression as ListRegression
     from gbveval.estimators.randomised.manski_bounds import ManskiBounds as ManskiBounds
     from gbveval.estimators.randomised.mixed_effects import MixedEffects as MixedEffects
     from gbveval.estimators.randomised.modified_poisson import ModifiedPoisson as ModifiedPoisson
@@ -222,6 +225,8 @@ if TYPE_CHECKING:
     from gbveval.factors.attributable_fraction import AttributableFraction as AttributableFraction
     from gbveval.factors.causal_graph import CausalGraph as CausalGraph
     from gbveval.factors.conditional_logistic import ConditionalLogistic as ConditionalLogistic
+    from gbveval.factors.corrected_effect import CorrectedEffect as CorrectedEffect
+    from gbveval.factors.corrected_intervals import corrected_prevalence_intervals as corrected_prevalence_intervals
     from gbveval.factors.e_values import e_value as e_value
     from gbveval.factors.e_values import e_value_of_means as e_value_of_means
     from gbveval.factors.e_values import e_value_of_risks as e_value_of_risks
@@ -233,8 +238,14 @@ if TYPE_CHECKING:
     from gbveval.factors.omitted_confounding import robustness_value as robustness_value
     from gbveval.factors.pooled_prevalence import PooledPrevalence as PooledPrevalence
     from gbveval.factors.prevalence import Prevalence as Prevalence
+    from gbveval.factors.prior_corrected_prevalence import PriorCorrectedPrevalence as PriorCorrectedPrevalence
+    from gbveval.factors.randomised_response import RandomisedResponse as RandomisedResponse
+    from gbveval.factors.randomised_response_regression import (
+        RandomisedResponseRegression as RandomisedResponseRegression,
+    )
     from gbveval.factors.rao_scott_test import RaoScottTest as RaoScottTest
     from gbveval.factors.risk_factors import RiskFactors as RiskFactors
+    from gbveval.factors.rogan_gladen import RoganGladen as RoganGladen
     from gbveval.factors.share_intervals import proportion_intervals as proportion_intervals
     from gbveval.factors.standardised_rates import direct_rate as direct_rate
     from gbveval.factors.standardised_rates import indirect_rate as indirect_rate
@@ -244,6 +255,7 @@ if TYPE_CHECKING:
     from gbveval.factors.survey_ratio import SurveyRatio as SurveyRatio
     from gbveval.factors.survey_regression import SurveyRegression as SurveyRegression
     from gbveval.factors.survey_total import SurveyTotal as SurveyTotal
+    from gbveval.factors.validation import Validation as Validation
     from gbveval.multisite._sampling import SamplerSettings as SamplerSettings
     from gbveval.multisite._sampling import monte_carlo_error as monte_carlo_error
     from gbveval.multisite.compare_models import compare_models as compare_models

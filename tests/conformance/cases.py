@@ -22,6 +22,7 @@ from tests.conformance.strata_cases import STRATA
 from tests.conformance.survey_cases import SURVEYS
 from tests.conformance.switch_cases import SWITCHES_AND_FEW_TREATED
 from tests.conformance.synthetic_cases import TIMING_AND_SYNTHETIC
+from tests.conformance.underreporting_cases import UNDERREPORTING
 
 SITE_PRIOR = gbv.SitePrior(
     gbv.Normal(0, 1), gbv.Normal(0, 1), gbv.HalfNormal(0.5), gbv.HalfNormal(0.5), 2.0, gbv.HalfNormal(2)
@@ -466,6 +467,7 @@ CASES = (
     ),
     *TIMING_AND_SYNTHETIC,
     *SURVEYS,
+    *UNDERREPORTING,
     *POOLING,
     Case(
         gbv.NormalHierarchy(gbv.HierarchyPrior(gbv.Normal(0, 1), gbv.HalfNormal(0.5))),

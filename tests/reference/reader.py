@@ -26,6 +26,7 @@ from tests.reference import (
     strata,
     surveys,
     synthetic,
+    underreporting,
 )
 from tests.reference.bayes import TASKS as BAYES_TASKS
 from tests.reference.bayes import bayes_tolerance
@@ -75,6 +76,7 @@ TASKS: dict[str, Answer] = {
     **strata.TASKS,
     **surveys.TASKS,
     **synthetic.TASKS,
+    **underreporting.TASKS,
     **power.TASKS,
     **meta.TASKS,
     **associations.TASKS,

@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DataError, DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
 from gbveval.core.estimates import Estimates
-from gbveval.core.method import Cell, Check, Method
+from gbveval.core.method import Check, Method
 from gbveval.core.registry import register
 from gbveval.data._frame import as_names, plural
 from gbveval.data.survey import Survey
-from gbveval.factors._domains import outcome_cell
 from gbveval.factors._population import sample_words
 from gbveval.factors._regression_fit import Fit, Refits, fit_regression
+from gbveval.factors._regression_parts import left_out_checks, model_columns, model_support, require_no_design
 from gbveval.factors._rows import (
     SurveyRow,
     assemble,
-    category,
     check_lonely,
     clusters_in,
     design_of,
@@ -125,10 +124,10 @@ class SurveyRegression:
             If a model finds no solution.
         """
         if self.std_error == "model":
-            _require_no_design(data)
+            require_no_design(data)
         columns = as_names(self.covariates)
         design = design_of(data, self.lonely_psu)
-        x, names, complete = _columns(data, columns)
+        x, names, complete = model_columns(data, columns)
         rows: list[SurveyRow] = []
         checks: list[Check] = []
         parts = []
@@ -139,7 +138,7 @@ class SurveyRegression:
             rows += self._rows(data, design, outcome, (x, names, member), fit, refits)
             parts.append((fit, len(names)))
             checks += missing_outcome_check(data, outcome)
-            checks += _left_out(data, outcome, member, [names[j] for j in range(len(names)) if j not in fit.kept])
+            checks += left_out_checks(data, outcome, member, [names[j] for j in range(len(names)) if j not in fit.kept])
         model = _model_covariance(parts) if self.std_error == "model" else None
         return assemble(self, data, design, rows, method=self._method(data), checks=checks, covariance=model)
 
@@ -195,7 +194,9 @@ class SurveyRegression:
                     reason="" if place is not None else "collinear with the columns before it, so it was left out",
                     n_units=int(member.sum()),
                     n_clusters=clusters_in(data, member),
-                    support=_support(data, outcome, member, None if column is None else (names[column], x[:, column])),
+                    support=model_support(
+                        data, outcome, member, None if column is None else (names[column], x[:, column])
+                    ),
                     extra=(),
                     at=None if place is None else _Coefficient(refits, place),
                 )
@@ -229,36 +230,6 @@ class SurveyRegression:
         )
 
 
-def _require_no_design(data: Survey) -> None:
-    """Raise DesignError for roles that a model-based standard error would ignore."""
-    given = [
-        role
-        for role, part in (
-            ("weight", data.weight),
-            ("stratum", data.stratum),
-            ("psu", data.psu),
-            ("replicate_weights", data.replicates),
-        )
-        if part is not None
-    ]
-    if given:
-        raise DesignError(
-            f"std_error='model' ignores the design, and the survey declares {', '.join(given)}. Use std_error='design'."
-        )
-
-
-def _columns(data: Survey, columns: tuple[str, ...]) -> tuple[FloatArray, tuple[str, ...], BoolArray]:
-    """Return the covariates as numbers; DesignError when one of them is an outcome, an identifier or the unit."""
-    used = [column for column in columns if column in data.outcome_names]
-    if used:
-        raise DesignError(f"Column {used[0]!r} is an outcome of the survey; it cannot explain itself.")
-    x, names, complete = data.covariates(columns)
-    for column in columns:
-        if column not in names:
-            category(data, column)
-    return x, names, complete
-
-
 def _check_range(data: Survey, outcome: int, family: str) -> None:
     y = data.outcomes[data.observed(outcome), outcome]
     low = {"gaussian": -np.inf, "binomial": 0.0, "poisson": 0.0}[family]
@@ -289,33 +260,6 @@ class _Coefficient:
 
     def __call__(self, weights: FloatArray) -> float:
         return self.refits.coefficient(weights, self.place)
-
-
-def _support(data: Survey, outcome: int, member: BoolArray, column: tuple[str, FloatArray] | None) -> tuple[Cell, ...]:
-    """Return the counts behind a coefficient: the model's respondents, and both sides of an indicator."""
-    cell = outcome_cell(data, outcome)
-    name = data.outcome_names[outcome]
-    if column is None or not set(np.unique(column[1][member]).tolist()) <= {0.0, 1.0}:
-        return (cell(member, "in the model", f"{name}, model"),)
-    label, values = column
-    table = f"{name} by {label}, model"
-    return (cell(member & (values == 1.0), label, table), cell(member & (values == 0.0), f"not {label}", table))
-
-
-def _left_out(data: Survey, outcome: int, member: BoolArray, dropped: list[str]) -> list[Check]:
-    found = []
-    name = data.outcome_names[outcome]
-    lost = int(data.observed(outcome).sum() - member.sum())
-    if lost:
-        text = (
-            f"{lost:,} of {plural(data.n, 'respondent')} have {name} but lack a covariate (or have weight zero); they "
-            "are not in the model and not imputed."
-        )
-        found.append(Check(f"missing covariates of {name}", "warn" if lost > 0.05 * data.n else "info", text))
-    if dropped:
-        text = f"{name}: collinear columns were left out and change nothing: {', '.join(dropped)}."
-        found.append(Check(f"rank {name}", "warn", text))
-    return found
 
 
 def _model_covariance(parts: list[tuple[Fit, int]]) -> FloatArray:

@@ -18,7 +18,7 @@ from gbveval.multisite.decisions import ADAPT, GO, STOP, DecisionRule, Progressi
 from gbveval.multisite.normal_hierarchy import AVERAGE, NEW_SITE
 from gbveval.multisite.operating import COLUMNS, decision_shares, whole_number
 from gbveval.multisite.table_hierarchy import TableHierarchy
-from gbveval.numerics.many_tables import STUDIES_AT_ONCE, ManyTables, many_tables
+from gbveval.numerics.hierarchy_tables import STUDIES_AT_ONCE, ManyTables, many_tables
 from gbveval.numerics.priors import Flat
 from gbveval.numerics.table_likelihood import Tables, site_likelihoods
 

@@ -11,7 +11,7 @@ import gbveval as gbv
 from gbveval.core.errors import DesignError
 from gbveval.core.replicate import generator
 from gbveval.multisite.operating_counts import _Counts
-from gbveval.numerics.many_tables import many_tables
+from gbveval.numerics.hierarchy_tables import many_tables
 from gbveval.numerics.table_likelihood import Tables, site_likelihoods
 
 PRIOR = gbv.TablePrior(gbv.Normal(0, 1), gbv.HalfNormal(0.4), gbv.Normal(-1.5, 1))
