@@ -1,0 +1,159 @@
+"""The cheapest choice of numbers to hide, for small tables: an integer programme to which attacks add constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gbveval.disclosure._layout import BoolArray, FloatArray
+from gbveval.disclosure._problem import Problem, Sums
+from gbveval.disclosure._witness import Witness
+
+# Beyond so many numbers among which to choose, or rounds of attacks, the heuristic is kept.
+_MOST_CHOICES = 60
+_MOST_ROUNDS = 60
+_MOST_NODES = 2000
+_SLACK = 1e-6
+
+Prove = Callable[[int, BoolArray], Witness | None]
+
+
+def is_small(problem: Problem) -> bool:
+    """Return whether the integer programme is worth trying."""
+    return bool(problem.primary.any()) and int(_choices(problem).sum()) <= _MOST_CHOICES
+
+
+def best_choice(problem: Problem, sums: Sums, prove: Prove) -> BoolArray | None:
+    """Return the cheapest set of numbers to hide, or None if the search was given up.
+
+    Notes
+    -----
+    The binary variables say which numbers are hidden. If a number can be confined, duality turns the reader's
+    linear programme into a constraint on the choice: the room of the hidden numbers, weighted by the dual, must reach
+    the protection (Fischetti and Salazar 2001). Where linear programmes reach further than whole tables do, the constraint is
+    that something else must be hidden too: to hide more never confines more.
+    """
+    cuts = _line_cuts(problem)
+    for _ in range(_MOST_ROUNDS):
+        hidden = _master(problem, cuts)
+        if hidden is None:
+            return None
+        fresh = _attack(problem, hidden, prove)
+        if fresh is None:
+            return None
+        if not fresh:
+            return None if sums.bad(hidden).size else hidden
+        cuts.extend(fresh)
+    return None
+
+
+# A cut is (coefficients over all entries, right-hand side): coefficients @ hidden >= right-hand side.
+Cut = tuple[FloatArray, float]
+
+
+def _choices(problem: Problem) -> BoolArray:
+    return ~problem.start() & ~problem.fixed
+
+
+def _line_cuts(problem: Problem) -> list[Cut]:
+    """Return the constraints that hidden parts of a line are not a small number together unless its total is hidden."""
+    cuts: list[Cut] = []
+    for line in problem.layout.lines:
+        limit = float(problem.threshold[line[-1]])
+        for part in line[:-1]:
+            if problem.fixed[part]:
+                continue
+            row = np.zeros(problem.layout.size)
+            row[line[:-1]] = np.minimum(problem.mass[line[:-1]], limit)
+            row[line[-1]] = limit
+            row[part] -= limit
+            if row[part] < 0:
+                cuts.append((row, 0.0))
+    return cuts
+
+
+def _master(problem: Problem, cuts: list[Cut]) -> BoolArray | None:
+    """Return the cheapest choice that satisfies the cuts."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array
+
+    start, choice = problem.start(), np.flatnonzero(_choices(problem))
+    if choice.size == 0:
+        return start
+    options: dict[str, Any] = {"node_limit": _MOST_NODES, "mip_rel_gap": 0.0}
+    rows = np.array([row for row, _ in cuts]).reshape(len(cuts), problem.layout.size)
+    least = np.array([right for _, right in cuts]) - rows @ start.astype(float)
+    result = milp(
+        problem.weight()[choice],
+        integrality=np.ones(choice.size, dtype=np.int64),
+        bounds=Bounds(0, 1),
+        constraints=LinearConstraint(csr_array(rows[:, choice]), least - _SLACK, np.inf) if cuts else None,
+        options=options,
+    )
+    if result.status != 0 or result.x is None:
+        return None
+    hidden = start.copy()
+    hidden[choice] = result.x > 0.5
+    return hidden
+
+
+def _attack(problem: Problem, hidden: BoolArray, prove: Prove) -> list[Cut] | None:
+    """Return a cut for each number that the choice leaves too narrow; None if one stays so whatever is hidden."""
+    cuts: list[Cut] = []
+    proved: set[int] = set()
+    for entry in np.flatnonzero(problem.required(hidden)).tolist():
+        if entry in proved:
+            continue
+        witness = prove(entry, hidden)
+        if witness is not None:
+            proved.update(witness.entries[witness.width() >= problem.protection[witness.entries]].tolist())
+            continue
+        cut = _dual_cut(problem, hidden, entry)
+        if cut[0] @ hidden >= cut[1] - _SLACK:
+            more = (~hidden & ~problem.fixed).astype(float)
+            more[entry] -= 1.0
+            cut = (more, 0.0)
+            if not (more > 0).any():
+                return None
+        cuts.append(cut)
+    return cuts
+
+
+def _dual_cut(problem: Problem, hidden: BoolArray, entry: int) -> Cut:
+    """Return the constraint that follows from the duals of the two programmes that confine an entry."""
+    up, down = problem.room()
+    need = float(problem.protection[entry])
+    weights = np.zeros(problem.layout.size)
+    for sign in (1.0, -1.0):
+        reduced = _reduced_costs(problem, hidden, entry, sign)
+        if reduced is None:
+            weights[hidden] = need
+            continue
+        for rate, room in ((np.maximum(reduced, 0.0), down), (np.maximum(-reduced, 0.0), up)):
+            active = rate > 1e-9
+            weights[active] += np.minimum(rate[active] * room[active], need)
+    row = np.minimum(weights, need)
+    # The entry is protected only if it is hidden at all.
+    row[entry] -= need
+    return row, 0.0
+
+
+def _reduced_costs(problem: Problem, hidden: BoolArray, entry: int, sign: float) -> FloatArray | None:
+    """Return the reduced costs at the least of ``sign`` times the entry; None if it has no end."""
+    from scipy.optimize import linprog
+
+    solver: Any = linprog
+    cost = np.zeros(problem.layout.size)
+    cost[entry] = sign
+    low = np.where(hidden, problem.lower, problem.values)
+    high = np.where(hidden, problem.upper, problem.values)
+    matrix = problem.layout.matrix()
+    result = solver(
+        cost, A_eq=matrix, b_eq=np.zeros(matrix.shape[0]), bounds=np.column_stack([low, high]), method="highs-ds"
+    )
+    if result.status != 0:
+        return None
+    # Of a fixed variable the solver may report its multiplier at either bound; they never both differ from zero.
+    return np.asarray(result.lower.marginals + result.upper.marginals, dtype=float)
