@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gbveval.disclosure._layout import BoolArray, FloatArray
-from gbveval.disclosure._problem import Problem, Sums
+from gbveval.disclosure._problem import Problem
+from gbveval.disclosure._programmes import ROUNDING
+from gbveval.disclosure._search import Searcher
 from gbveval.disclosure._witness import Witness
 
 # Beyond so many numbers among which to choose, or rounds of attacks, the heuristic is kept.
@@ -17,15 +18,13 @@ _MOST_ROUNDS = 60
 _MOST_NODES = 2000
 _SLACK = 1e-6
 
-Prove = Callable[[int, BoolArray], Witness | None]
-
 
 def is_small(problem: Problem) -> bool:
     """Return whether the integer programme is worth trying."""
     return bool(problem.primary.any()) and int(_choices(problem).sum()) <= _MOST_CHOICES
 
 
-def best_choice(problem: Problem, sums: Sums, prove: Prove) -> BoolArray | None:
+def best_choice(searcher: Searcher) -> BoolArray | None:
     """Return the cheapest set of numbers to hide, or None if the search was given up.
 
     Notes
@@ -35,16 +34,17 @@ def best_choice(problem: Problem, sums: Sums, prove: Prove) -> BoolArray | None:
     the protection (Fischetti and Salazar 2001). Where linear programmes reach further than whole tables do, the constraint is
     that something else must be hidden too: to hide more never confines more.
     """
+    problem = searcher.problem
     cuts = _line_cuts(problem)
     for _ in range(_MOST_ROUNDS):
         hidden = _master(problem, cuts)
         if hidden is None:
             return None
-        fresh = _attack(problem, hidden, prove)
+        fresh = _attack(searcher, hidden)
         if fresh is None:
             return None
         if not fresh:
-            return None if sums.bad(hidden).size else hidden
+            return None if searcher.sums.bad(hidden).size else hidden
         cuts.extend(fresh)
     return None
 
@@ -99,61 +99,74 @@ def _master(problem: Problem, cuts: list[Cut]) -> BoolArray | None:
     return hidden
 
 
-def _attack(problem: Problem, hidden: BoolArray, prove: Prove) -> list[Cut] | None:
+def _attack(searcher: Searcher, hidden: BoolArray) -> list[Cut] | None:
     """Return a cut for each number that the choice leaves too narrow; None if one stays so whatever is hidden."""
+    problem = searcher.problem
     cuts: list[Cut] = []
     proved: set[int] = set()
     for entry in np.flatnonzero(problem.required(hidden)).tolist():
         if entry in proved:
             continue
-        witness = prove(entry, hidden)
+        cut: Cut | None = None
+        witness = searcher.by_move(entry, hidden)
+        if witness is None:
+            witness, cut = _widest(problem, hidden, entry)
+        if witness is None and cut is None:
+            # The programme has no end, or no whole table at it.
+            witness = searcher.among(entry, hidden)
         if witness is not None:
             proved.update(witness.entries[witness.width() >= problem.protection[witness.entries]].tolist())
             continue
-        cut = _dual_cut(problem, hidden, entry)
-        if cut[0] @ hidden >= cut[1] - _SLACK:
+        if cut is None or cut[0] @ hidden >= cut[1] - _SLACK:
             more = (~hidden & ~problem.fixed).astype(float)
+            if not more.any():
+                return None
             more[entry] -= 1.0
             cut = (more, 0.0)
-            if not (more > 0).any():
-                return None
         cuts.append(cut)
     return cuts
 
 
-def _dual_cut(problem: Problem, hidden: BoolArray, entry: int) -> Cut:
-    """Return the constraint that follows from the duals of the two programmes that confine an entry."""
+def _widest(problem: Problem, hidden: BoolArray, entry: int) -> tuple[Witness | None, Cut | None]:
+    """Return two tables as far apart in an entry as can be if they are witnesses, or the cut if they cannot be."""
+    from scipy.optimize import linprog
+    from scipy.sparse import block_diag
+
+    solver: Any = linprog
+    free = np.flatnonzero(hidden)
+    matrix = problem.layout.matrix()
+    inner = matrix[:, free]
+    inner = inner[np.flatnonzero(np.diff(inner.indptr) > 0)]
+    used = np.flatnonzero(np.diff(matrix[:, free].indptr) > 0)
     up, down = problem.room()
+    cost = np.zeros(free.size)
+    cost[np.searchsorted(free, entry)] = 1.0
+    result = solver(
+        np.concatenate([-cost, cost]),
+        A_eq=block_diag([inner, inner], format="csr"),
+        b_eq=np.zeros(2 * used.size),
+        bounds=np.tile(np.column_stack([-down[free], up[free]]), (2, 1)),
+        method="highs-ds",
+    )
+    if result.status != 0:
+        return None, None
     need = float(problem.protection[entry])
+    if -result.fun >= need - ROUNDING:
+        whole = np.rint(result.x)
+        if np.any(np.abs(result.x - whole) > ROUNDING):
+            return None, None
+        first, second = whole.astype(np.int64).reshape(2, free.size)
+        moved = (first != 0) | (second != 0)
+        return Witness(free[moved], first[moved], second[moved]), None
     weights = np.zeros(problem.layout.size)
-    for sign in (1.0, -1.0):
-        reduced = _reduced_costs(problem, hidden, entry, sign)
-        if reduced is None:
-            weights[hidden] = need
-            continue
+    duals = result.eqlin.marginals.reshape(2, used.size)
+    for sign, dual in zip((-1.0, 1.0), duals, strict=True):
+        reduced = -(matrix[used].T @ dual)
+        reduced[entry] += sign
         for rate, room in ((np.maximum(reduced, 0.0), down), (np.maximum(-reduced, 0.0), up)):
             active = rate > 1e-9
             weights[active] += np.minimum(rate[active] * room[active], need)
     row = np.minimum(weights, need)
     # The entry is protected only if it is hidden at all.
     row[entry] -= need
-    return row, 0.0
-
-
-def _reduced_costs(problem: Problem, hidden: BoolArray, entry: int, sign: float) -> FloatArray | None:
-    """Return the reduced costs at the least of ``sign`` times the entry; None if it has no end."""
-    from scipy.optimize import linprog
-
-    solver: Any = linprog
-    cost = np.zeros(problem.layout.size)
-    cost[entry] = sign
-    low = np.where(hidden, problem.lower, problem.values)
-    high = np.where(hidden, problem.upper, problem.values)
-    matrix = problem.layout.matrix()
-    result = solver(
-        cost, A_eq=matrix, b_eq=np.zeros(matrix.shape[0]), bounds=np.column_stack([low, high]), method="highs-ds"
-    )
-    if result.status != 0:
-        return None
-    # Of a fixed variable the solver may report its multiplier at either bound; they never both differ from zero.
-    return np.asarray(result.lower.marginals + result.upper.marginals, dtype=float)
+    return None, (row, 0.0)

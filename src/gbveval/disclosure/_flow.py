@@ -46,21 +46,32 @@ class Flows:
         return Witness(open_[moved], first[moved], second[moved])
 
     def _constraints(self, target: int, open_: np.ndarray) -> Constraints:
-        from scipy.sparse import block_diag, csr_array, hstack
+        from scipy.sparse import csr_array
 
         some: csr_array = self._matrix[:, open_]
-        sums = hstack([some, -some], format="csr")
-        sums = sums[np.flatnonzero(np.diff(sums.indptr) > 0)]
+        used, rows = np.unique(some.indices, return_inverse=True)
+        columns = np.repeat(np.arange(open_.size), np.diff(some.indptr))
+        size, n_sums = open_.size, used.size
         at = int(np.searchsorted(open_, target))
-        size = open_.size
+        # Rises and falls of the first table, then of the second: four copies of the sums, in two diagonal blocks.
+        equal = csr_array(
+            (
+                np.concatenate([some.data, -some.data] * 2),
+                (
+                    np.concatenate([rows, rows, n_sums + rows, n_sums + rows]),
+                    np.concatenate([part * size + columns for part in range(4)]),
+                ),
+            ),
+            shape=(2 * n_sums, 4 * size),
+        )
         apart = csr_array(
             ([-1.0, 1.0, 1.0, -1.0], ([0, 0, 0, 0], [at, size + at, 2 * size + at, 3 * size + at])),
             shape=(1, 4 * size),
         )
         room = np.concatenate([self._up[open_], self._down[open_]])
         return Constraints(
-            equal=block_diag([sums, sums], format="csr"),
-            equal_to=np.zeros(2 * sums.shape[0]),
+            equal=equal,
+            equal_to=np.zeros(2 * n_sums),
             bounds=np.column_stack([np.zeros(4 * size), np.tile(room, 2)]),
             below=apart,
             limit=np.array([-float(self._problem.protection[target])]),

@@ -139,13 +139,7 @@ class Layout:
 
     def matrix(self) -> csr_array:
         """Return the sums as a matrix of shape (lines, size): parts count 1, their total -1."""
-        from scipy.sparse import csr_array
-
-        columns = np.concatenate(self.lines)
-        rows = np.repeat(np.arange(len(self.lines)), [line.size for line in self.lines])
-        entries = np.ones(columns.size)
-        entries[np.cumsum([line.size for line in self.lines]) - 1] = -1.0
-        return csr_array((entries, (rows, columns)), shape=(len(self.lines), self.size))
+        return _matrix(self.axes)
 
 
 @lru_cache(maxsize=64)
@@ -174,3 +168,15 @@ def with_totals(cells: IntArray, axes: tuple[Axis, ...]) -> IntArray:
 def all_along_lines(mask: BoolArray, axes: tuple[Axis, ...]) -> BoolArray:
     """Return, for every entry of the table with totals, whether `mask` holds for all cells it is made of."""
     return np.asarray(with_totals((~mask).astype(np.int64), axes) == 0, dtype=bool)
+
+
+@lru_cache(maxsize=64)
+def _matrix(axes: tuple[Axis, ...]) -> csr_array:
+    from scipy.sparse import csr_array
+
+    lines = layout(axes).lines
+    columns = np.concatenate(lines)
+    rows = np.repeat(np.arange(len(lines)), [line.size for line in lines])
+    entries = np.ones(columns.size)
+    entries[np.cumsum([line.size for line in lines]) - 1] = -1.0
+    return csr_array((entries, (rows, columns)), shape=(len(lines), layout(axes).size))

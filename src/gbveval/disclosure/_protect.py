@@ -7,15 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gbveval.disclosure._exact import best_choice, is_small
-from gbveval.disclosure._flow import Flows
-from gbveval.disclosure._layout import BoolArray, FloatArray
-from gbveval.disclosure._problem import Problem, Sums
-from gbveval.disclosure._witness import BLOCKED, Moves, Witness, check
+from gbveval.disclosure._layout import BoolArray
+from gbveval.disclosure._problem import Problem
+from gbveval.disclosure._search import Searcher
+from gbveval.disclosure._witness import Witness, check
 
-# Moves through numbers that are hidden anyway cost next to nothing, but not nothing, so that none is made idly.
-_HIDDEN_COST = 1e-4
-# Programmes are asked for what moves do not reach while a table has no more entries than this.
-_MOST_FOR_FLOWS = 1500
 # Witnesses searched at most when showing numbers again.
 _MOST_RETRIALS = 6000
 
@@ -38,36 +34,6 @@ class Protection:
     def cost(self, problem: Problem) -> float:
         """Return what the choice loses."""
         return float(problem.weight()[self.hidden].sum())
-
-
-class Searcher:
-    """Finds witnesses: by moves first, as they cost a thousandth of a programme, then by programmes."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.sums = Sums(problem)
-        self.weight = problem.weight()
-        self.is_large = problem.layout.size > _MOST_FOR_FLOWS
-        self._moves = Moves(problem)
-        self._flows = Flows(problem)
-
-    def among(self, target: int, hidden: BoolArray, *, thorough: bool = True) -> Witness | None:
-        """Return a witness for `target` that departs from the truth in hidden numbers only."""
-        price = np.where(hidden, 1.0, BLOCKED)
-        found = self._moves.cheapest(target, price)
-        return self._flows.cheapest(target, price) if found is None and thorough else found
-
-    def anywhere(self, target: int, hidden: BoolArray) -> Witness | None:
-        """Return a cheap witness for `target`, at the price of hiding more."""
-        price: FloatArray = np.where(hidden, _HIDDEN_COST, self.weight)
-        price = np.where(self.problem.fixed, BLOCKED, price)
-        move = self._moves.cheapest(target, price)
-        if move is not None and self.is_large:
-            return move
-        flow = self._flows.cheapest(target, price)
-        if move is None or flow is None:
-            return flow if move is None else move
-        return min((move, flow), key=lambda witness: float(self.weight[witness.entries][~hidden[witness.entries]].sum()))
 
 
 def protect(problem: Problem) -> Protection | None:
@@ -184,7 +150,7 @@ def _forget(users: dict[int, set[int]], proved: int, witness: Witness) -> None:
 def _better(searcher: Searcher, found: Protection | None) -> Protection | None:
     """Return the choice of the integer programme if it is cheaper."""
     problem = searcher.problem
-    hidden = best_choice(problem, searcher.sums, lambda entry, among: searcher.among(entry, among))
+    hidden = best_choice(searcher)
     if hidden is None:
         return found
     proofs: dict[int, Witness] = {}

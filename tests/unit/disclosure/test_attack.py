@@ -85,3 +85,159 @@ def test_no_hidden_count_of_a_grouped_table_is_confined(drawn: tuple[np.ndarray,
     cells, groupings = drawn
     table = suppress_table(cells, groupings=groupings)
     assert_safe(table, cells, groupings, Policy())
+
+
+@given(drawn=grouped_tables(), min_n=st.integers(3, 15))
+@settings(max_examples=40, deadline=None)
+def test_a_reader_without_the_flags_is_held_off_from_grouped_tables(
+    drawn: tuple[np.ndarray, dict[int, Levels]], min_n: int
+) -> None:
+    cells, groupings = drawn
+    policy = Policy(min_n=min_n, attacker_knows_rule=False)
+    assert_safe(suppress_table(cells, policy, groupings=groupings), cells, groupings, policy)
+
+
+@st.composite
+def tiny_tables(draw: st.DrawFn) -> tuple[np.ndarray, dict[int, Levels]]:
+    shape = draw(st.sampled_from([(2, 2), (3, 2), (4,), (2, 2, 2)]))
+    size = int(np.prod(shape))
+    # Few people, so that every table of so many can be listed.
+    cells = draw(st.lists(st.sampled_from([0, 1, 2, 3, 3, 4, 5]), min_size=size, max_size=size))
+    groupings: dict[int, Levels] = {0: [draw(st.lists(st.sampled_from("ab"), min_size=4, max_size=4))]}
+    return np.array(cells).reshape(shape), groupings if shape == (4,) else {}
+
+
+@given(drawn=tiny_tables())
+@settings(max_examples=40, deadline=None)
+def test_the_exhaustive_reader_agrees(drawn: tuple[np.ndarray, dict[int, Levels]]) -> None:
+    cells, groupings = drawn
+    policy = Policy(min_n=3)
+    table = suppress_table(cells, policy, groupings=groupings)
+    rows = incidence(cells.shape, groupings)
+    low, high = knowledge(table, policy.min_n)
+    # A ceiling on cells whose totals are hidden only makes intervals narrower, so what is wide here is wide.
+    least, largest = exhaustive_attack(rows, low, high, most=int(cells.max()) + 2)
+    hidden = table.hidden.ravel()
+    if table.withheld:
+        return
+    assert (largest - least)[hidden].min(initial=np.inf) >= policy.protection_width
+    # Where totals are shown the ceiling binds nowhere, and the audit's ends are those of the list.
+    bounded = hidden & np.isfinite(high)
+    np.testing.assert_array_less(table.lower.ravel()[bounded] - 1, least[bounded] + 1e-9)
+    if not np.isnan(table.released.ravel()[-1]) and cells.sum() <= cells.max() + 2:
+        np.testing.assert_array_equal(table.lower.ravel()[hidden], least[hidden])
+        np.testing.assert_array_equal(table.upper.ravel()[hidden], largest[hidden])
+
+
+@given(drawn=grouped_tables(), data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_margins_that_are_not_printed_give_nothing_away(
+    drawn: tuple[np.ndarray, dict[int, Levels]], data: st.DataObject
+) -> None:
+    cells, groupings = drawn
+    every = [m for k in range(cells.ndim + 1) for m in itertools.combinations(range(cells.ndim), k)]
+    margins = data.draw(st.lists(st.sampled_from(every), min_size=1, unique=True))
+    table = suppress_table(cells, groupings=groupings, margins=margins)
+    rows = incidence(cells.shape, groupings)
+    truth = rows @ cells.ravel()
+    shown = table.released.ravel()
+    assert (truth[~np.isnan(shown)] >= 10).all()
+    if table.withheld:
+        return
+    # By set arithmetic: an entry is printed if the axes of which it is no total are a margin asked for.
+    axes = [places(n, groupings.get(i, ())) for i, n in enumerate(cells.shape)]
+    entry_margins = [
+        tuple(i for i, at in enumerate(spot) if at < len(axes[i]) - 1) for spot in np.ndindex(*(len(a) for a in axes))
+    ]
+    asked = np.array([margin in margins for margin in entry_margins])
+    np.testing.assert_array_equal(table.undeclared.ravel(), ~asked)
+    assert set(table.reasons.ravel()[~asked]) <= {NOT_ASKED}
+    # Small numbers are protected whether they would have been printed or not.
+    small = np.flatnonzero(truth < 10)
+    least, largest = linear_attack(rows, *knowledge(table, 10), rows[small])
+    assert (largest - least).min(initial=np.inf) >= 5 - 1e-6
+
+
+def fewest_hidden(cells: np.ndarray) -> int:
+    """Fewest numbers of a table of two dimensions that can be hidden so that nothing small is shown or confined."""
+    rows = incidence(cells.shape)
+    truth = rows @ cells.ravel()
+    shape = tuple(length + 1 for length in cells.shape)
+    position = np.arange(truth.size).reshape(shape)
+    lines = [*position, *position.T]
+    small = truth < 10
+    others = np.flatnonzero(~small)
+    for more in range(others.size + 1):
+        for choice in itertools.combinations(others.tolist(), more):
+            hidden = small.copy()
+            hidden[list(choice)] = True
+            parts = [(hidden[line].sum(), hidden[line[-1]], truth[line[:-1]][hidden[line[:-1]]].sum()) for line in lines]
+            if any(count == 1 or (count and not total and mass < 10) for count, total, mass in parts):
+                continue
+            low = np.where(hidden, np.where(small, 0.0, 10.0), truth)
+            high = np.where(hidden, np.where(small, 9.0, np.inf), truth)
+            least, largest = linear_attack(rows, low, high, rows[hidden])
+            if (largest - least).min(initial=np.inf) >= 5 - 1e-6:
+                return int(hidden.sum())
+    raise AssertionError("hiding everything protects nothing")
+
+
+def test_small_tables_hide_hardly_more_than_the_fewest_numbers() -> None:
+    rng = np.random.default_rng(11)
+    ratios = []
+    while len(ratios) < 15:
+        cells = np.where(rng.random((3, 3)) < 0.25, rng.integers(0, 10, (3, 3)), rng.integers(10, 80, (3, 3)))
+        if (cells >= 10).all():
+            continue
+        table = suppress_table(cells)
+        assert not table.withheld
+        ratios.append(table.hidden.sum() / fewest_hidden(cells))
+    assert min(ratios) >= 1.0
+    assert np.median(ratios) <= 1.2
+
+
+def test_a_large_table_is_protected_within_the_hour_of_patience() -> None:
+    # 50 x 20 x 5 cells with all margins: a minute on one core, audit included.
+    rng = np.random.default_rng(3)
+    cells = rng.poisson(rng.gamma(0.7, 60 / 0.7, size=(50, 20, 5)))
+    start = time.process_time()
+    table = suppress_table(cells)
+    assert time.process_time() - start < 60
+    assert table.audit.passed
+    assert not table.withheld
+    # The attacker's programmes for some of the hidden numbers, which stand for all.
+    rows = incidence(cells.shape)
+    low, high = knowledge(table, 10)
+    hidden = np.flatnonzero(table.hidden.ravel())
+    some = rng.choice(hidden, size=12, replace=False)
+    least, largest = linear_attack(rows, low, high, rows[some])
+    assert (largest - least).min() >= 5 - 1e-6
+
+
+def test_a_large_grouped_table_is_protected() -> None:
+    rng = np.random.default_rng(4)
+    cells = rng.poisson(rng.gamma(0.7, 20.0, size=(20, 10, 5)))
+    groupings = {0: [[f"district {i // 5}" for i in range(20)], [f"province {i // 10}" for i in range(20)]]}
+    table = suppress_table(cells, groupings=groupings)
+    assert table.audit.passed
+    assert not table.withheld
+    rows = incidence(cells.shape, groupings)
+    hidden = np.flatnonzero(table.hidden.ravel())
+    some = rng.choice(hidden, size=20, replace=False)
+    least, largest = linear_attack(rows, *knowledge(table, 10), rows[some])
+    assert (largest - least).min() >= 5 - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"groupings": {0: [["a", "b"]]}}, "2 labels and there are 3"),
+        ({"groupings": {0: [["a", "a", "b"], ["x", "y", "y"]]}}, "divides a group"),
+        ({"groupings": {1: [["a", "b", "c"]]}}, "not there"),
+        ({"margins": []}, "empty"),
+        ({"margins": [(1,)]}, "not there"),
+    ],
+)
+def test_groupings_and_margins_that_cannot_be_are_refused(options: dict[str, object], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        suppress_table([20, 30, 40], **options)  # type: ignore[arg-type]
