@@ -31,8 +31,8 @@ def best_choice(searcher: Searcher) -> BoolArray | None:
     -----
     The binary variables say which numbers are hidden. If a number can be confined, duality turns the reader's
     linear programme into a constraint on the choice: the room of the hidden numbers, weighted by the dual, must reach
-    the protection (Fischetti and Salazar 2001). Where linear programmes reach further than whole tables do, the constraint is
-    that something else must be hidden too: to hide more never confines more.
+    the protection (Fischetti and Salazar 2001). Where linear programmes reach further than whole tables do, the
+    constraint is that something else must be hidden too: to hide more never confines more.
     """
     problem = searcher.problem
     cuts = _line_cuts(problem)
@@ -82,7 +82,6 @@ def _master(problem: Problem, cuts: list[Cut]) -> BoolArray | None:
     start, choice = problem.start(), np.flatnonzero(_choices(problem))
     if choice.size == 0:
         return start
-    options: dict[str, Any] = {"node_limit": _MOST_NODES, "mip_rel_gap": 0.0}
     rows = np.array([row for row, _ in cuts]).reshape(len(cuts), problem.layout.size)
     least = np.array([right for _, right in cuts]) - rows @ start.astype(float)
     result = milp(
@@ -90,7 +89,7 @@ def _master(problem: Problem, cuts: list[Cut]) -> BoolArray | None:
         integrality=np.ones(choice.size, dtype=np.int64),
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(csr_array(rows[:, choice]), least - _SLACK, np.inf) if cuts else None,
-        options=options,
+        options={"node_limit": _MOST_NODES, "mip_rel_gap": 0.0},
     )
     if result.status != 0 or result.x is None:
         return None

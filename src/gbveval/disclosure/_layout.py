@@ -1,4 +1,4 @@
-"""How a table with its totals is laid out: each axis is a tree, and every total is the sum of its parts along one axis."""
+"""How a table with its totals is laid out: each axis is a tree, and every total sums its parts along one axis."""
 
 from __future__ import annotations
 

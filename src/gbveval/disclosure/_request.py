@@ -20,9 +20,7 @@ def read_axes(shape: Sequence[int], groupings: Groupings | None, pairs: bool) ->
     wrong = [number for number in given if number not in range(n_axes)]
     if wrong:
         raise DataError(f"`groupings` names {len(wrong)} axes that are not there; the axes are 0 to {n_axes - 1}.")
-    return tuple(
-        make_axis(length, given.get(number, ()), f"axis {number}") for number, length in enumerate(shape)
-    )
+    return tuple(make_axis(length, given.get(number, ()), f"axis {number}") for number, length in enumerate(shape))
 
 
 def undeclared(axes: tuple[Axis, ...], margins: Margins | None, pairs: bool) -> BoolArray:

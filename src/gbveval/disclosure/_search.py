@@ -46,4 +46,6 @@ class Searcher:
         flow = self._flows.cheapest(target, price)
         if move is None or flow is None:
             return flow if move is None else move
-        return min((move, flow), key=lambda witness: float(self.weight[witness.entries][~hidden[witness.entries]].sum()))
+        return min(
+            (move, flow), key=lambda witness: float(self.weight[witness.entries][~hidden[witness.entries]].sum())
+        )

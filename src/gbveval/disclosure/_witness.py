@@ -1,4 +1,4 @@
-"""Witnesses: two whole tables that agree with all that is shown and differ in a hidden number, so that it is not known."""
+"""Witnesses: two whole tables that agree with all that is shown and differ in a hidden number."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ class Witness:
 
     def width(self) -> IntArray:
         """Return how far apart the tables are at each entry."""
-        return np.abs(self.first - self.second)
+        apart: IntArray = np.abs(self.first - self.second)
+        return apart
 
 
 class Moves:
     """Searches the cheapest rectangle, or its like in more dimensions, along which a table can be changed unseen.
 
     A move is a product of one direction along each axis: a category up and another one down, or a category up with all
-    its totals. Such a product changes no sum, so the true table plus any multiple of it is a table with the same totals.
+    its totals. Such a product changes no sum, so the true table plus any multiple of it has the same totals.
     """
 
     def __init__(self, problem: Problem) -> None:

@@ -29,7 +29,9 @@ def incidence(shape: Sequence[int], groupings: dict[int, Levels] | None = None) 
     groupings = groupings or {}
     axes = [places(length, groupings.get(number, ())) for number, length in enumerate(shape)]
     cells = list(np.ndindex(*shape))
-    rows = [[all(c in p for c, p in zip(cell, place, strict=True)) for cell in cells] for place in itertools.product(*axes)]
+    rows = [
+        [all(c in p for c, p in zip(cell, place, strict=True)) for cell in cells] for place in itertools.product(*axes)
+    ]
     return np.array(rows, dtype=float)
 
 
@@ -56,9 +58,7 @@ def linear_attack(
     return ends[0], ends[1]
 
 
-def exhaustive_attack(
-    rows: np.ndarray, low: np.ndarray, high: np.ndarray, most: int
-) -> tuple[np.ndarray, np.ndarray]:
+def exhaustive_attack(rows: np.ndarray, low: np.ndarray, high: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest value of each sum over every table of cells up to `most`, cut off early where totals forbid."""
     least, largest = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
     n_cells = rows.shape[1]

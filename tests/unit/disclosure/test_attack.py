@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.disclosure.attacker import Levels, exhaustive_attack, incidence, linear_attack, places
 
 from gbveval.core.errors import DataError
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import NOT_ASKED, SuppressedTable, suppress_table
-from tests.unit.disclosure.attacker import Levels, exhaustive_attack, incidence, linear_attack, places
 
 COUNT = st.one_of(st.integers(0, 9), st.integers(10, 40), st.integers(10, 90), st.integers(40, 300))
 SHAPES = [(3, 4), (4, 4), (6, 3), (5, 2), (2, 2, 2), (3, 2, 2), (4, 3, 2), (2, 2, 2, 2), (3, 2, 2, 2)]
@@ -171,7 +171,9 @@ def fewest_hidden(cells: np.ndarray) -> int:
         for choice in itertools.combinations(others.tolist(), more):
             hidden = small.copy()
             hidden[list(choice)] = True
-            parts = [(hidden[line].sum(), hidden[line[-1]], truth[line[:-1]][hidden[line[:-1]]].sum()) for line in lines]
+            parts = [
+                (hidden[line].sum(), hidden[line[-1]], truth[line[:-1]][hidden[line[:-1]]].sum()) for line in lines
+            ]
             if any(count == 1 or (count and not total and mass < 10) for count, total, mass in parts):
                 continue
             low = np.where(hidden, np.where(small, 0.0, 10.0), truth)
