@@ -21,6 +21,8 @@ _SLACK = 1e-6
 
 def is_small(problem: Problem) -> bool:
     """Return whether the integer programme is worth trying."""
+    if problem.rise.any() or problem.fall.any():
+        return False  # The cuts know of widths alone.
     return bool(problem.primary.any()) and int(_choices(problem).sum()) <= _MOST_CHOICES
 
 
@@ -114,7 +116,7 @@ def _attack(searcher: Searcher, hidden: BoolArray) -> list[Cut] | None:
             # The programme has no end, or no whole table at it.
             witness = searcher.among(entry, hidden)
         if witness is not None:
-            proved.update(witness.entries[witness.width() >= problem.protection[witness.entries]].tolist())
+            proved.update(witness.proves(problem).tolist())
             continue
         if cut is None or cut[0] @ hidden >= cut[1] - _SLACK:
             more = (~hidden & ~problem.fixed).astype(float)

@@ -12,7 +12,7 @@ from gbveval.disclosure._programmes import ROUNDING, Constraints, minimise, mini
 from gbveval.disclosure._witness import BLOCKED, Witness
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+    pass
 
 
 class Flows:
@@ -48,7 +48,7 @@ class Flows:
     def _constraints(self, target: int, open_: np.ndarray) -> Constraints:
         from scipy.sparse import csr_array
 
-        some: csr_array = self._matrix[:, open_]
+        some = self._matrix[:, open_]
         used, rows = np.unique(some.indices, return_inverse=True)
         columns = np.repeat(np.arange(open_.size), np.diff(some.indptr))
         size, n_sums = open_.size, used.size
@@ -64,15 +64,21 @@ class Flows:
             ),
             shape=(2 * n_sums, 4 * size),
         )
+        # The tables are far enough apart, the first high enough, the second low enough.
+        first, second = [at, size + at], [2 * size + at, 3 * size + at]
         apart = csr_array(
-            ([-1.0, 1.0, 1.0, -1.0], ([0, 0, 0, 0], [at, size + at, 2 * size + at, 3 * size + at])),
-            shape=(1, 4 * size),
+            (
+                [-1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0],
+                ([0, 0, 0, 0, 1, 1, 2, 2], [*first, *second, *first, *second]),
+            ),
+            shape=(3, 4 * size),
         )
+        needs = (self._problem.protection, self._problem.rise, self._problem.fall)
         room = np.concatenate([self._up[open_], self._down[open_]])
         return Constraints(
             equal=equal,
             equal_to=np.zeros(2 * n_sums),
             bounds=np.column_stack([np.zeros(4 * size), np.tile(room, 2)]),
             below=apart,
-            limit=np.array([-float(self._problem.protection[target])]),
+            limit=-np.array([float(need[target]) for need in needs]),
         )

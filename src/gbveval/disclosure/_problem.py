@@ -42,6 +42,8 @@ class Problem:
         What the reader knows of each number if it is hidden.
     protection : ndarray of int
         The narrowest interval allowed for each number.
+    rise, fall : ndarray of int
+        How far above and below the truth an interval must reach at least; 0 where only its width counts.
     """
 
     layout: Layout
@@ -54,6 +56,8 @@ class Problem:
     lower: FloatArray
     upper: FloatArray
     protection: IntArray
+    rise: IntArray
+    fall: IntArray
 
     def weight(self) -> FloatArray:
         """Return what is lost by hiding each number: more for a larger count, far more for a total."""

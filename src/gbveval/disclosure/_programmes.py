@@ -66,7 +66,8 @@ def minimise_whole(cost: FloatArray, constraints: Constraints) -> FloatArray | N
 
     rows = [LinearConstraint(constraints.equal, constraints.equal_to, constraints.equal_to)]
     if constraints.below is not None:
-        rows.append(LinearConstraint(constraints.below, -np.inf, constraints.limit))
+        limit = np.zeros(0) if constraints.limit is None else constraints.limit
+        rows.append(LinearConstraint(constraints.below, -np.inf, limit))
     result = milp(
         cost,
         integrality=np.ones(cost.size, dtype=np.int64),

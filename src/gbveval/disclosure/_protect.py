@@ -96,7 +96,7 @@ def _repair(searcher: Searcher) -> Protection | None:
 
 def _record(problem: Problem, proofs: dict[int, Witness], witness: Witness) -> None:
     """Keep a witness for each entry that it proves and that has none."""
-    for entry in witness.entries[witness.width() >= problem.protection[witness.entries]].tolist():
+    for entry in witness.proves(problem).tolist():
         proofs.setdefault(entry, witness)
 
 

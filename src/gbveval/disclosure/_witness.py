@@ -33,10 +33,13 @@ class Witness:
     first: IntArray
     second: IntArray
 
-    def width(self) -> IntArray:
-        """Return how far apart the tables are at each entry."""
-        apart: IntArray = np.abs(self.first - self.second)
-        return apart
+    def proves(self, problem: Problem) -> IntArray:
+        """Return the entries that the two tables leave wide enough."""
+        highest = np.maximum(np.maximum(self.first, self.second), 0)
+        lowest = np.minimum(np.minimum(self.first, self.second), 0)
+        enough = np.abs(self.first - self.second) >= problem.protection[self.entries]
+        enough &= (highest >= problem.rise[self.entries]) & (-lowest >= problem.fall[self.entries])
+        return self.entries[enough]
 
 
 class Moves:
@@ -59,7 +62,8 @@ class Moves:
         prices = price.reshape(self._shape)
         best, found = BLOCKED / 2, None
         need = int(self._problem.protection[target])
-        for rise, fall in _splits(self._up[place], self._down[place], need):
+        least = int(self._problem.rise[target]), int(self._problem.fall[target])
+        for rise, fall in _splits(self._up[place], self._down[place], need, least):
             move = self._best(ways, prices, rise, fall)
             if move is not None and move[0] < best:
                 best, found = move[0], _product(move[1], rise, fall)
@@ -94,12 +98,14 @@ def directions(axis: Axis, place: int) -> IntArray:
     return ways
 
 
-def _splits(up: float, down: float, need: int) -> Iterator[tuple[int, int]]:
+def _splits(up: float, down: float, need: int, at_least: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """Yield how the two tables can share the distance: as far up as possible, as far down, and in between."""
-    most, least = int(min(up, need)), int(max(need - down, 0))
+    rise, fall = at_least
+    need = max(need, rise + fall)
+    most, least = int(min(up, need - fall)), int(max(need - down, rise))
     if least > most:
         return
-    yield from ((rise, need - rise) for rise in dict.fromkeys((most, least, (most + least) // 2)))
+    yield from ((part, need - part) for part in dict.fromkeys((most, least, (most + least) // 2)))
 
 
 def _contract(ways: list[IntArray], prices: FloatArray) -> FloatArray:
@@ -140,7 +146,4 @@ def check(problem: Problem, hidden: BoolArray, proofs: dict[int, Witness]) -> bo
         sums = csr_array((change, (rows, columns)), shape=(len(wanted), problem.layout.size)) @ matrix
         if not inside[moved].all() or sums.count_nonzero():
             return False
-    return all(
-        witness.width()[witness.entries == entry].sum() >= problem.protection[entry]
-        for entry, witness in zip(wanted, witnesses, strict=True)
-    )
+    return all(entry in witness.proves(problem) for entry, witness in zip(wanted, witnesses, strict=True))

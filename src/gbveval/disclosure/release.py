@@ -17,9 +17,10 @@ from gbveval.core.method import Cell
 from gbveval.core.table import Table
 from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
+from gbveval.disclosure._suppressed import SuppressedTable
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable
-from gbveval.disclosure.suppress import SuppressedTable, suppress_table
+from gbveval.disclosure.suppress import suppress_table
 
 NUMBERS = ("estimate", "std_error", "statistic", "df", "df2", "p_value", "conf_low", "conf_high")
 # What a row is, or is shown at: known beforehand.

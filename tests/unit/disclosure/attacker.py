@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linprog
+from scipy.sparse import csr_array, vstack
 
 Levels = Sequence[Sequence[str]]
 
@@ -19,8 +20,8 @@ def places(n_categories: int, levels: Levels = ()) -> list[frozenset[int]]:
     """The categories behind each place of an axis: single ones, groups from fine to coarse, all."""
     found = [frozenset([i]) for i in range(n_categories)]
     for labels in levels:
-        for label in dict.fromkeys(labels):
-            found.append(frozenset(i for i, other in enumerate(labels) if other == label))
+        groups = dict.fromkeys(labels)
+        found += [frozenset(i for i, other in enumerate(labels) if other == label) for label in groups]
     return [*found, frozenset(range(n_categories))]
 
 
@@ -39,12 +40,13 @@ def linear_attack(
     rows: np.ndarray, low: np.ndarray, high: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Least and largest value of each wanted sum of cells, one linear programme each, given bounds of all sums."""
+    rows = csr_array(rows)
     known, vague = low == high, low < high
     above = vague & np.isfinite(high)
     limits = {
         "A_eq": rows[known] if known.any() else None,
         "b_eq": low[known] if known.any() else None,
-        "A_ub": np.vstack([-rows[vague], rows[above]]) if vague.any() else None,
+        "A_ub": vstack([-rows[vague], rows[above]], format="csr") if vague.any() else None,
         "b_ub": np.concatenate([-low[vague], high[above]]) if vague.any() else None,
         "bounds": (0, None),
         "method": "highs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 
 import numpy as np
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from tests.unit.disclosure.attacker import Levels, exhaustive_attack, incidence, linear_attack, places
 
 from gbveval.core.errors import DataError
+from gbveval.disclosure._suppressed import NOT_ASKED, SuppressedTable
 from gbveval.disclosure.policy import Policy
-from gbveval.disclosure.suppress import NOT_ASKED, SuppressedTable, suppress_table
+from gbveval.disclosure.suppress import suppress_table
 
+# Five hundred take two minutes: once, on the Python of the environment.
+N_ATTACKS = 50 if os.environ.get("GBVEVAL_KIT") == "brief" else 500
 COUNT = st.one_of(st.integers(0, 9), st.integers(10, 40), st.integers(10, 90), st.integers(40, 300))
 SHAPES = [(3, 4), (4, 4), (6, 3), (5, 2), (2, 2, 2), (3, 2, 2), (4, 3, 2), (2, 2, 2, 2), (3, 2, 2, 2)]
 
@@ -80,7 +84,7 @@ def assert_safe(table: SuppressedTable, cells: np.ndarray, groupings: dict[int, 
 
 
 @given(drawn=grouped_tables())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=N_ATTACKS, deadline=None)
 def test_no_hidden_count_of_a_grouped_table_is_confined(drawn: tuple[np.ndarray, dict[int, Levels]]) -> None:
     cells, groupings = drawn
     table = suppress_table(cells, groupings=groupings)
@@ -171,9 +175,7 @@ def fewest_hidden(cells: np.ndarray) -> int:
         for choice in itertools.combinations(others.tolist(), more):
             hidden = small.copy()
             hidden[list(choice)] = True
-            parts = [
-                (hidden[line].sum(), hidden[line[-1]], truth[line[:-1]][hidden[line[:-1]]].sum()) for line in lines
-            ]
+            parts = [(hidden[line].sum(), hidden[line[-1]], truth[line[:-1]] @ hidden[line[:-1]]) for line in lines]
             if any(count == 1 or (count and not total and mass < 10) for count, total, mass in parts):
                 continue
             low = np.where(hidden, np.where(small, 0.0, 10.0), truth)
@@ -198,7 +200,7 @@ def test_small_tables_hide_hardly_more_than_the_fewest_numbers() -> None:
     assert np.median(ratios) <= 1.2
 
 
-def test_a_large_table_is_protected_within_the_hour_of_patience() -> None:
+def test_a_large_table_is_protected_within_a_minute() -> None:
     # 50 x 20 x 5 cells with all margins: a minute on one core, audit included.
     rng = np.random.default_rng(3)
     cells = rng.poisson(rng.gamma(0.7, 60 / 0.7, size=(50, 20, 5)))
@@ -211,7 +213,7 @@ def test_a_large_table_is_protected_within_the_hour_of_patience() -> None:
     rows = incidence(cells.shape)
     low, high = knowledge(table, 10)
     hidden = np.flatnonzero(table.hidden.ravel())
-    some = rng.choice(hidden, size=12, replace=False)
+    some = rng.choice(hidden, size=4, replace=False)
     least, largest = linear_attack(rows, low, high, rows[some])
     assert (largest - least).min() >= 5 - 1e-6
 

@@ -12,10 +12,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from gbveval.core.errors import DataError, DisclosureError
 from gbveval.disclosure import _protect
-from gbveval.disclosure._witness import Witness
-from gbveval.disclosure.audit import INTEGER, INTEGRAL, NOTHING_HIDDEN, UNIMODULAR, feasible_intervals
-from gbveval.disclosure.policy import Policy
-from gbveval.disclosure.suppress import (
+from gbveval.disclosure._suppressed import (
     FEW_RESPONDENTS,
     FEW_WITH,
     FEW_WITHOUT,
@@ -23,8 +20,11 @@ from gbveval.disclosure.suppress import (
     SHOWN,
     WITHHELD,
     SuppressedTable,
-    suppress_table,
 )
+from gbveval.disclosure._witness import Witness
+from gbveval.disclosure.audit import INTEGER, INTEGRAL, NOTHING_HIDDEN, UNIMODULAR, feasible_intervals
+from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.suppress import suppress_table
 
 QUICK = settings(max_examples=30, deadline=None)
 # Tables as they occur: most counts comfortable, some small, some zero.
