@@ -39,7 +39,8 @@ class Witness:
         lowest = np.minimum(np.minimum(self.first, self.second), 0)
         enough = np.abs(self.first - self.second) >= problem.protection[self.entries]
         enough &= (highest >= problem.rise[self.entries]) & (-lowest >= problem.fall[self.entries])
-        return self.entries[enough]
+        proved: IntArray = self.entries[enough]
+        return proved
 
 
 class Moves:

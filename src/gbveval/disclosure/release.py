@@ -17,7 +17,7 @@ from gbveval.core.method import Cell
 from gbveval.core.table import Table
 from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
-from gbveval.disclosure._suppressed import SuppressedTable
+from gbveval.disclosure._count_tables import protect_counts, require_protection, shown_counts
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable
 from gbveval.disclosure.suppress import suppress_table
@@ -95,9 +95,9 @@ def release(
         if isinstance(item, Estimates):
             done.append(_estimates(item, hidden, names, rules))
         elif isinstance(item, CountTable):
-            table, note = _counts(item, rules)
-            done.append(table)
-            notes.append(note)
+            found = protect_counts(item, rules)
+            done.append(shown_counts(item, found, rules))
+            notes.append(f"{item.title}: {found.audit.sentence()}")
         elif isinstance(item, Flow):
             done.append(_flow(item, rules))
         else:
@@ -177,15 +177,6 @@ def _table_of(cell: Cell, row: Term) -> str:
     return cell.table or f"{row.outcome} behind {row.term}"
 
 
-def _require_protection(table: SuppressedTable, policy: Policy) -> None:
-    """Refuse what the audit could not show to be protected."""
-    if policy.enforce and not table.audit.passed:
-        raise DisclosureError(
-            f"The table is too large to prove that nothing hidden can be worked out ({table.audit.sentence()}). "
-            "Merge categories, or release it in parts that exclude each other."
-        )
-
-
 def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str], str]:
     counts = np.array([cell.n for cell in cells])
     counted = [cell.events is not None for cell in cells]
@@ -201,13 +192,14 @@ def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str
     else:
         table = suppress_table(counts, policy)
         mask = np.isnan(table.released[:-1])
-    _require_protection(table, policy)
+    require_protection(table, policy)
     shut = frozenset(cell.label for cell, is_hidden in zip(cells, mask, strict=True) if is_hidden)
     return shut, table.audit.sentence()
 
 
 def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str], policy: Policy) -> ReleasedEstimates:
     keep = [i for i, row in enumerate(result.terms) if row.estimand.effect != "nuisance"]
+    saturated = _saturated(result, policy)
     records = result.records()
     rows = []
     for i in keep:
@@ -215,7 +207,7 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str],
         shut = any(cell.label in hidden.get(_table_of(cell, term), ()) for cell in term.support)
         # An estimator that forgot its counts is not trusted; pooled site estimates may have none, and that is said.
         unknown = not term.support and term.estimand.population != "sites" and policy.enforce
-        shut = shut or unknown
+        shut = shut or unknown or term.outcome in saturated
         # JSON knows no infinity: the df of a normal reference are absent, and the method says "normal".
         record = {key: _finite(value) for key, value in records[i].items()}
         for code, name in names.items():
@@ -226,6 +218,8 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str],
             # Why a hidden number is undefined can say what it is, such as a share of 0 or 100 %.
             record["reason"] = ""
             note = "not shown: the counts behind it are unknown" if unknown else "not shown, to protect a small group"
+            if term.outcome in saturated:
+                note = "not shown: the model has nearly as many coefficients as units"
         rows.append(ReleasedRow(tuple(record.items()), shut, note))
     kept = [result.terms[i] for i in keep]
     origin = result.provenance
@@ -245,6 +239,19 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str],
             ("versions", dict(origin.versions)),
         ),
     )
+
+
+def _saturated(result: Estimates, policy: Policy) -> frozenset[str]:
+    """Return the outcomes whose model leaves too few residual degrees of freedom: its rows nearly are the data."""
+    if policy.min_df is None or not policy.enforce:
+        return frozenset()
+    found = set()
+    for outcome in {row.outcome for row in result.terms if row.estimand.effect == "nuisance"}:
+        rows = [row for row in result.terms if row.outcome == outcome and row.kind != "test"]
+        units = max((row.n_units or 0 for row in rows), default=0)
+        if units and units - len(rows) < policy.min_df:
+            found.add(outcome)
+    return frozenset(found)
 
 
 def _keyed(digest: str, policy: Policy) -> str:
@@ -278,42 +285,6 @@ def _finite(value: Any) -> Any:
 def _is_number(key: str, value: Any) -> bool:
     """Whether a column of a hidden row must be blanked: its numbers, and any number of the method's own."""
     return key in NUMBERS or (isinstance(value, (int, float)) and key not in KEYS)
-
-
-def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
-    one_way = not table.columns
-    n = np.array(table.n)
-    counts = n[:, 0] if one_way else n
-    if table.events is None:
-        found = suppress_table(counts, policy)
-        shown = [("n", found.released)]
-    else:
-        events = np.array(table.events)
-        found = suppress_table(events[:, 0] if one_way else events, policy, totals=counts)
-        shown = [("n", found.respondents), ("with outcome", found.events)]
-    _require_protection(found, policy)
-    labels = (*table.rows, "total")
-    columns: list[str] = [""]
-    parts = []
-    for name, values in shown:
-        if one_way:
-            columns.append(name)
-            parts.append(values[:, None])
-        else:
-            columns += [f"{name}: {label}" for label in (*table.columns, "total")]
-            parts.append(values)
-    matrix = np.hstack(parts)
-    rows = tuple(
-        (label, *(None if np.isnan(x) else int(x) for x in values))
-        for label, values in zip(labels, matrix, strict=True)
-    )
-    sentence = found.audit.sentence()
-    found_notes = [sentence]
-    if table.left_out:
-        enough = table.left_out >= policy.min_n or not policy.enforce
-        many = f"{table.left_out:,}" if enough else f"fewer than {policy.min_n}"
-        found_notes.append(f"{many} respondents without an answer are in no cell")
-    return ReleasedTable(table.title, tuple(columns), rows, tuple(found_notes)), f"{table.title}: {sentence}"
 
 
 def _flow(flow: Flow, policy: Policy) -> ReleasedTable:
