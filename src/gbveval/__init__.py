@@ -120,6 +120,7 @@ if TYPE_CHECKING:
     from gbveval.design.rollout import RolloutDesign as RolloutDesign
     from gbveval.design.sequential import SequentialDesign as SequentialDesign
     from gbveval.design.several_outcomes import SeveralOutcomesDesign as SeveralOutcomesDesign
+    from gbveval.disclosure.ledger import Ledger as Ledger
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released

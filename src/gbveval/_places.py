@@ -87,6 +87,7 @@ PLACES = {
     "IntraclusterCorrelation": "gbveval.estimators.randomised.intracluster_correlation",
     "ItemCount": "gbveval.design.list_experiment",
     "JointTest": "gbveval.estimators.randomised.joint_test",
+    "Ledger": "gbveval.disclosure.ledger",
     "LeeBounds": "gbveval.estimators.randomised.lee_bounds",
     "Level": "gbveval.design._levels",
     "LinAdjusted": "gbveval.estimators.randomised.lin_adjusted",

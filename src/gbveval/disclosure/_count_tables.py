@@ -7,34 +7,12 @@ import itertools
 import numpy as np
 
 from gbveval.core.counts import CountTable
-from gbveval.core.errors import DisclosureError
+from gbveval.disclosure._layout import FloatArray
 from gbveval.disclosure._suppressed import SuppressedTable
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import ReleasedTable
-from gbveval.disclosure.suppress import suppress_table
 
 TOTAL = "total"
-
-
-def protect_counts(table: CountTable, policy: Policy) -> SuppressedTable:
-    """Return the table with its totals, and with those of its groups, in which what must not be shown is absent."""
-    events = table.event_counts()
-    groupings = {number: levels for number, levels in enumerate(table.groups) if levels}
-    if events is None:
-        found = suppress_table(table.counts(), policy, groupings=groupings)
-    else:
-        found = suppress_table(events, policy, totals=table.counts(), groupings=groupings)
-    require_protection(found, policy)
-    return found
-
-
-def require_protection(table: SuppressedTable, policy: Policy) -> None:
-    """Refuse what the audit could not show to be protected."""
-    if policy.enforce and not table.audit.passed:
-        raise DisclosureError(
-            f"The table is too large to prove that nothing hidden can be worked out ({table.audit.sentence()}). "
-            "Merge categories, or release it in parts that exclude each other."
-        )
 
 
 def place_labels(table: CountTable) -> tuple[tuple[str, ...], ...]:
@@ -59,7 +37,7 @@ def shown_counts(table: CountTable, found: SuppressedTable, policy: Policy) -> R
     rows = []
     for layer in itertools.product(*(range(len(labels)) for labels in places[2:])):
         for row, label in enumerate(places[0]):
-            values = [value for part in shown.values() for value in np.atleast_1d(part[(row, ..., *layer)])]
+            values = [value for part in shown.values() for value in _line(part, row, layer)]
             rows.append((label, *_names(places, layer), *(None if np.isnan(x) else int(x) for x in values)))
     notes = [found.audit.sentence()]
     if table.left_out:
@@ -67,6 +45,16 @@ def shown_counts(table: CountTable, found: SuppressedTable, policy: Policy) -> R
         many = f"{table.left_out:,}" if enough else f"fewer than {policy.min_n}"
         notes.append(f"{many} respondents without an answer are in no cell")
     return ReleasedTable(table.title, tuple(columns), tuple(rows), tuple(notes))
+
+
+def _line(part: FloatArray, row: int, layer: tuple[int, ...]) -> list[float]:
+    """Return the numbers of a row of one layer; a table of one direction has one."""
+    if part.ndim == 1:
+        return [float(part[row])]
+    inside = part[row]
+    for place in reversed(layer):
+        inside = inside[..., place]
+    return [float(value) for value in inside]
 
 
 def _names(places: tuple[tuple[str, ...], ...], layer: tuple[int, ...]) -> list[str]:

@@ -34,6 +34,8 @@ class Problem:
         Numbers hidden for their own sake.
     fixed : ndarray of bool
         Numbers that everyone knows, and that hiding therefore cannot protect.
+    forced : ndarray of bool
+        Numbers hidden because other tables would give something away with them.
     silent : ndarray of bool
         Numbers that are not printed in any case, as they belong to margins that were not declared.
     threshold : ndarray of int
@@ -51,6 +53,7 @@ class Problem:
     mass: IntArray
     primary: BoolArray
     fixed: BoolArray
+    forced: BoolArray
     silent: BoolArray
     threshold: IntArray
     lower: FloatArray
@@ -67,7 +70,7 @@ class Problem:
 
     def start(self) -> BoolArray:
         """Return what is not shown in any case."""
-        return self.primary | (self.silent & ~self.fixed)
+        return self.primary | ((self.silent | self.forced) & ~self.fixed)
 
     def required(self, hidden: BoolArray) -> BoolArray:
         """Return the numbers that must not be confined: those hidden, and small ones that are not printed anyway."""

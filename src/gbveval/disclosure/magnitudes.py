@@ -203,6 +203,7 @@ def _problem(
         mass=n.ravel(),
         primary=primary,
         fixed=np.zeros(flat.size, dtype=bool),
+        forced=np.zeros(flat.size, dtype=bool),
         silent=silent,
         threshold=np.full(flat.size, policy.min_n, dtype=np.int64),
         lower=np.zeros(flat.size),

@@ -17,10 +17,13 @@ from gbveval.core.method import Cell
 from gbveval.core.table import Table
 from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
-from gbveval.disclosure._count_tables import protect_counts, require_protection, shown_counts
+from gbveval.disclosure._asked import Asked, ask_counts, ask_support
+from gbveval.disclosure._count_tables import shown_counts
+from gbveval.disclosure._suppressed import SuppressedTable
+from gbveval.disclosure._together import protect_together
+from gbveval.disclosure.ledger import Ledger
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable
-from gbveval.disclosure.suppress import suppress_table
 
 NUMBERS = ("estimate", "std_error", "statistic", "df", "df2", "p_value", "conf_low", "conf_high")
 # What a row is, or is shown at: known beforehand.
@@ -34,6 +37,8 @@ def release(
     policy: Policy | None = None,
     *,
     site_names: Mapping[str, str] | None = None,
+    ledger: Ledger | None = None,
+    name: str = "release",
 ) -> Released:
     """Return results with everything hidden that would show somebody.
 
@@ -46,6 +51,10 @@ def release(
         The rules; ten respondents by default.
     site_names : mapping of str to str, optional
         Code to name of a site (`SiteEffects.codes`), shown only if the policy identifies sites.
+    ledger : Ledger, optional
+        What the study released so far. The new tables are compared with it and then recorded.
+    name : str
+        What this release is called in the ledger.
 
     Returns
     -------
@@ -56,7 +65,8 @@ def release(
     ConvergenceError
         If a check of a result failed, such as the convergence of a sampler.
     DisclosureError
-        If two results count one group differently, or a table cannot be shown to be protected.
+        If two results count one group differently, a table cannot be shown to be protected, or several tables give a
+        small group away together however much of the new ones is hidden.
 
     Notes
     -----
@@ -88,20 +98,26 @@ def release(
                 f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow."
             )
     _refuse_failed([item for item in items if isinstance(item, Estimates)])
-    hidden, notes = _protect(items, rules)
+    behind, printed = _asked(items)
+    asked = [*behind.values(), *printed]
+    found, remarks = protect_together(asked, rules, ledger)
+    hidden = {name: _hidden_groups(*each) for name, each in zip(behind, zip(asked, found, strict=False), strict=False)}
+    notes = [f"{table.title}: {kept.audit.sentence()}" for table, kept in zip(asked, found, strict=True)]
+    notes += [*_unjudged(items), *remarks]
+    shown = iter(found[len(behind) :])
     names = dict(site_names or {}) if rules.identify_sites else {}
     done: list[ReleasedEstimates | ReleasedTable] = []
     for item in items:
         if isinstance(item, Estimates):
             done.append(_estimates(item, hidden, names, rules))
         elif isinstance(item, CountTable):
-            found = protect_counts(item, rules)
-            done.append(shown_counts(item, found, rules))
-            notes.append(f"{item.title}: {found.audit.sentence()}")
+            done.append(shown_counts(item, next(shown), rules))
         elif isinstance(item, Flow):
             done.append(_flow(item, rules))
         else:
             done.append(_table(item, hidden))
+    if ledger is not None:
+        ledger.record(name, [table.facts(kept, rules) for table, kept in zip(asked, found, strict=True)])
     key = _released._KEY
     return Released(key, items=tuple(done), policy=rules.describe(), suppressed=tuple(notes))
 
@@ -126,8 +142,8 @@ def _supports(item: Item) -> list[tuple[str, Cell]]:
     return []
 
 
-def _protect(items: Sequence[Item], policy: Policy) -> tuple[HiddenCells, list[str]]:
-    """Return the hidden groups of every table behind the results, and what was hidden in words."""
+def _asked(items: Sequence[Item]) -> tuple[dict[str, Asked], list[Asked]]:
+    """Return the tables behind estimates by their name, and those that are printed."""
     tables: dict[str, dict[str, Cell]] = {}
     for item in items:
         for name, cell in _supports(item):
@@ -138,63 +154,30 @@ def _protect(items: Sequence[Item], policy: Policy) -> tuple[HiddenCells, list[s
                     "difference could show a few people. Release results on the same respondents together, and "
                     "those on others in a call of their own."
                 )
-    hidden: HiddenCells = {}
-    notes = []
-    for name, cells in tables.items():
-        hidden[name], note = _hidden_groups(list(cells.values()), policy)
-        notes.append(f"{name}: {note}")
-    _refuse_linked([name for name in tables if hidden[name]], list(tables))
+    behind = {name: ask_support(name, list(cells.values())) for name, cells in tables.items()}
+    return behind, [ask_counts(item) for item in items if isinstance(item, CountTable)]
+
+
+def _unjudged(items: Sequence[Item]) -> list[str]:
+    """Return a sentence on the rows that came without counts."""
     unjudged = sum(
         not row.support and row.estimand.population == "sites"
         for item in items
         if isinstance(item, Estimates)
         for row in item.terms
     )
-    if unjudged:
-        notes.append(f"{unjudged} rows come from site estimates without counts, so they could not be judged")
-    return hidden, notes
+    return [f"{unjudged} rows come from site estimates without counts, so they could not be judged"] if unjudged else []
 
 
-def _refuse_linked(hidden: Sequence[str], tables: Sequence[str]) -> None:
-    """Refuse a table that refines another one when either hides a number: the one would give the other away."""
-    for name in hidden:
-        for other in tables:
-            mine, theirs = _parts(name), _parts(other)
-            if mine[0] == theirs[0] and mine[1] and theirs[1] and (mine[1] < theirs[1] or theirs[1] < mine[1]):
-                raise DisclosureError(
-                    f"The tables {name!r} and {other!r} break the same people down, and a number is hidden in one of "
-                    "them; the other would give it away. Release only one of the two."
-                )
-
-
-def _parts(name: str) -> tuple[str, frozenset[str]]:
-    """Return what a table counts and the categories it counts by."""
-    what, _, by = name.partition(" by ")
-    return what, frozenset(part for part in by.replace(" x ", " and ").split(" and ") if part)
+def _hidden_groups(table: Asked, found: SuppressedTable) -> frozenset[str]:
+    """Return the groups of which a number is hidden."""
+    shown = [found.respondents[:-1]] + ([found.events[:-1]] if found.pairs else [])
+    mask = [bool(gap) for gap in np.isnan(np.array(shown)).any(axis=0)]
+    return frozenset(label for label, is_hidden in zip(table.categories[0], mask, strict=True) if is_hidden)
 
 
 def _table_of(cell: Cell, row: Term) -> str:
     return cell.table or f"{row.outcome} behind {row.term}"
-
-
-def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str], str]:
-    counts = np.array([cell.n for cell in cells])
-    counted = [cell.events is not None for cell in cells]
-    if any(counted) and not all(counted):
-        raise DisclosureError(
-            "Some groups of one table come with counts of the outcome and some without; they cannot be protected "
-            "together. Release them in tables of their own."
-        )
-    if all(counted):
-        events = np.array([cell.events for cell in cells])
-        table = suppress_table(events, policy, totals=counts)
-        mask = np.isnan(table.events[:-1]) | np.isnan(table.respondents[:-1])
-    else:
-        table = suppress_table(counts, policy)
-        mask = np.isnan(table.released[:-1])
-    require_protection(table, policy)
-    shut = frozenset(cell.label for cell, is_hidden in zip(cells, mask, strict=True) if is_hidden)
-    return shut, table.audit.sentence()
 
 
 def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str], policy: Policy) -> ReleasedEstimates:

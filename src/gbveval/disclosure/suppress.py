@@ -36,6 +36,7 @@ def suppress_table(
     structural_zeros: ArrayLike | None = None,
     groupings: Groupings | None = None,
     margins: Margins | None = None,
+    also_hidden: ArrayLike | None = None,
 ) -> SuppressedTable:
     """Hide what would show somebody in a table of counts, and check that it cannot be worked out.
 
@@ -59,6 +60,9 @@ def suppress_table(
         Which breakdowns are printed: ``(0, 1)`` is the table by the first two axes, summed over the others, ``()`` the
         number of all. All if not given. What is not printed is not counted as hidden, and is protected all the same
         where it is small.
+    also_hidden : array_like of bool, in the shape of the table with totals, optional
+        Numbers to hide because something outside this table would give others away with them. A table of pairs has the
+        outcome as its last axis: with, without, all.
 
     Returns
     -------
@@ -125,7 +129,10 @@ def suppress_table(
     reasons[fixed] = SHOWN
     if not rules.enforce:
         return shown_table(values, reasons, silent=silent, axes=axes, pairs=pairs, policy=rules)
-    problem = _problem(values, reasons, threshold=threshold, fixed=fixed, silent=silent, axes=axes, policy=rules)
+    forced = _forced(values.shape, also_hidden)
+    problem = _problem(
+        values, reasons, threshold=threshold, fixed=fixed, forced=forced, silent=silent, axes=axes, policy=rules
+    )
     found = protect(problem)
     if found is None:
         return withheld_table(axes, pairs, rules)
@@ -177,6 +184,16 @@ def _structural(cells: IntArray, given: ArrayLike | None, pairs: bool) -> BoolAr
     return full
 
 
+def _forced(shape: tuple[int, ...], given: ArrayLike | None) -> BoolArray:
+    """Return what is to be hidden besides."""
+    if given is None:
+        return np.zeros(shape, dtype=bool)
+    mask = np.asarray(given)
+    if mask.shape != shape or mask.dtype != np.bool_:
+        raise DataError(f"`also_hidden` must be True or False in the shape {shape}, totals included.")
+    return mask
+
+
 def _primary(values: IntArray, policy: Policy, pairs: bool) -> tuple[NDArray[np.str_], IntArray]:
     """Return why each number is small, empty if it is not, and the threshold it was held against."""
     reasons = np.full(values.shape, SHOWN, dtype="<U24")
@@ -199,6 +216,7 @@ def _problem(
     *,
     threshold: IntArray,
     fixed: BoolArray,
+    forced: BoolArray,
     silent: BoolArray,
     axes: tuple[Axis, ...],
     policy: Policy,
@@ -221,6 +239,7 @@ def _problem(
         mass=flat,
         primary=primary,
         fixed=known,
+        forced=forced.ravel(),
         silent=silent.ravel() & ~known,
         threshold=limit,
         lower=lower,
