@@ -43,6 +43,8 @@ class CountTable:
         Variable and category to which the table is confined, for tables of a subgroup.
     outcome : str
         Name of the outcome that `events` counts.
+    answered : tuple of str
+        Those of `variables` and `outcome` to which nobody's answer is missing; all of them if nobody is left out.
 
     Examples
     --------
@@ -64,6 +66,7 @@ class CountTable:
     variables: tuple[str, ...] = ()
     within: tuple[tuple[str, str], ...] = ()
     outcome: str = ""
+    answered: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.layers) > _MOST_LAYERS or (self.layers and not self.columns):

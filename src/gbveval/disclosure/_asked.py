@@ -37,8 +37,8 @@ class Asked:
         Name of the outcome.
     within : tuple of (str, str)
         Subgroup to which the table is confined.
-    complete : bool
-        Whether everybody (of the subgroup) is in a cell.
+    answered : frozenset of str
+        Variables, the outcome included, to which nobody's answer (in the subgroup) is missing.
     """
 
     title: str
@@ -49,7 +49,7 @@ class Asked:
     groups: dict[int, Sequence[Sequence[str]]] = field(default_factory=dict)
     outcome: str = ""
     within: tuple[tuple[str, str], ...] = ()
-    complete: bool = False
+    answered: frozenset[str] = frozenset()
 
     def protect(self, policy: Policy, also_hidden: BoolArray | None = None) -> SuppressedTable:
         """Return the table in which what must not be shown is absent."""
@@ -89,7 +89,7 @@ class Asked:
             title=self.title,
             axes=tuple((variable, tuple(sorted(sets[-1]))) for variable, sets in axes),
             within=tuple((variable, (category,)) for variable, category in self.within),
-            complete=self.complete,
+            answered=self.answered,
             facts=tuple(facts),
         )
 
@@ -111,21 +111,26 @@ def _known(found: SuppressedTable, spot: tuple[int, ...], policy: Policy) -> tup
 def ask_counts(table: CountTable) -> Asked:
     """Return a printed table as it is asked for."""
     unknown = tuple(f"{table.title}, direction {number + 1}" for number in range(len(table.directions)))
+    variables, outcome = table.variables or unknown, table.outcome or f"outcome of {table.title}"
     return Asked(
         title=table.title,
-        variables=table.variables or unknown,
+        variables=variables,
         categories=table.directions,
         n=table.counts(),
         events=table.event_counts(),
         groups={number: levels for number, levels in enumerate(table.groups) if levels},
-        outcome=table.outcome or f"outcome of {table.title}",
+        outcome=outcome,
         within=table.within,
-        complete=table.left_out == 0,
+        answered=frozenset(table.answered if table.left_out else (*variables, outcome)),
     )
 
 
 def ask_support(name: str, cells: Sequence[Cell]) -> Asked:
-    """Return the groups behind estimates as a table by one variable: what follows "by" in its name."""
+    """Return the groups behind estimates as a table by one variable.
+
+    Groups with counts of an outcome are named "outcome by variable" and exclude each other. Others may be anything,
+    such as comparison groups that overlap, so they are compared only with a table of the same name.
+    """
     counted = [cell.events is not None for cell in cells]
     if any(counted) and not all(counted):
         raise DisclosureError(
@@ -135,7 +140,7 @@ def ask_support(name: str, cells: Sequence[Cell]) -> Asked:
     what, _, by = name.partition(" by ")
     return Asked(
         title=name,
-        variables=(by or name,),
+        variables=(by if by and all(counted) else f"groups of {name}",),
         categories=(tuple(cell.label for cell in cells),),
         n=np.array([cell.n for cell in cells], dtype=np.int64),
         events=np.array([cell.events for cell in cells], dtype=np.int64) if all(counted) else None,

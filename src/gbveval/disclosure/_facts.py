@@ -61,8 +61,8 @@ class TableFacts:
         Variables, the outcome included, and their categories in this table.
     within : tuple of (str, tuple of str)
         Subgroup to which the table is confined.
-    complete : bool
-        Whether everybody of the subgroup is in a cell.
+    answered : frozenset of str
+        Variables, the outcome included, to which nobody's answer is missing in the subgroup.
     facts : tuple of Fact
         One an entry.
     """
@@ -70,12 +70,41 @@ class TableFacts:
     title: str
     axes: tuple[tuple[str, tuple[str, ...]], ...]
     within: tuple[tuple[str, tuple[str, ...]], ...]
-    complete: bool
+    answered: frozenset[str]
     facts: tuple[Fact, ...]
 
     def variables(self) -> set[str]:
         """Return every variable that the table knows of."""
         return {variable for variable, _ in (*self.axes, *self.within)}
+
+    def nobody(self) -> list[Where]:
+        """Return groups that are known to be empty: nobody of the subgroup is without an answer."""
+        within = {variable: frozenset(labels) for variable, labels in self.within}
+        return [{**within, variable: frozenset([ELSE])} for variable, _ in self.axes if variable in self.answered]
+
+    def has_everybody(self) -> bool:
+        """Return whether every respondent is in a cell."""
+        return not self.within and all(variable in self.answered for variable, _ in self.axes)
+
+
+def linked(tables: Sequence[TableFacts], new: Sequence[TableFacts]) -> list[TableFacts]:
+    """Return the new tables and those of the others that say something about the same people.
+
+    Tables with a variable in common do, directly or by way of others, and all do if one of them has everybody.
+    """
+    if any(table.has_everybody() for table in tables):
+        return list(tables)
+    chosen = {id(table) for table in new}
+    reached = set().union(*(table.variables() for table in new))
+    again = True
+    while again:
+        again = False
+        for table in tables:
+            if id(table) not in chosen and table.variables() & reached:
+                chosen.add(id(table))
+                reached |= table.variables()
+                again = True
+    return [table for table in tables if id(table) in chosen]
 
 
 def simplify(tables: Sequence[TableFacts]) -> list[TableFacts]:
@@ -105,7 +134,7 @@ def simplify(tables: Sequence[TableFacts]) -> list[TableFacts]:
 
 def _over(table: TableFacts, variable: str, totals: Sequence[Fact]) -> TableFacts:
     """Return a table summed over a variable; who answered it is kept in mind unless everybody did."""
-    everybody = table.complete and not table.within
+    everybody = variable in table.answered and not table.within
     facts = []
     for fact in totals:
         where = {name: categories for name, categories in fact.where.items() if name != variable}
@@ -146,9 +175,14 @@ class Atoms:
                 inside &= np.expand_dims(member, tuple(i for i in range(len(self.shape)) if i != number))
         return inside.ravel()
 
-    def unanswered(self) -> BoolArray:
-        """Return the atoms without an answer to at least one variable."""
-        full = {variable: frozenset(labels) - {ELSE} for variable, labels in self.levels.items()}
+    def unanswered(self, tables: Sequence[TableFacts]) -> BoolArray:
+        """Return the atoms without an answer to at least one variable.
+
+        Where tables only single out a subgroup by a variable, the others have answered too: they are not in it.
+        """
+        asked = {variable for table in tables for variable, labels in table.within if labels == (EVERYBODY,)}
+        asked |= {variable for table in tables for variable, _ in table.axes}
+        full = {name: frozenset(labels) - {ELSE} for name, labels in self.levels.items() if name in asked}
         return ~self.mask(full)
 
 
@@ -158,5 +192,5 @@ def _levels(tables: Sequence[TableFacts]) -> dict[str, dict[str, None]]:
     for table in tables:
         for fact in table.facts:
             for variable, categories in fact.where.items():
-                levels.setdefault(variable, {}).update(dict.fromkeys(sorted(categories)))
+                levels.setdefault(variable, {}).update(dict.fromkeys(sorted(categories - {ELSE})))
     return levels

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gbveval.core.errors import ConvergenceError, DisclosureError
-from gbveval.disclosure._facts import MOST_ATOMS, WITH, WITHOUT, Atoms, Fact, TableFacts, simplify
+from gbveval.disclosure._facts import MOST_ATOMS, WITH, WITHOUT, Atoms, Fact, TableFacts, linked, simplify
 from gbveval.disclosure._layout import BoolArray, FloatArray
 from gbveval.disclosure._programmes import ROUNDING
 from gbveval.disclosure.policy import Policy
@@ -82,6 +82,7 @@ def compare(tables: Sequence[TableFacts], new: Sequence[TableFacts], policy: Pol
     table has too many cells, each new table is compared with every other one by itself.
     """
     fresh = {id(table) for table in new}
+    tables = linked(tables, new)
     is_new = [id(table) in fresh for table in tables]
     reduced = simplify(tables)
     if Atoms.count(reduced) <= MOST_ATOMS:
@@ -95,6 +96,8 @@ def compare(tables: Sequence[TableFacts], new: Sequence[TableFacts], policy: Pol
 
 
 def _exposures(tables: Sequence[TableFacts], is_new: Sequence[bool], policy: Policy) -> list[Exposure]:
+    if len(tables) < 2:
+        return []
     joint = Joint(tables)
     return [joint.exposure(target) for target in _targets(joint, is_new, policy) if joint.gives_away(target)]
 
@@ -138,11 +141,15 @@ class Joint:
         self.facts = [fact for table in tables for fact in table.facts]
         self.owner = [number for number, table in enumerate(tables) for _ in table.facts]
         self.masks = [self.atoms.mask(fact.where) for fact in self.facts]
+        empty = [self.atoms.mask(where) for table in tables for where in table.nobody()]
         matrix: Any = csr_array(np.array(self.masks, dtype=np.int8)).astype(float)
         low, high = np.array([f.low for f in self.facts]), np.array([f.high for f in self.facts])
         self._known = np.flatnonzero(low == high)
         vague, above = np.flatnonzero(low < high), np.flatnonzero((low < high) & np.isfinite(high))
-        self._equal, self._equal_to = matrix[self._known], low[self._known]
+        # After the numbers that were shown come groups that are known to be empty.
+        premises = csr_array(np.array(empty, dtype=np.int8).reshape(len(empty), self.atoms.size))
+        self._equal = vstack([matrix[self._known], premises], format="csr")
+        self._equal_to = np.concatenate([low[self._known], np.zeros(len(empty))])
         self._below = vstack([-matrix[vague], matrix[above]], format="csr") if vague.size else None
         self._limit = np.concatenate([-low[vague], high[above]]) if vague.size else None
         self._pool: list[FloatArray] = []
@@ -165,15 +172,15 @@ class Joint:
             cost,
             A_ub=self._below,
             b_ub=self._limit,
-            A_eq=self._equal if self._known.size else None,
-            b_eq=self._equal_to if self._known.size else None,
+            A_eq=self._equal if self._equal_to.size else None,
+            b_eq=self._equal_to if self._equal_to.size else None,
             bounds=(0, None),
             method="highs",
         )
         if result.status == 2:
             raise DisclosureError(
                 "The tables contradict each other, so they do not count the same respondents. If respondents have "
-                "joined since the last release, name them: `Ledger(path, population=...)`. Otherwise start a new ledger."
+                "joined since the last release, name them: `Ledger(path, population=...)`. Otherwise start a new one."
             )
         if result.status not in (0, 3):
             raise ConvergenceError(f"The comparison of the tables stopped with solver status {result.status}.")
@@ -202,7 +209,8 @@ class Joint:
         for sign in (1.0, -1.0):
             result = self.solve(sign * target.mask.astype(float))
             if self._known.size:
-                used |= set(self._known[np.abs(result.eqlin.marginals) > ROUNDING].tolist())
+                matters = np.abs(result.eqlin.marginals[: self._known.size]) > ROUNDING
+                used |= set(self._known[matters].tolist())
         titles = dict.fromkeys(self.tables[self.owner[i]].title for i in sorted(used))
         return Exposure(tuple(titles), tuple(self.facts[i] for i in sorted(used)))
 
@@ -214,7 +222,7 @@ def _targets(joint: Joint, is_new: Sequence[bool], policy: Policy) -> Iterator[T
         if fact.width:
             seen.add(_key(mask))
             yield Target(mask, fact.width)
-    unanswered = joint.atoms.unanswered()
+    unanswered = joint.atoms.unanswered(joint.tables)
     of_outcome = [
         any(labels <= {WITH, WITHOUT} and len(labels) == 1 for labels in f.where.values()) for f in joint.facts
     ]

@@ -45,8 +45,8 @@ def protect_together(
             found[number] = asked[number].protect(policy, forced[number])
     titles = " and ".join(repr(title) for title in comparison.exposures[0].titles[:3])
     raise DisclosureError(
-        f"Together the tables {titles or 'given'} confine {len(comparison.exposures)} protected groups, by subtraction or "
-        "overlap, and hiding more of the new tables does not help. Release only one of them, or merge categories so "
+        f"Together the tables {titles or 'given'} confine {len(comparison.exposures)} protected groups, by subtraction "
+        "or overlap, and hiding more of the new tables does not help. Release only one of them, or merge categories so "
         "that no group differs by a few people."
     )
 
@@ -93,8 +93,8 @@ def _refuse_opaque(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> N
             nested = mine[1] and theirs[1] and (mine[1] < theirs[1] or theirs[1] < mine[1])
             if mine[0] == theirs[0] and nested and (_hides(table) or _hides(other)):
                 raise DisclosureError(
-                    f"The tables {table.title!r} and {other.title!r} break the same people down, and a number is hidden "
-                    "in one of them; the other would give it away. Release only one of the two."
+                    f"The tables {table.title!r} and {other.title!r} break the same people down, and a number is "
+                    "hidden in one of them; the other would give it away. Release only one of the two."
                 )
 
 

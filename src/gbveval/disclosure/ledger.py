@@ -160,7 +160,7 @@ def _write_table(table: TableFacts) -> dict[str, Any]:
     ]
     axes = [[name, list(labels)] for name, labels in table.axes]
     within = [[name, list(labels)] for name, labels in table.within]
-    return {"title": table.title, "axes": axes, "within": within, "complete": table.complete, "facts": facts}
+    return {"title": table.title, "axes": axes, "within": within, "answered": sorted(table.answered), "facts": facts}
 
 
 def _read_table(content: dict[str, Any], release: str) -> TableFacts:
@@ -177,6 +177,6 @@ def _read_table(content: dict[str, Any], release: str) -> TableFacts:
         title=f"{content['title']} ({release})",
         axes=tuple((name, tuple(labels)) for name, labels in content["axes"]),
         within=tuple((name, tuple(labels)) for name, labels in content["within"]),
-        complete=bool(content["complete"]),
+        answered=frozenset(content["answered"]),
         facts=tuple(facts),
     )

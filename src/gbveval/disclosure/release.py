@@ -172,7 +172,7 @@ def _unjudged(items: Sequence[Item]) -> list[str]:
 def _hidden_groups(table: Asked, found: SuppressedTable) -> frozenset[str]:
     """Return the groups of which a number is hidden."""
     shown = [found.respondents[:-1]] + ([found.events[:-1]] if found.pairs else [])
-    mask = [bool(gap) for gap in np.isnan(np.array(shown)).any(axis=0)]
+    mask = np.atleast_1d(np.isnan(np.array(shown)).any(axis=0)).tolist()
     return frozenset(label for label, is_hidden in zip(table.categories[0], mask, strict=True) if is_hidden)
 
 
