@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gbveval.core.multiplicity import adjust_p_values as adjust_p_values
     from gbveval.core.posterior_prior import as_prior as as_prior
     from gbveval.core.table import Table as Table
+    from gbveval.data.identifiers import keep_identifiers as keep_identifiers
     from gbveval.data.panel import Panel as Panel
     from gbveval.data.places import Places as Places
     from gbveval.data.sites import SiteEffects as SiteEffects
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
     from gbveval.design.rollout import RolloutDesign as RolloutDesign
     from gbveval.design.sequential import SequentialDesign as SequentialDesign
     from gbveval.design.several_outcomes import SeveralOutcomesDesign as SeveralOutcomesDesign
+    from gbveval.disclosure.collapsing import collapse_categories as collapse_categories
     from gbveval.disclosure.ledger import Ledger as Ledger
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release

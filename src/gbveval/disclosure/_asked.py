@@ -11,7 +11,7 @@ from gbveval.core.counts import CountTable
 from gbveval.core.errors import DisclosureError
 from gbveval.core.method import Cell
 from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
-from gbveval.disclosure._layout import BoolArray, IntArray
+from gbveval.disclosure._layout import BoolArray, FloatArray, IntArray
 from gbveval.disclosure._suppressed import FEW_RESPONDENTS, SuppressedTable
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
@@ -77,14 +77,23 @@ class Asked:
 
     def facts(self, found: SuppressedTable, policy: Policy, number: int = -1) -> TableFacts:
         """Return what the suppressed table says: a number, or for a hidden one what the reader knows of it."""
+        return self._facts([_known(found, spot, policy) for spot in np.ndindex(*found.released.shape)], number)
+
+    def vague_facts(self, low: FloatArray, high: FloatArray) -> TableFacts:
+        """Return what a table says in which every number is known to lie in an interval."""
+        ends = zip(low.ravel().tolist(), high.ravel().tolist(), strict=True)
+        return self._facts([(bottom, top, 0) for bottom, top in ends])
+
+    def _facts(self, known: Sequence[tuple[float, float, int]], number: int = -1) -> TableFacts:
         axes: list[tuple[str, tuple[frozenset[str], ...]]] = list(zip(self.variables, self.places(), strict=True))
-        if found.pairs:
+        if self.events is not None:
             axes.append((self.outcome, (frozenset([WITH]), frozenset([WITHOUT]), frozenset([WITH, WITHOUT]))))
         facts = []
-        for entry, spot in enumerate(np.ndindex(*found.released.shape)):
+        spots = np.ndindex(*(len(sets) for _, sets in axes))
+        for entry, (spot, ends) in enumerate(zip(spots, known, strict=True)):
             where = {variable: sets[at] for (variable, sets), at in zip(axes, spot, strict=True)}
             where |= {variable: frozenset([category]) for variable, category in self.within}
-            facts.append(Fact(where, *_known(found, spot, policy), table=number, entry=entry))
+            facts.append(Fact(where, *ends, table=number, entry=entry))
         return TableFacts(
             title=self.title,
             axes=tuple((variable, tuple(sorted(sets[-1]))) for variable, sets in axes),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
 from gbveval.core.counts import CountTable
+from gbveval.disclosure._asked import ask_counts
+from gbveval.disclosure._facts import TableFacts
 from gbveval.disclosure._layout import FloatArray
 from gbveval.disclosure._suppressed import SuppressedTable
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import ReleasedTable
+from gbveval.disclosure.rounding import round_table
 
 TOTAL = "total"
 
@@ -28,6 +32,22 @@ def place_labels(table: CountTable) -> tuple[tuple[str, ...], ...]:
 def shown_counts(table: CountTable, found: SuppressedTable, policy: Policy) -> ReleasedTable:
     """Return the released numbers in rows and columns, the layers one below the other."""
     shown = {"n": found.respondents} | ({"with outcome": found.events} if found.pairs else {})
+    return _laid_out(table, shown, found.audit.sentence(), policy)
+
+
+def round_counts(table: CountTable, base: int, policy: Policy) -> tuple[ReleasedTable, TableFacts]:
+    """Return the table rounded, and what it says: each number lies within an interval."""
+    asked = ask_counts(table)
+    cells = asked.n if asked.events is None else np.stack([asked.events, asked.n - asked.events], axis=-1)
+    found = round_table(cells, base=base, small=policy.min_n, groupings=asked.groups)
+    numbers = found.released.astype(float)
+    pairs = asked.events is not None
+    shown = {"n": numbers[..., -1], "with outcome": numbers[..., 0]} if pairs else {"n": numbers}
+    low, high = np.maximum(numbers - found.reach, 0.0), numbers + found.reach
+    return _laid_out(table, shown, found.footer(), policy), asked.vague_facts(low, high)
+
+
+def _laid_out(table: CountTable, shown: Mapping[str, FloatArray], note: str, policy: Policy) -> ReleasedTable:
     places = place_labels(table)
     one_way = len(places) == 1
     names = table.variables[2:] or tuple(f"layer {number}" for number in range(1, len(places) - 1))
@@ -39,7 +59,7 @@ def shown_counts(table: CountTable, found: SuppressedTable, policy: Policy) -> R
         for row, label in enumerate(places[0]):
             values = [value for part in shown.values() for value in _line(part, row, layer)]
             rows.append((label, *_names(places, layer), *(None if np.isnan(x) else int(x) for x in values)))
-    notes = [found.audit.sentence()]
+    notes = [note]
     if table.left_out:
         enough = table.left_out >= policy.min_n or not policy.enforce
         many = f"{table.left_out:,}" if enough else f"fewer than {policy.min_n}"

@@ -57,8 +57,8 @@ def minimise(cost: FloatArray, constraints: Constraints) -> FloatArray | None:
     return np.asarray(result.x, dtype=float)
 
 
-def minimise_whole(cost: FloatArray, constraints: Constraints) -> FloatArray | None:
-    """Return whole numbers at which the linear cost is least or nearly so, or None if the search found none.
+def minimise_whole(cost: FloatArray, constraints: Constraints, gap: float = 0.05) -> FloatArray | None:
+    """Return whole numbers at which the linear cost is least, up to a relative gap, or None if the search found none.
 
     The search stops after a number of nodes rather than of seconds, so that its answer is always the same.
     """
@@ -73,7 +73,7 @@ def minimise_whole(cost: FloatArray, constraints: Constraints) -> FloatArray | N
         integrality=np.ones(cost.size, dtype=np.int64),
         bounds=Bounds(constraints.bounds[:, 0], constraints.bounds[:, 1]),
         constraints=rows,
-        options={"node_limit": _MOST_NODES, "mip_rel_gap": 0.05},
+        options={"node_limit": _MOST_NODES, "mip_rel_gap": gap},
     )
     return None if result.x is None else np.asarray(result.x, dtype=float)
 

@@ -20,17 +20,18 @@ _MOST_ROUNDS = 40
 
 
 def protect_together(
-    asked: Sequence[Asked], policy: Policy, ledger: Ledger | None
+    asked: Sequence[Asked], policy: Policy, ledger: Ledger | None, rounded: Sequence[TableFacts] = ()
 ) -> tuple[list[SuppressedTable], list[str]]:
-    """Return the suppressed tables, and in words what the comparison did."""
+    """Return the suppressed tables, and in words what the comparison did; rounded tables are taken as they are."""
     found = [table.protect(policy) for table in asked]
     earlier = [] if ledger is None else ledger.tables()
-    if not policy.enforce or len(asked) + len(earlier) < 2 or not asked:
+    if not policy.enforce or len(asked) + len(rounded) + len(earlier) < 2:
         return found, []
     forced = [np.zeros(table.released.shape, dtype=bool) for table in found]
     before = sum(int(table.hidden.sum()) for table in found)
     for _ in range(_MOST_ROUNDS):
         new = [table.facts(kept, policy, number) for number, (table, kept) in enumerate(zip(asked, found, strict=True))]
+        new += rounded
         if ledger is not None:
             new = [ledger.confine(table) for table in new]
         _refuse_opaque(new, [*earlier, *new])

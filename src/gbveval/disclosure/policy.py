@@ -49,6 +49,9 @@ class Policy:
     min_df : int, optional
         Fewest residual degrees of freedom (units minus coefficients) of a fitted model whose rows are shown: with fewer
         the coefficients nearly are the data. None needs `override_reason`.
+    rounding : int, optional
+        Round tables of counts to multiples of this number (5 is usual) instead of hiding their small numbers. Rows of
+        estimates are hidden all the same.
     identify_sites : bool
         Show the names of sites rather than codes. Needs `override_reason`.
     enforce : bool
@@ -90,6 +93,7 @@ class Policy:
     dominance: tuple[int, float] | None = (2, 0.9)
     p_percent: float | None = 10.0
     min_df: int | None = 10
+    rounding: int | None = None
     study_key: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +108,8 @@ class Policy:
         self._check_amounts()
         if self.min_df is not None:
             _check_count("min_df", self.min_df, 1, None)
+        if self.rounding is not None:
+            _check_count("rounding", self.rounding, _SMALLEST_THRESHOLD, None)
         self._check_reason()
 
     def _check_amounts(self) -> None:
@@ -197,6 +203,8 @@ class Policy:
         """
         parts = [self._describe_rules()] if self.enforce else ["No number was hidden."]
         if self.enforce:
+            if self.rounding is not None:
+                parts.append(f"Tables of counts are rounded to multiples of {self.rounding} instead.")
             parts += self._describe_switched_off()
         if self.identify_sites:
             parts.append("Sites are named.")

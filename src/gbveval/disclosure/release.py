@@ -18,7 +18,7 @@ from gbveval.core.table import Table
 from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
 from gbveval.disclosure._asked import Asked, ask_counts, ask_support
-from gbveval.disclosure._count_tables import shown_counts
+from gbveval.disclosure._count_tables import round_counts, shown_counts
 from gbveval.disclosure._suppressed import SuppressedTable
 from gbveval.disclosure._together import protect_together
 from gbveval.disclosure.ledger import Ledger
@@ -98,26 +98,31 @@ def release(
                 f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow."
             )
     _refuse_failed([item for item in items if isinstance(item, Estimates)])
-    behind, printed = _asked(items)
+    rounds = rules.rounding is not None and rules.enforce
+    behind, printed = _asked(items, rounds)
     asked = [*behind.values(), *printed]
-    found, remarks = protect_together(asked, rules, ledger)
+    tables = [item for item in items if isinstance(item, CountTable)]
+    rounded = [round_counts(item, rules.rounding, rules) for item in tables] if rounds and rules.rounding else []
+    found, remarks = protect_together(asked, rules, ledger, [facts for _, facts in rounded])
     hidden = {name: _hidden_groups(*each) for name, each in zip(behind, zip(asked, found, strict=False), strict=False)}
     notes = [f"{table.title}: {kept.audit.sentence()}" for table, kept in zip(asked, found, strict=True)]
     notes += [*_unjudged(items), *remarks]
-    shown = iter(found[len(behind) :])
+    notes += [f"{table.title}: {table.notes[0]}" for table, _ in rounded]
+    shown = iter([table for table, _ in rounded] if rounds else _suppressed(tables, found[len(behind) :], rules))
     names = dict(site_names or {}) if rules.identify_sites else {}
     done: list[ReleasedEstimates | ReleasedTable] = []
     for item in items:
         if isinstance(item, Estimates):
             done.append(_estimates(item, hidden, names, rules))
         elif isinstance(item, CountTable):
-            done.append(shown_counts(item, next(shown), rules))
+            done.append(next(shown))
         elif isinstance(item, Flow):
             done.append(_flow(item, rules))
         else:
             done.append(_table(item, hidden))
     if ledger is not None:
-        ledger.record(name, [table.facts(kept, rules) for table, kept in zip(asked, found, strict=True)])
+        stated = [table.facts(kept, rules) for table, kept in zip(asked, found, strict=True)]
+        ledger.record(name, [*stated, *(facts for _, facts in rounded)])
     key = _released._KEY
     return Released(key, items=tuple(done), policy=rules.describe(), suppressed=tuple(notes))
 
@@ -142,7 +147,7 @@ def _supports(item: Item) -> list[tuple[str, Cell]]:
     return []
 
 
-def _asked(items: Sequence[Item]) -> tuple[dict[str, Asked], list[Asked]]:
+def _asked(items: Sequence[Item], rounds: bool) -> tuple[dict[str, Asked], list[Asked]]:
     """Return the tables behind estimates by their name, and those that are printed."""
     tables: dict[str, dict[str, Cell]] = {}
     for item in items:
@@ -155,7 +160,11 @@ def _asked(items: Sequence[Item]) -> tuple[dict[str, Asked], list[Asked]]:
                     "those on others in a call of their own."
                 )
     behind = {name: ask_support(name, list(cells.values())) for name, cells in tables.items()}
-    return behind, [ask_counts(item) for item in items if isinstance(item, CountTable)]
+    return behind, [] if rounds else [ask_counts(item) for item in items if isinstance(item, CountTable)]
+
+
+def _suppressed(tables: Sequence[CountTable], found: Sequence[SuppressedTable], policy: Policy) -> list[ReleasedTable]:
+    return [shown_counts(table, kept, policy) for table, kept in zip(tables, found, strict=True)]
 
 
 def _unjudged(items: Sequence[Item]) -> list[str]:
