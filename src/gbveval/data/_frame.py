@@ -162,13 +162,10 @@ class Reader:
         """Raise one DataError with all problems, if there are any; columns that point at a person are among them."""
         if self._is_at_the_door:
             self._is_at_the_door = False
-            # Coordinates that are given as such are those of places, which the caller has declared.
-            known = {column for column, role in self._taken.items() if role in ("latitude", "longitude")} | set(
-                self._kept
-            )
             for column in self.columns:
-                if column not in known:
-                    self.problems += identifier_problem(column, self.series(column))
+                if column not in self._kept:
+                    # The units of a panel may be places, and places have coordinates.
+                    self.problems += identifier_problem(column, self.series(column), places=self.kind == "Panel")
         if self.problems:
             raise DataError(tuple(dict.fromkeys(self.problems)))
 

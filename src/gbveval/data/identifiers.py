@@ -11,12 +11,13 @@ from typing import Any
 from gbveval.core.errors import DesignError, GbvevalWarning
 
 # What a column's name, cut into words, may not say. Codes of people ("participant_id") are none in this sense.
+_COORDINATES = "a place to the metre"
 _NAMES = {
     "an e-mail address": ("email", "e_mail", "mail_address"),
     "a telephone number": ("phone", "telephone", "mobile", "cellphone", "msisdn", "whatsapp"),
     "a name": ("first_name", "last_name", "full_name", "surname", "family_name", "forename", "given_name"),
     "an account name": ("username", "user_name", "handle", "screen_name", "nickname"),
-    "a place to the metre": ("latitude", "longitude", "lat", "lon", "lng", "gps", "geolocation", "coordinates"),
+    _COORDINATES: ("latitude", "longitude", "lat", "lon", "lng", "gps", "geolocation", "coordinates"),
     "a postal address": ("street", "street_address", "home_address", "postcode", "zipcode", "zip_code"),
     "a network address or device": ("ip_address", "ip", "mac_address", "device_id", "imei", "user_agent"),
     "an official number": ("passport", "national_id", "id_card", "ssn", "social_security"),
@@ -94,10 +95,13 @@ def keep_identifiers(frame: Any, columns: str | Sequence[str], *, reason: str) -
     return Kept(frame, names)
 
 
-def identifier_problem(column: str, series: Any) -> list[str]:
-    """Return what to say of a column of a narwhals frame that looks like an identifier, without showing a value."""
+def identifier_problem(column: str, series: Any, *, places: bool = False) -> list[str]:
+    """Return what to say of a column of a narwhals frame that looks like an identifier, without showing a value.
+
+    Coordinates pass where `places` says that rows may be places.
+    """
     what = _by_name(column) or _by_contents(series)
-    if not what:
+    if not what or (places and what == _COORDINATES):
         return []
     return [
         f"Column {column!r} looks like {what}. Drop it, or replace it by a code; "

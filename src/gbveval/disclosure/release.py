@@ -14,21 +14,25 @@ from gbveval.core.errors import ConvergenceError, DisclosureError
 from gbveval.core.estimates import Estimates
 from gbveval.core.flow import Flow
 from gbveval.core.method import Cell
+from gbveval.core.safety import SafetyTable
 from gbveval.core.table import Table
 from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
 from gbveval.disclosure._asked import Asked, ask_counts, ask_support
 from gbveval.disclosure._count_tables import round_counts, shown_counts
+from gbveval.disclosure._safety import shown_safety
 from gbveval.disclosure._suppressed import SuppressedTable
 from gbveval.disclosure._together import protect_together
 from gbveval.disclosure.ledger import Ledger
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable
+from gbveval.disclosure.reliability import Reliability
 
 NUMBERS = ("estimate", "std_error", "statistic", "df", "df2", "p_value", "conf_low", "conf_high")
 # What a row is, or is shown at: known beforehand.
 KEYS = ("level", "event_time", "cohort", "time", "dose")
-Item = Estimates | Table | CountTable | Flow
+Item = Estimates | Table | CountTable | Flow | SafetyTable
+KINDS = (Estimates, Table, CountTable, Flow, SafetyTable)
 HiddenCells = dict[str, frozenset[str]]
 
 
@@ -39,12 +43,13 @@ def release(
     site_names: Mapping[str, str] | None = None,
     ledger: Ledger | None = None,
     name: str = "release",
+    reliability: Reliability | None = None,
 ) -> Released:
     """Return results with everything hidden that would show somebody.
 
     Parameters
     ----------
-    results : Estimates, CountTable, Table or Flow, or a sequence of them
+    results : Estimates, CountTable, Table, Flow or SafetyTable, or a sequence of them
         Results that rest on the same respondents should be released together: counts of one table are protected
         jointly over all rows that use it.
     policy : Policy, optional
@@ -55,6 +60,8 @@ def release(
         What the study released so far. The new tables are compared with it and then recorded.
     name : str
         What this release is called in the ledger.
+    reliability : Reliability, optional
+        Flags prevalences and means that are shown but imprecise, in the note of their row. Without it none is flagged.
 
     Returns
     -------
@@ -86,17 +93,16 @@ def release(
     'y by arm: suppressed 1 cell primarily, 3 to protect it'
     """
     rules = Policy() if policy is None else policy
-    if isinstance(results, (Estimates, Table, CountTable, Flow)):
+    if isinstance(results, KINDS):
         items: tuple[Any, ...] = (results,)
     elif isinstance(results, (list, tuple)):
         items = tuple(results)
     else:
         items = (results,)
     for item in items:
-        if not isinstance(item, (Estimates, Table, CountTable, Flow)):
-            raise DisclosureError(
-                f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow."
-            )
+        if not isinstance(item, KINDS):
+            kinds = ", ".join(kind.__name__ for kind in KINDS)
+            raise DisclosureError(f"A {type(item).__name__} cannot be released; give one of {kinds}.")
     _refuse_failed([item for item in items if isinstance(item, Estimates)])
     rounds = rules.rounding is not None and rules.enforce
     behind, printed = _asked(items, rounds)
@@ -113,11 +119,13 @@ def release(
     done: list[ReleasedEstimates | ReleasedTable] = []
     for item in items:
         if isinstance(item, Estimates):
-            done.append(_estimates(item, hidden, names, rules))
+            done.append(_estimates(item, hidden, names, rules, reliability))
         elif isinstance(item, CountTable):
             done.append(next(shown))
         elif isinstance(item, Flow):
             done.append(_flow(item, rules))
+        elif isinstance(item, SafetyTable):
+            done.append(shown_safety(item, rules))
         else:
             done.append(_table(item, hidden))
     if ledger is not None:
@@ -189,7 +197,13 @@ def _table_of(cell: Cell, row: Term) -> str:
     return cell.table or f"{row.outcome} behind {row.term}"
 
 
-def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str], policy: Policy) -> ReleasedEstimates:
+def _estimates(
+    result: Estimates,
+    hidden: HiddenCells,
+    names: Mapping[str, str],
+    policy: Policy,
+    reliability: Reliability | None,
+) -> ReleasedEstimates:
     keep = [i for i, row in enumerate(result.terms) if row.estimand.effect != "nuisance"]
     saturated = _saturated(result, policy)
     records = result.records()
@@ -212,6 +226,8 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str],
             note = "not shown: the counts behind it are unknown" if unknown else "not shown, to protect a small group"
             if term.outcome in saturated:
                 note = "not shown: the model has nearly as many coefficients as units"
+        elif reliability is not None:
+            note = "; ".join(part for part in (note, reliability.of_row(record, term.estimand.link)) if part)
         rows.append(ReleasedRow(tuple(record.items()), shut, note))
     kept = [result.terms[i] for i in keep]
     origin = result.provenance

@@ -321,3 +321,41 @@ def test_no_small_number_of_any_table_follows_from_all_releases(
     for i, j in itertools.permutations(np.flatnonzero(seen), 2):
         if (incidence[i] >= incidence[j]).all() and true[i] > true[j]:
             assert true[i] - true[j] >= 10
+
+
+# -- from a survey --------------------------------------------------------------------------------------------------
+
+
+def people() -> gbv.Survey:
+    rng = np.random.default_rng(3)
+    frame = {
+        "y": rng.integers(0, 2, 400).astype(float),
+        "region": rng.choice(["north", "south"], 400).astype(object),
+        "age": rng.choice(["young", "middle", "old"], 400).astype(object),
+        "hearing": np.where(np.arange(400) < 6, "no", "yes").astype(object),
+    }
+    frame["region"][:3] = None
+    return gbv.Survey(frame, outcome="y")
+
+
+def test_a_survey_counts_by_three_columns_and_within_a_group() -> None:
+    survey = people()
+    table = survey.counts("region", "age", layers=["hearing"], outcome="y")
+    assert table.directions == (("north", "south"), ("middle", "old", "young"), ("no", "yes"))
+    assert table.counts().sum() == 397
+    assert table.left_out == 3
+    assert table.answered == ("age", "hearing", "y")
+    inside = survey.counts("region", within=("hearing", "no"))
+    assert inside.counts().sum() == 3
+    assert inside.left_out == 3
+    with pytest.raises(gbv.DataError, match="no such category"):
+        survey.counts("region", within=("hearing", "perhaps"))
+
+
+def test_tables_of_a_survey_know_what_they_break_down(ledger: gbv.Ledger) -> None:
+    survey = people()
+    gbv.release(survey.counts("age"), ledger=ledger)
+    # Six do not hear: all of them less those who hear, in each group of age and in all.
+    released = gbv.release(survey.counts("age", within=("hearing", "yes")), ledger=ledger)
+    assert None in shown(released).values()
+    assert shown(released)["total"] is None
