@@ -12,9 +12,9 @@ from gbveval.core.errors import DisclosureError
 from gbveval.core.method import Cell
 from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
 from gbveval.disclosure._layout import BoolArray, FloatArray, IntArray
-from gbveval.disclosure._suppressed import FEW_RESPONDENTS, SuppressedTable
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
+from gbveval.disclosure.suppressed import FEW_RESPONDENTS, SuppressedTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,10 +11,10 @@ from gbveval.core.counts import CountTable
 from gbveval.disclosure._asked import ask_counts
 from gbveval.disclosure._facts import TableFacts
 from gbveval.disclosure._layout import FloatArray
-from gbveval.disclosure._suppressed import SuppressedTable
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import ReleasedTable
 from gbveval.disclosure.rounding import round_table
+from gbveval.disclosure.suppressed import SuppressedTable
 
 TOTAL = "total"
 

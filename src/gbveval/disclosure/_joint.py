@@ -16,7 +16,7 @@ from gbveval.disclosure._programmes import ROUNDING
 from gbveval.disclosure.policy import Policy
 
 # Random directions in which tables are sought first: most groups turn out wide in one of them.
-_FIRST_LOOKS = 8
+_FIRST_LOOKS = 3
 _MOST_IN_POOL = 60
 _MOST_TARGETS = 50_000
 

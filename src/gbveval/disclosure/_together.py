@@ -11,9 +11,9 @@ from gbveval.disclosure._asked import Asked
 from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
 from gbveval.disclosure._joint import Exposure, compare
 from gbveval.disclosure._layout import BoolArray, layout
-from gbveval.disclosure._suppressed import SuppressedTable
 from gbveval.disclosure.ledger import Ledger
 from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.suppressed import SuppressedTable
 
 # Each round hides more and compares again.
 _MOST_ROUNDS = 40

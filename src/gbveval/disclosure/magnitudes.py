@@ -12,7 +12,9 @@ from gbveval.disclosure._layout import Axis, FloatArray, IntArray, layout, with_
 from gbveval.disclosure._problem import Problem
 from gbveval.disclosure._protect import protect
 from gbveval.disclosure._request import Groupings, Margins, read_axes, undeclared
-from gbveval.disclosure._suppressed import (
+from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.suppress import MOST_AXES
+from gbveval.disclosure.suppressed import (
     FEW_RESPONDENTS,
     SHOWN,
     SuppressedTable,
@@ -20,8 +22,6 @@ from gbveval.disclosure._suppressed import (
     shown_table,
     withheld_table,
 )
-from gbveval.disclosure.policy import Policy
-from gbveval.disclosure.suppress import MOST_AXES
 
 DOMINATED = "few contribute most"
 TOO_CLOSE = "a contributor could tell"

@@ -21,12 +21,12 @@ from gbveval.disclosure import released as _released
 from gbveval.disclosure._asked import Asked, ask_counts, ask_support
 from gbveval.disclosure._count_tables import round_counts, shown_counts
 from gbveval.disclosure._safety import shown_safety
-from gbveval.disclosure._suppressed import SuppressedTable
 from gbveval.disclosure._together import protect_together
 from gbveval.disclosure.ledger import Ledger
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable
 from gbveval.disclosure.reliability import Reliability
+from gbveval.disclosure.suppressed import SuppressedTable
 
 NUMBERS = ("estimate", "std_error", "statistic", "df", "df2", "p_value", "conf_low", "conf_high")
 # What a row is, or is shown at: known beforehand.

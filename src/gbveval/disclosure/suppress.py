@@ -10,7 +10,8 @@ from gbveval.disclosure._layout import Axis, BoolArray, IntArray, all_along_line
 from gbveval.disclosure._problem import Problem
 from gbveval.disclosure._protect import protect
 from gbveval.disclosure._request import Groupings, Margins, read_axes, undeclared
-from gbveval.disclosure._suppressed import (
+from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.suppressed import (
     ALL,
     FEW_RESPONDENTS,
     FEW_WITH,
@@ -23,7 +24,6 @@ from gbveval.disclosure._suppressed import (
     shown_table,
     withheld_table,
 )
-from gbveval.disclosure.policy import Policy
 
 MOST_AXES = 4
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.unit.disclosure.attacker import Levels, exhaustive_attack, incidence, linear_attack, places
 
 from gbveval.core.errors import DataError
-from gbveval.disclosure._suppressed import NOT_ASKED, SuppressedTable
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
+from gbveval.disclosure.suppressed import NOT_ASKED, SuppressedTable
 
 # Five hundred take two minutes: once, on the Python of the environment.
 N_ATTACKS = 50 if os.environ.get("GBVEVAL_KIT") == "brief" else 500

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.unit.disclosure.attacker import Levels, incidence, linear_attack
 
 from gbveval.core.errors import DataError, DesignError
-from gbveval.disclosure._suppressed import FEW_RESPONDENTS, SHOWN
 from gbveval.disclosure.magnitudes import ALL_ZERO, DOMINATED, TOO_CLOSE, suppress_magnitudes
 from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.suppressed import FEW_RESPONDENTS, SHOWN
 
 
 def groups(*amounts: list[float]) -> tuple[list[float], list[list[str]]]:

@@ -12,7 +12,11 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from gbveval.core.errors import DataError, DisclosureError
 from gbveval.disclosure import _protect
-from gbveval.disclosure._suppressed import (
+from gbveval.disclosure._witness import Witness
+from gbveval.disclosure.audit import INTEGER, INTEGRAL, NOTHING_HIDDEN, UNIMODULAR, feasible_intervals
+from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.suppress import suppress_table
+from gbveval.disclosure.suppressed import (
     FEW_RESPONDENTS,
     FEW_WITH,
     FEW_WITHOUT,
@@ -21,10 +25,6 @@ from gbveval.disclosure._suppressed import (
     WITHHELD,
     SuppressedTable,
 )
-from gbveval.disclosure._witness import Witness
-from gbveval.disclosure.audit import INTEGER, INTEGRAL, NOTHING_HIDDEN, UNIMODULAR, feasible_intervals
-from gbveval.disclosure.policy import Policy
-from gbveval.disclosure.suppress import suppress_table
 
 QUICK = settings(max_examples=30, deadline=None)
 # Tables as they occur: most counts comfortable, some small, some zero.
