@@ -18,7 +18,7 @@ _NAMES = {
     "a name": ("first_name", "last_name", "full_name", "surname", "family_name", "forename", "given_name"),
     "an account name": ("username", "user_name", "handle", "screen_name", "nickname"),
     _COORDINATES: ("latitude", "longitude", "lat", "lon", "lng", "gps", "geolocation", "coordinates"),
-    "a postal address": ("street", "street_address", "home_address", "postcode", "zipcode", "zip_code"),
+    "a postal address": ("street_address", "home_address", "postcode", "zipcode", "zip_code"),
     "a network address or device": ("ip_address", "ip", "mac_address", "device_id", "imei", "user_agent"),
     "an official number": ("passport", "national_id", "id_card", "ssn", "social_security"),
     "a date of birth": ("dob", "date_of_birth", "birthdate", "birth_date"),

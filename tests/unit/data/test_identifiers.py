@@ -35,7 +35,7 @@ def survey(**columns: Any) -> gbv.Survey:
         "dob",
         "ip",
         "first name",
-        "street",
+        "home address",
     ],
 )
 def test_a_name_that_says_who_is_refused(name: str) -> None:
