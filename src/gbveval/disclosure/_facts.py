@@ -134,7 +134,8 @@ def simplify(tables: Sequence[TableFacts]) -> list[TableFacts]:
 
 def _over(table: TableFacts, variable: str, totals: Sequence[Fact]) -> TableFacts:
     """Return a table summed over a variable; who answered it is kept in mind unless everybody did."""
-    everybody = variable in table.answered and not table.within
+    # Where nobody's answer is missing in the subgroup, those who answered are the subgroup.
+    everybody = variable in table.answered
     facts = []
     for fact in totals:
         where = {name: categories for name, categories in fact.where.items() if name != variable}
