@@ -121,6 +121,8 @@ def ask_counts(table: CountTable) -> Asked:
     """Return a printed table as it is asked for."""
     unknown = tuple(f"{table.title}, direction {number + 1}" for number in range(len(table.directions)))
     variables, outcome = table.variables or unknown, table.outcome or f"outcome of {table.title}"
+    # Of a table that does not say what it breaks down nobody knows whose total its total is.
+    answered = table.answered if table.left_out or not table.variables else (*variables, outcome)
     return Asked(
         title=table.title,
         variables=variables,
@@ -130,7 +132,7 @@ def ask_counts(table: CountTable) -> Asked:
         groups={number: levels for number, levels in enumerate(table.groups) if levels},
         outcome=outcome,
         within=table.within,
-        answered=frozenset(table.answered if table.left_out else (*variables, outcome)),
+        answered=frozenset(answered),
     )
 
 

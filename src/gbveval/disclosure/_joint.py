@@ -180,7 +180,8 @@ class Joint:
         if result.status == 2:
             raise DisclosureError(
                 "The tables contradict each other, so they do not count the same respondents. If respondents have "
-                "joined since the last release, name them: `Ledger(path, population=...)`. Otherwise start a new one."
+                "joined since the last release, name them: `Ledger(path, population=...)`. Tables of a subgroup say so "
+                "by `within`; other respondents need a ledger, or a call, of their own."
             )
         if result.status not in (0, 3):
             raise ConvergenceError(f"The comparison of the tables stopped with solver status {result.status}.")

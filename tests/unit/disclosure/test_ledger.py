@@ -145,6 +145,20 @@ def test_groups_by_two_variables_in_one_name_are_refused_beside_one_of_them(ledg
     assert len(ledger.releases()) == 1
 
 
+def test_tables_that_do_not_say_what_they_break_down_are_left_alone() -> None:
+    # Staff and pupils: neither total says anything of the other.
+    tables = [gbv.CountTable(title, ("a", "b"), (), ((n,), (n + 3,))) for title, n in (("staff", 40), ("pupils", 43))]
+    assert [dict(table.rows)["total"] for table in gbv.release(tables).tables()] == [83, 89]
+
+
+def test_tables_of_many_variables_are_compared_two_at_a_time() -> None:
+    # The total of each table is hidden, so each variable stays in the joint table, which has 3 ** 12 cells.
+    tables = [one_way(f"by v{i}", {"x": 5, "z": 6}, variable=f"v{i}") for i in range(12)]
+    released = gbv.release(tables)
+    assert any("two at a time" in note for note in released.suppressed)
+    assert all(set(dict(table.rows).values()) == {None} for table in released.tables())
+
+
 # -- respondents who join -------------------------------------------------------------------------------------------
 
 
