@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
 from gbveval.disclosure._asked import Asked, ask_counts, ask_support
 from gbveval.disclosure._count_tables import round_counts, shown_counts
+from gbveval.disclosure._facts import TableFacts
 from gbveval.disclosure._safety import shown_safety
 from gbveval.disclosure._together import protect_together
 from gbveval.disclosure.ledger import Ledger
@@ -104,35 +106,26 @@ def release(
             kinds = ", ".join(kind.__name__ for kind in KINDS)
             raise DisclosureError(f"A {type(item).__name__} cannot be released; give one of {kinds}.")
     _refuse_failed([item for item in items if isinstance(item, Estimates)])
-    rounds = rules.rounding is not None and rules.enforce
-    behind, printed = _asked(items, rounds)
-    asked = [*behind.values(), *printed]
-    tables = [item for item in items if isinstance(item, CountTable)]
-    rounded = [round_counts(item, rules.rounding, rules) for item in tables] if rounds and rules.rounding else []
-    found, remarks = protect_together(asked, rules, ledger, [facts for _, facts in rounded])
-    hidden = {name: _hidden_groups(*each) for name, each in zip(behind, zip(asked, found, strict=False), strict=False)}
-    notes = [f"{table.title}: {kept.audit.sentence()}" for table, kept in zip(asked, found, strict=True)]
-    notes += [*_unjudged(items), *remarks]
-    notes += [f"{table.title}: {table.notes[0]}" for table, _ in rounded]
-    shown = iter([table for table, _ in rounded] if rounds else _suppressed(tables, found[len(behind) :], rules))
+    kept = _protect(items, rules, ledger)
+    printed = iter(kept.printed)
     names = dict(site_names or {}) if rules.identify_sites else {}
     done: list[ReleasedEstimates | ReleasedTable] = []
     for item in items:
         if isinstance(item, Estimates):
-            done.append(_estimates(item, hidden, names, rules, reliability))
+            done.append(_estimates(item, kept.hidden, names, rules, reliability))
         elif isinstance(item, CountTable):
-            done.append(next(shown))
+            done.append(next(printed))
         elif isinstance(item, Flow):
             done.append(_flow(item, rules))
         elif isinstance(item, SafetyTable):
             done.append(shown_safety(item, rules))
         else:
-            done.append(_table(item, hidden))
+            done.append(_table(item, kept.hidden))
     if ledger is not None:
-        stated = [table.facts(kept, rules) for table, kept in zip(asked, found, strict=True)]
-        ledger.record(name, [*stated, *(facts for _, facts in rounded)])
+        # Before anything leaves: what is out and not on record is lost to every later comparison.
+        ledger.record(name, kept.stated)
     key = _released._KEY
-    return Released(key, items=tuple(done), policy=rules.describe(), suppressed=tuple(notes))
+    return Released(key, items=tuple(done), policy=rules.describe(), suppressed=kept.notes)
 
 
 def _refuse_failed(results: Sequence[Estimates]) -> None:
@@ -155,8 +148,43 @@ def _supports(item: Item) -> list[tuple[str, Cell]]:
     return []
 
 
-def _asked(items: Sequence[Item], rounds: bool) -> tuple[dict[str, Asked], list[Asked]]:
-    """Return the tables behind estimates by their name, and those that are printed."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Protected:
+    """Hidden groups by the name of their table, printed tables in order, notes, and what all tables state."""
+
+    hidden: HiddenCells
+    printed: list[ReleasedTable]
+    notes: tuple[str, ...]
+    stated: list[TableFacts]
+
+
+def _protect(items: Sequence[Item], policy: Policy, ledger: Ledger | None) -> _Protected:
+    """Return the tables behind and among the items, protected one by one and against each other."""
+    counts = [item for item in items if isinstance(item, CountTable)]
+    base = policy.rounding if policy.enforce else None
+    rounded = [] if base is None else [round_counts(item, base, policy) for item in counts]
+    behind = _behind(items)
+    asked = [*behind.values(), *(ask_counts(item) for item in counts if base is None)]
+    found, remarks = protect_together(asked, policy, ledger, [facts for _, facts in rounded])
+    judged = list(zip(asked, found, strict=True))
+    printed = [table for table, _ in rounded]
+    if base is None:
+        printed = [shown_counts(item, kept, policy) for item, kept in zip(counts, found[len(behind) :], strict=True)]
+    return _Protected(
+        hidden={name: _hidden_groups(*each) for name, each in zip(behind, judged, strict=False)},
+        printed=printed,
+        notes=(
+            *(f"{table.title}: {kept.audit.sentence()}" for table, kept in judged),
+            *(f"{table.title}: {table.notes[0]}" for table, _ in rounded),
+            *_unjudged(items),
+            *remarks,
+        ),
+        stated=[*(table.facts(kept, policy) for table, kept in judged), *(facts for _, facts in rounded)],
+    )
+
+
+def _behind(items: Sequence[Item]) -> dict[str, Asked]:
+    """Return the tables behind estimates by their name."""
     tables: dict[str, dict[str, Cell]] = {}
     for item in items:
         for name, cell in _supports(item):
@@ -167,12 +195,7 @@ def _asked(items: Sequence[Item], rounds: bool) -> tuple[dict[str, Asked], list[
                     "difference could show a few people. Release results on the same respondents together, and "
                     "those on others in a call of their own."
                 )
-    behind = {name: ask_support(name, list(cells.values())) for name, cells in tables.items()}
-    return behind, [] if rounds else [ask_counts(item) for item in items if isinstance(item, CountTable)]
-
-
-def _suppressed(tables: Sequence[CountTable], found: Sequence[SuppressedTable], policy: Policy) -> list[ReleasedTable]:
-    return [shown_counts(table, kept, policy) for table, kept in zip(tables, found, strict=True)]
+    return {name: ask_support(name, list(cells.values())) for name, cells in tables.items()}
 
 
 def _unjudged(items: Sequence[Item]) -> list[str]:
