@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tests.unit.disclosure.attacker import Levels, exhaustive_attack, incidence, linear_attack, places
 
 from gbveval.core.errors import DataError
+from gbveval.disclosure._request import read_axes
+from gbveval.disclosure._witness import directions
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
 from gbveval.disclosure.suppressed import NOT_ASKED, SuppressedTable
@@ -245,3 +247,44 @@ def test_a_large_grouped_table_is_protected() -> None:
 def test_groupings_and_margins_that_cannot_be_are_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(DataError, match=words):
         suppress_table([20, 30, 40], **options)  # type: ignore[arg-type]
+
+
+def test_the_attackers_find_a_single_gap() -> None:
+    # A table protected by nothing: 7 of a row of 57 is hidden alone.
+    cells = np.array([[7, 50], [30, 40]])
+    rows = incidence(cells.shape)
+    truth = rows @ cells.ravel()
+    hidden = truth == 7
+    low, high = np.where(hidden, 0.0, truth), np.where(hidden, np.inf, truth)
+    for least, largest in (linear_attack(rows, low, high, rows), exhaustive_attack(rows, low, high, most=50)):
+        np.testing.assert_array_equal(least, truth)
+        np.testing.assert_array_equal(largest, truth)
+
+
+def test_attackers_agree_on_what_two_gaps_tell() -> None:
+    cells = np.array([[2, 3], [1, 4]])
+    rows = incidence(cells.shape)
+    truth = rows @ cells.ravel()
+    hidden = np.array([True, True, False, True, True, False, False, False, False])
+    low, high = np.where(hidden, 0.0, truth), np.where(hidden, np.inf, truth)
+    linear = linear_attack(rows, low, high, rows)
+    listed = exhaustive_attack(rows, low, high, most=10)
+    # Frechet: the first cell is between 0 and min(5, 3).
+    assert (linear[0][0], linear[1][0]) == (0, 3)
+    np.testing.assert_allclose(linear, listed, atol=1e-7)
+
+
+@given(shape=st.sampled_from([(3,), (3, 2), (4, 2, 2)]), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_a_move_changes_no_sum(shape: tuple[int, ...], data: st.DataObject) -> None:
+    groupings = data.draw(groupings_of(shape))
+    axes = read_axes(shape, groupings, pairs=False)
+    spot = tuple(data.draw(st.integers(0, axis.size - 1)) for axis in axes)
+    ways = [data.draw(st.sampled_from(directions(axis, at).tolist())) for axis, at in zip(axes, spot, strict=True)]
+    move = np.array(ways[0])
+    for way in ways[1:]:
+        move = np.multiply.outer(move, np.array(way))
+    # The move of every entry is the sum of the moves of its cells, so that whatever is added up stays added up.
+    inner = move[tuple(slice(None, length) for length in shape)]
+    np.testing.assert_array_equal(incidence(shape, groupings) @ inner.ravel(), move.ravel())
+    assert move[spot] == 1
