@@ -6,12 +6,11 @@ inner cells, where the code under test runs over all entries and their sums.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linprog
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array, kron, vstack
 
 Levels = Sequence[Sequence[str]]
 
@@ -27,13 +26,17 @@ def places(n_categories: int, levels: Levels = ()) -> list[frozenset[int]]:
 
 def incidence(shape: Sequence[int], groupings: dict[int, Levels] | None = None) -> np.ndarray:
     """Which inner cells each entry sums, shape (entries, cells)."""
-    groupings = groupings or {}
-    axes = [places(length, groupings.get(number, ())) for number, length in enumerate(shape)]
-    cells = list(np.ndindex(*shape))
-    rows = [
-        [all(c in p for c, p in zip(cell, place, strict=True)) for cell in cells] for place in itertools.product(*axes)
-    ]
-    return np.array(rows, dtype=float)
+    return sparse_incidence(shape, groupings).toarray()
+
+
+def sparse_incidence(shape: Sequence[int], groupings: dict[int, Levels] | None = None) -> csr_array:
+    """The same for tables that are large: an entry sums the cells that its place along every axis stands for."""
+    found = csr_array(np.ones((1, 1)))
+    for number, length in enumerate(shape):
+        sets = places(length, (groupings or {}).get(number, ()))
+        members = np.array([[float(category in members) for category in range(length)] for members in sets])
+        found = csr_array(kron(found, csr_array(members)))
+    return found
 
 
 def linear_attack(
