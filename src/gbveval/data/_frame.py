@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import DataError
-from gbveval.data.identifiers import Kept, identifier_problem
+from gbveval.data.identifiers import Kept, identifier_problem, is_text
 
 # A column with more categories than this is a name or an identifier, not a covariate.
 MAXIMUM_CATEGORIES = 200
@@ -162,10 +162,12 @@ class Reader:
         """Raise one DataError with all problems, if there are any; columns that point at a person are among them."""
         if self._is_at_the_door:
             self._is_at_the_door = False
+            types = {str(name): kind for name, kind in self._frame.schema.items()}
             for column in self.columns:
                 if column not in self._kept:
                     # The units of a panel may be places, and places have coordinates.
-                    self.problems += identifier_problem(column, self.series(column), places=self.kind == "Panel")
+                    series = self.series(column) if is_text(types[column]) else None
+                    self.problems += identifier_problem(column, series, places=self.kind == "Panel")
         if self.problems:
             raise DataError(tuple(dict.fromkeys(self.problems)))
 

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from gbveval.core.errors import DesignError, GbvevalWarning
@@ -98,9 +99,9 @@ def keep_identifiers(frame: Any, columns: str | Sequence[str], *, reason: str) -
 def identifier_problem(column: str, series: Any, *, places: bool = False) -> list[str]:
     """Return what to say of a column of a narwhals frame that looks like an identifier, without showing a value.
 
-    Coordinates pass where `places` says that rows may be places.
+    The series is None for columns that are no text. Coordinates pass where `places` says that rows may be places.
     """
-    what = _by_name(column) or _by_contents(series)
+    what = _by_name(column) or ("" if series is None else _by_contents(series))
     if not what or (places and what == _COORDINATES):
         return []
     return [
@@ -109,6 +110,14 @@ def identifier_problem(column: str, series: Any, *, places: bool = False) -> lis
     ]
 
 
+def is_text(kind: Any) -> bool:
+    """Return whether a column of this type can hold text."""
+    import narwhals as nw
+
+    return bool(kind in (nw.String, nw.Object, nw.Categorical))
+
+
+@lru_cache(maxsize=4096)
 def _by_name(column: str) -> str:
     """Return what the name of a column says that it is."""
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()
@@ -120,10 +129,8 @@ def _by_contents(series: Any) -> str:
     """Return what the values of a text column look like, with the number of distinct ones."""
     import narwhals as nw
 
-    if series.dtype not in (nw.String, nw.Object, nw.Categorical):
-        return ""
     # Objects of Python may be lists, which have no distinct values to ask for.
-    some = series.drop_nulls() if series.dtype == nw.Object else series.drop_nulls().unique()
+    some = series if series.dtype == nw.Object else series.unique()
     values = [text for text in some.head(_MOST_VALUES).to_list() if isinstance(text, str)]
     for what, pattern in _CONTENTS.items():
         count = sum(pattern.fullmatch(text.strip()) is not None for text in values)
