@@ -19,7 +19,7 @@ from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
 from gbveval.disclosure.suppressed import NOT_ASKED, SuppressedTable
 
-# Five hundred take two minutes: once, on the Python of the environment.
+# Five hundred take some minutes: once, on the Python of the environment.
 N_ATTACKS = 50 if os.environ.get("GBVEVAL_KIT") == "brief" else 500
 COUNT = st.one_of(st.integers(0, 9), st.integers(10, 40), st.integers(10, 90), st.integers(40, 300))
 SHAPES = [(3, 4), (4, 4), (6, 3), (5, 2), (2, 2, 2), (3, 2, 2), (4, 3, 2), (2, 2, 2, 2), (3, 2, 2, 2)]
