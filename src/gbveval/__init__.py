@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from gbveval.core.multiplicity import adjust_for_multiplicity as adjust_for_multiplicity
     from gbveval.core.multiplicity import adjust_p_values as adjust_p_values
     from gbveval.core.posterior_prior import as_prior as as_prior
+    from gbveval.core.safety import SafetyTable as SafetyTable
     from gbveval.core.table import Table as Table
+    from gbveval.data.identifiers import keep_identifiers as keep_identifiers
     from gbveval.data.panel import Panel as Panel
     from gbveval.data.places import Places as Places
     from gbveval.data.sites import SiteEffects as SiteEffects
@@ -120,14 +122,21 @@ if TYPE_CHECKING:
     from gbveval.design.rollout import RolloutDesign as RolloutDesign
     from gbveval.design.sequential import SequentialDesign as SequentialDesign
     from gbveval.design.several_outcomes import SeveralOutcomesDesign as SeveralOutcomesDesign
+    from gbveval.disclosure.collapsing import collapse_categories as collapse_categories
+    from gbveval.disclosure.ledger import Ledger as Ledger
+    from gbveval.disclosure.magnitudes import suppress_magnitudes as suppress_magnitudes
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released
+    from gbveval.disclosure.reliability import Reliability as Reliability
+    from gbveval.disclosure.rounding import round_table as round_table
+    from gbveval.disclosure.suppress import suppress_table as suppress_table
     from gbveval.estimators._pool import pool_imputations as pool_imputations
     from gbveval.estimators.diagnostics.assignment_log import check_assignment_log as check_assignment_log
     from gbveval.estimators.diagnostics.attrition import differential_attrition as differential_attrition
     from gbveval.estimators.diagnostics.balance import balance as balance
     from gbveval.estimators.diagnostics.balance import love_plot as love_plot
+    from gbveval.estimators.diagnostics.safety import safety_table as safety_table
     from gbveval.estimators.did.callaway_santanna import CallawaySantAnna as CallawaySantAnna
     from gbveval.estimators.did.chaisemartin_dhaultfoeuille import (
         ChaisemartinDHaultfoeuille as ChaisemartinDHaultfoeuille,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import DataError
+from gbveval.data.identifiers import Kept, identifier_problem, is_text
 
 # A column with more categories than this is a name or an identifier, not a covariate.
 MAXIMUM_CATEGORIES = 200
@@ -21,6 +22,9 @@ MAXIMUM_SUBGROUPS = 30
 # Roles, known before assignment, whose column may be described as a characteristic as well, or divide people into
 # subgroups.
 DESCRIBED_TOO = ("covariate", "baseline", "stratum", "site")
+
+# Frames with a row a person, at whose door columns that point at a person are stopped.
+PERSONAL = ("Trial", "Panel", "Survey")
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -112,6 +116,9 @@ class Reader:
         self.problems: list[str] = []
         self._taken: dict[str, str] = {}
         self.first_levels: tuple[tuple[str, str], ...] = ()
+        kept: tuple[str, ...] = ()
+        if isinstance(frame, Kept):
+            kept, frame = frame.columns, frame.frame
         twice = [name for name, count in Counter(_listed_columns(frame)).items() if count > 1]
         if twice:
             shown = ", ".join(repr(name) for name in twice)
@@ -121,6 +128,8 @@ class Reader:
         self.n: int = int(self._frame.shape[0])
         if self.n == 0:
             raise DataError(f"The frame has no rows; a {kind} needs at least two.")
+        self._kept = kept
+        self._is_at_the_door = kind in PERSONAL
 
     @staticmethod
     def _open(frame: Any) -> Any:
@@ -150,7 +159,15 @@ class Reader:
         self.problems.append(text)
 
     def raise_problems(self) -> None:
-        """Raise one DataError with all problems, if there are any."""
+        """Raise one DataError with all problems, if there are any; columns that point at a person are among them."""
+        if self._is_at_the_door:
+            self._is_at_the_door = False
+            types = {str(name): kind for name, kind in self._frame.schema.items()}
+            for column in self.columns:
+                if column not in self._kept:
+                    # The units of a panel may be places, and places have coordinates.
+                    series = self.series(column) if is_text(types[column]) else None
+                    self.problems += identifier_problem(column, series, places=self.kind == "Panel")
         if self.problems:
             raise DataError(tuple(dict.fromkeys(self.problems)))
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import ConvergenceError, DataError, DesignError, IdentificationError
 from gbveval.core.provenance import digest_arrays
+from gbveval.data._counts import count_respondents
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._survey_parts import (
     Calibration,
@@ -381,15 +382,27 @@ class Survey(Checked):
         self._raise(reader)
         return (np.column_stack(parts) if parts else np.zeros((self.n, 0))), tuple(names), complete
 
-    def counts(self, rows: str, columns: str | None = None, *, outcome: str | None = None) -> CountTable:
-        """Return respondents, and those with an outcome, by one or two categories: unweighted counts for `release`.
+    def counts(
+        self,
+        rows: str,
+        columns: str | None = None,
+        *,
+        layers: Sequence[str] = (),
+        outcome: str | None = None,
+        within: tuple[str, str] | None = None,
+    ) -> CountTable:
+        """Return respondents, and those with an outcome, by one to four categories: unweighted counts for `release`.
 
         Parameters
         ----------
         rows, columns : str
             Category columns; leave `columns` out for a one-way table.
+        layers : sequence of str
+            A third and fourth category column.
         outcome : str, optional
             A 0/1 outcome of the survey to count as well; absent, respondents are counted alone.
+        within : tuple of (str, str), optional
+            A column and the category of it to which the table is confined.
 
         Notes
         -----
@@ -401,36 +414,8 @@ class Survey(Checked):
         >>> Survey(frame, outcome="harassed").counts("gender", outcome="harassed")
         <CountTable harassed by gender: 2 rows; release() shows what may be shown>
         """
-        first = self.labels(rows)
-        second = None if columns is None else self.labels(columns)
-        keep = first.codes >= 0
-        if second is not None:
-            keep = keep & (second.codes >= 0)
-        y: FloatArray | None = None
-        if outcome is not None:
-            if outcome not in self.outcome_names:
-                raise DataError(
-                    f"{outcome!r} is not an outcome of the survey; there are: {', '.join(self.outcome_names)}."
-                )
-            y = self.outcomes[:, self.outcome_names.index(outcome)]
-            keep = keep & ~np.isnan(y)
-            if not set(np.unique(y[keep]).tolist()) <= {0.0, 1.0}:
-                raise DataError(f"Column {outcome!r} (outcome) is not 0 or 1, so those with it cannot be counted.")
-        width = 1 if second is None else second.count
-        cell = first.codes * width + (0 if second is None else second.codes)
-        size = first.count * width
-        n = np.bincount(cell[keep], minlength=size).reshape(first.count, width)
-        events = None
-        if y is not None:
-            events = np.bincount(cell[keep & (y == 1)], minlength=size).reshape(first.count, width)
-        by = rows if columns is None else f"{rows} and {columns}"
-        return CountTable(
-            title=f"{outcome or 'respondents'} by {by}",
-            rows=first.levels,
-            columns=() if second is None else second.levels,
-            n=tuple(tuple(int(x) for x in row) for row in n),
-            events=None if events is None else tuple(tuple(int(x) for x in row) for row in events),
-            left_out=int((~keep).sum()),
+        return count_respondents(
+            self, (rows, *(() if columns is None else (columns,)), *layers), outcome=outcome, within=within
         )
 
     def domain(self, member: NDArray[np.bool_]) -> Survey:

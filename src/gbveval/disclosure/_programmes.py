@@ -23,6 +23,7 @@ NO_FIT = "The released numbers contradict each other: no table of counts has the
 # Programmes for different numbers are solved side by side, up to so many variables at once.
 _BLOCK = 20_000
 _SECONDS_PER_PROGRAMME = 5.0
+_MOST_NODES = 500
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +55,27 @@ def minimise(cost: FloatArray, constraints: Constraints) -> FloatArray | None:
         return None
     _check(int(result.status))
     return np.asarray(result.x, dtype=float)
+
+
+def minimise_whole(cost: FloatArray, constraints: Constraints, gap: float = 0.05) -> FloatArray | None:
+    """Return whole numbers at which the linear cost is least, up to a relative gap, or None if the search found none.
+
+    The search stops after a number of nodes rather than of seconds, so that its answer is always the same.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    rows = [LinearConstraint(constraints.equal, constraints.equal_to, constraints.equal_to)]
+    if constraints.below is not None:
+        limit = np.zeros(0) if constraints.limit is None else constraints.limit
+        rows.append(LinearConstraint(constraints.below, -np.inf, limit))
+    result = milp(
+        cost,
+        integrality=np.ones(cost.size, dtype=np.int64),
+        bounds=Bounds(constraints.bounds[:, 0], constraints.bounds[:, 1]),
+        constraints=rows,
+        options={"node_limit": _MOST_NODES, "mip_rel_gap": gap},
+    )
+    return None if result.x is None else np.asarray(result.x, dtype=float)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

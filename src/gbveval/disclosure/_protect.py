@@ -5,78 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gbveval.disclosure._layout import BoolArray, IntArray, Layout
-from gbveval.disclosure._programmes import Constraints, minimise
-from gbveval.disclosure.audit import Intervals, feasible_range
+from gbveval.disclosure._exact import best_choice, is_small
+from gbveval.disclosure._layout import BoolArray
+from gbveval.disclosure._problem import Problem
+from gbveval.disclosure._search import Searcher
+from gbveval.disclosure._witness import Witness, check
 
-FloatArray = NDArray[np.float64]
-
-# A total is worth so many times what its parts are worth: cells go first, then totals, the grand total last.
-_WORTH_OF_TOTAL = 100.0
-# Moves through numbers that are hidden anyway cost next to nothing, but not nothing, so that none is made idly.
-_HIDDEN_COST = 1e-4
-_MOVED = 1e-6
-# Trying to show each hidden number again takes one audit each: worth it only while audits are cheap.
-_MOST_RETRIALS = 150
+# Witnesses searched at most when showing numbers again.
+_MOST_RETRIALS = 6000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Problem:
-    """A table to protect, its entries in flat order, totals included.
+class Protection:
+    """What to hide, with a witness for each number that must not be confined.
 
     Attributes
     ----------
-    layout : Layout
-        The sums that hold.
-    values : ndarray of int
-        The counts.
-    primary : ndarray of bool
-        Numbers hidden for their own sake.
-    fixed : ndarray of bool
-        Numbers that everyone knows, and that hiding therefore cannot protect.
-    threshold : ndarray of int
-        Below it a number counts as small.
-    lower, upper : ndarray of float
-        What the reader knows of each number if it is hidden.
-    protection : int
-        The narrowest interval allowed.
+    hidden : ndarray of bool
+        What is not shown, including what is not printed in any case.
+    proofs : dict of int to Witness
+        By entry.
     """
 
-    layout: Layout
-    values: IntArray
-    primary: BoolArray
-    fixed: BoolArray
-    threshold: IntArray
-    lower: FloatArray
-    upper: FloatArray
-    protection: int
+    hidden: BoolArray
+    proofs: dict[int, Witness]
 
-    def weight(self) -> FloatArray:
-        """Return what is lost by hiding each number: more for a larger count, far more for a total."""
-        worth: FloatArray = (1.0 + np.log1p(self.values)) * _WORTH_OF_TOTAL**self.layout.level
-        return worth
-
-    def audit(self, hidden: BoolArray) -> Intervals:
-        """Return the interval of every number when `hidden` is hidden."""
-        return feasible_range(
-            self.layout.matrix(),
-            np.zeros(len(self.layout.lines)),
-            lower=np.where(hidden, self.lower, self.values),
-            upper=np.where(hidden, self.upper, self.values),
-            unimodular=self.layout.unimodular,
-        )
-
-    def exposed(self, hidden: BoolArray, intervals: Intervals) -> IntArray:
-        """Return the hidden numbers that can be confined too narrowly, the worst first."""
-        narrow = np.flatnonzero(hidden & (intervals.width < self.protection))
-        order = np.argsort(intervals.width[narrow], kind="stable")
-        return narrow[order]
+    def cost(self, problem: Problem) -> float:
+        """Return what the choice loses."""
+        return float(problem.weight()[self.hidden].sum())
 
 
-def protect(problem: Problem) -> tuple[BoolArray, Intervals] | None:
-    """Return what to hide and the audit of it, or None if no choice of numbers is enough.
+def protect(problem: Problem) -> Protection | None:
+    """Return what to hide and the proof that it is enough, or None if no choice of numbers was found.
 
     Parameters
     ----------
@@ -84,102 +45,120 @@ def protect(problem: Problem) -> tuple[BoolArray, Intervals] | None:
 
     Returns
     -------
-    tuple of (hidden, intervals), or None
+    Protection or None
 
     Notes
     -----
-    The worst exposed number is repaired first: a linear programme looks for two tables that agree with everything
-    shown and known, differ in that number by the protection, and depart from the true table where departing is cheap;
-    the numbers in which they depart are hidden. For one and two dimensions the programme has no solution only if
-    hiding everything would not do either. At the end, the dearest numbers hidden on the way are shown again where
-    the audit allows it. The choice is a good one, not the best: finding the best is a hard problem.
+    Each number that must not be confined needs a witness: two whole tables that agree with all that is shown and known
+    and differ in that number by its protection. Numbers without one are repaired in turn, by the cheapest move or flow
+    of cells that gives one, reusing what is hidden already; then the dearest numbers hidden on the way are shown
+    again where every witness through them can be replaced. On small tables an integer programme then looks for a
+    cheaper choice. The witnesses of the choice are checked once more, in whole numbers.
 
     References
     ----------
     Kelly, J. P., Golden, B. L. and Assad, A. A. (1992). Cell suppression: disclosure protection for sensitive tabular
     data. Networks 22.
+
+    Fischetti, M. and Salazar, J. J. (2001). Solving the cell suppression problem on tabular data with linear
+    constraints. Management Science 47.
     """
-    hidden = _cover_small_sums(problem, problem.primary)
-    intervals = problem.audit(hidden)
-    while (exposed := problem.exposed(hidden, intervals)).size:
-        moved = _cheapest_moves(problem, hidden, int(exposed[0]))
-        if moved is None:
-            return None
-        wider = _cover_small_sums(problem, hidden | moved)
-        if np.array_equal(wider, hidden):
-            # Conceivable with three dimensions, where fractions may reach further than whole numbers do.
-            return None
-        hidden = wider
-        intervals = problem.audit(hidden)
-    return _show_again(problem, hidden, intervals)
-
-
-def _small_sum(problem: Problem, hidden: BoolArray, line: IntArray) -> bool:
-    """Return whether the hidden parts of a line add up to a small number that its total gives away."""
-    parts, total = line[:-1], int(line[-1])
-    concealed = parts[hidden[parts]]
-    if hidden[total] or concealed.size == 0:
-        return False
-    return bool(problem.values[concealed].sum() < problem.threshold[total])
-
-
-def _cover_small_sums(problem: Problem, hidden: BoolArray) -> BoolArray:
-    """Hide more wherever the hidden parts of a line, taken together, are themselves a small number."""
-    covered = hidden.copy()
-    weight = problem.weight()
-    again = True
-    while again:
-        again = False
-        for line in problem.layout.lines:
-            while _small_sum(problem, covered, line):
-                parts = line[:-1]
-                choice = parts[~covered[parts] & ~problem.fixed[parts]]
-                chosen = int(choice[np.argmin(weight[choice])]) if choice.size else int(line[-1])
-                covered[chosen] = True
-                again = True
-    return covered
-
-
-def _cheapest_moves(problem: Problem, hidden: BoolArray, target: int) -> BoolArray | None:
-    """Return where two tables that differ enough in `target` depart from the truth; None if there are no such tables.
-
-    The variables are the departures of both tables, each split into a rise and a fall.
-    """
-    from scipy.sparse import block_diag, hstack
-
-    size = problem.layout.size
-    matrix = problem.layout.matrix()
-    sums = hstack([matrix, -matrix], format="csr")
-    room = np.concatenate([problem.upper - problem.values, problem.values - problem.lower])
-    apart = np.zeros((1, 4 * size))
-    apart[0, [target, size + target, 2 * size + target, 3 * size + target]] = [-1.0, 1.0, 1.0, -1.0]
-    constraints = Constraints(
-        equal=block_diag([sums, sums], format="csr"),
-        equal_to=np.zeros(2 * len(problem.layout.lines)),
-        bounds=np.column_stack([np.zeros(4 * size), np.tile(room, 2)]),
-        below=apart,
-        limit=np.array([-float(problem.protection)]),
-    )
-    solution = minimise(np.tile(np.where(hidden, _HIDDEN_COST, problem.weight()), 4), constraints)
-    if solution is None:
+    searcher = Searcher(problem)
+    found = _repair(searcher)
+    if found is not None:
+        found = _show_again(searcher, found)
+    if is_small(problem):
+        found = _better(searcher, found)
+    if found is None or not check(problem, found.hidden, found.proofs):
         return None
-    rise_and_fall = solution.reshape(2, 2, size)
-    net = np.abs(rise_and_fall[:, 0] - rise_and_fall[:, 1])
-    return np.asarray(net.max(axis=0) > _MOVED, dtype=bool) & ~problem.fixed
+    return found
 
 
-def _show_again(problem: Problem, hidden: BoolArray, intervals: Intervals) -> tuple[BoolArray, Intervals]:
+def _repair(searcher: Searcher) -> Protection | None:
+    """Hide more until each number that must not be confined has a witness."""
+    problem = searcher.problem
+    hidden = searcher.sums.cover(problem.start())
+    proofs: dict[int, Witness] = {}
+    up, down = problem.room()
+    # Those with the least room of their own have the fewest witnesses, so they choose first.
+    while pending := [j for j in np.flatnonzero(problem.required(hidden)).tolist() if j not in proofs]:
+        for entry in sorted(pending, key=lambda j: (-problem.layout.level[j], up[j] + down[j], problem.mass[j])):
+            if entry in proofs:
+                continue
+            witness = searcher.anywhere(entry, hidden)
+            if witness is None:
+                return None
+            hidden[witness.entries] = True
+            _record(problem, proofs, witness)
+        hidden = searcher.sums.cover(hidden)
+    return Protection(hidden, proofs)
+
+
+def _record(problem: Problem, proofs: dict[int, Witness], witness: Witness) -> None:
+    """Keep a witness for each entry that it proves and that has none."""
+    for entry in witness.proves(problem).tolist():
+        proofs.setdefault(entry, witness)
+
+
+def _show_again(searcher: Searcher, found: Protection) -> Protection:
     """Show what turned out to be hidden needlessly, the dearest first."""
-    spare = np.flatnonzero(hidden & ~problem.primary)
-    if spare.size > _MOST_RETRIALS:
-        return hidden, intervals
-    weight = problem.weight()
-    for entry in spare[np.argsort(-weight[spare], kind="stable")]:
+    problem = searcher.problem
+    hidden, proofs = found.hidden.copy(), dict(found.proofs)
+    users = _users(proofs)
+    spare = np.flatnonzero(hidden & ~problem.start())
+    tried = 0
+    for entry in spare[np.argsort(-searcher.weight[spare], kind="stable")].tolist():
         trial = hidden.copy()
         trial[entry] = False
-        if any(entry in line and _small_sum(problem, trial, line) for line in problem.layout.lines):
+        if searcher.sums.bad_at(trial, entry):
             continue
-        found = problem.audit(trial)
-        if problem.exposed(trial, found).size == 0 and (found.exact or not intervals.exact):
-            hidden, intervals = trial, found
-    return hidden, intervals
+        fresh: dict[int, Witness] = {}
+        for user in sorted(users.get(entry, set()) - {entry}):
+            if user in fresh:
+                continue
+            tried += 1
+            witness = searcher.among(user, trial, thorough=not searcher.is_large) if tried < _MOST_RETRIALS else None
+            if witness is None:
+                break
+            _record(problem, fresh, witness)
+        else:
+            hidden = trial
+            for changed in (entry, *fresh):
+                if changed in proofs:
+                    _forget(users, changed, proofs.pop(changed))
+            kept = {j: witness for j, witness in fresh.items() if j != entry}
+            proofs.update(kept)
+            for j, used in _users(kept).items():
+                users.setdefault(j, set()).update(used)
+    return Protection(hidden, proofs)
+
+
+def _users(proofs: dict[int, Witness]) -> dict[int, set[int]]:
+    """Return, for each entry, the entries whose witness departs from the truth there."""
+    users: dict[int, set[int]] = {}
+    for proved, witness in proofs.items():
+        for entry in witness.entries.tolist():
+            users.setdefault(entry, set()).add(proved)
+    return users
+
+
+def _forget(users: dict[int, set[int]], proved: int, witness: Witness) -> None:
+    for entry in witness.entries.tolist():
+        users[entry].discard(proved)
+
+
+def _better(searcher: Searcher, found: Protection | None) -> Protection | None:
+    """Return the choice of the integer programme if it is cheaper."""
+    problem = searcher.problem
+    hidden = best_choice(searcher)
+    if hidden is None:
+        return found
+    proofs: dict[int, Witness] = {}
+    for entry in np.flatnonzero(problem.required(hidden)).tolist():
+        if entry not in proofs:
+            witness = searcher.among(entry, hidden)
+            if witness is None:
+                return found
+            _record(problem, proofs, witness)
+    choice = Protection(hidden, proofs)
+    return choice if found is None or choice.cost(problem) < found.cost(problem) - 1e-6 else found

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gbveval.core.errors import DataError
-from gbveval.disclosure._layout import layout
+from gbveval.disclosure._layout import layout, plain_axes
 from gbveval.disclosure._programmes import NO_FIT, ROUNDING, Matrix, System
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ UNIMODULAR = "linear programmes, whose bounds are whole numbers for tables of on
 INTEGRAL = "linear programmes, whose solutions were whole numbers"
 INTEGER = "integer programmes"
 RELAXED = "linear programmes; the table is too large for integer programmes, so the true intervals may be narrower"
+WITNESSES = "pairs of whole tables that agree with everything shown; the true intervals are at least as wide"
 NOTHING_HIDDEN = "no programme: nothing is hidden"
 NOTHING_SHOWN = "no programme: nothing is shown"
 
@@ -120,9 +121,12 @@ class AuditReport:
         interval = f"{low:.0f} or more" if np.isinf(high) else f"{low:.0f} to {high:.0f}"
         them = "it" if self.n_primary == 1 else "them"
         doubt = "" if self.exact else " or narrower, as integer programmes were out of reach"
+        finding = f"the narrowest hidden interval is {interval}{doubt}"
+        if self.method == WITNESSES:
+            finding = f"no hidden number can be confined to an interval narrower than {high - low:.0f}"
         return (
             f"suppressed {_count(self.n_primary, 'cell')} primarily, {self.n_complementary} to protect {them}{totals}; "
-            f"the narrowest hidden interval is {interval}{doubt}"
+            f"{finding}"
         )
 
 
@@ -141,7 +145,7 @@ def feasible_intervals(
 
     Parameters
     ----------
-    released : array_like, 1 to 3 dimensions
+    released : array_like, 1 to 5 dimensions
         The table as shown, NaN where hidden. The last place along each axis holds the total of the others, so
         that r x c categories make a table of shape (r + 1, c + 1).
     lower, upper : array_like, same shape, optional
@@ -176,15 +180,15 @@ def feasible_intervals(
     ([[0.0, 10.0], [0.0, 20.0]], [[30.0, 40.0], [30.0, 50.0]])
     """
     table = np.array(released, dtype=float)
-    if table.ndim not in (1, 2, 3) or min(table.shape, default=0) < 2:
+    if not 1 <= table.ndim <= 5 or min(table.shape, default=0) < 2:
         raise DataError(
-            f"The released table has shape {table.shape}; it needs 1 to 3 axes, each with at least one category and "
+            f"The released table has shape {table.shape}; it needs 1 to 5 axes, each with at least one category and "
             "the total in the last place. Append the totals (NaN where hidden)."
         )
     hidden = np.isnan(table)
     low = np.where(hidden, 0.0 if lower is None else np.asarray(lower, dtype=float), table).ravel()
     high = np.where(hidden, np.inf if upper is None else np.asarray(upper, dtype=float), table).ravel()
-    structure = layout(table.shape)
+    structure = layout(plain_axes(table.shape))
     system = structure.matrix()
     found = feasible_range(
         system,

@@ -40,6 +40,18 @@ class Policy:
         and hence that those are below the threshold and that the other hidden ones are not. Such a reader is
         stronger than one who knows only the rule. False: the reader knows only that counts are whole and not
         negative; then nobody may be told which numbers were hidden for their own sake.
+    dominance : tuple of (int, float), optional
+        Of sums of amounts: largest share that so many contributors may have together; (2, 0.9) says that two may not
+        have more than nine tenths. None needs `override_reason`.
+    p_percent : float, optional
+        Of sums of amounts: nobody may be able to estimate a contribution to within so many percent of it by taking
+        their own contribution from the sum. None needs `override_reason`.
+    min_df : int, optional
+        Fewest residual degrees of freedom (units minus coefficients) of a fitted model whose rows are shown: with fewer
+        the coefficients nearly are the data. None needs `override_reason`.
+    rounding : int, optional
+        Round tables of counts to multiples of this number (5 is usual) instead of hiding their small numbers. Rows of
+        estimates are hidden all the same.
     identify_sites : bool
         Show the names of sites rather than codes. Needs `override_reason`.
     enforce : bool
@@ -78,6 +90,10 @@ class Policy:
     identify_sites: bool = False
     enforce: bool = True
     override_reason: str | None = None
+    dominance: tuple[int, float] | None = (2, 0.9)
+    p_percent: float | None = 10.0
+    min_df: int | None = 10
+    rounding: int | None = None
     study_key: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +105,21 @@ class Policy:
         for name in ("attacker_knows_rule", "identify_sites", "enforce"):
             if not isinstance(getattr(self, name), bool):
                 raise DesignError(f"`{name}` must be True or False.")
+        self._check_amounts()
+        if self.min_df is not None:
+            _check_count("min_df", self.min_df, 1, None)
+        if self.rounding is not None:
+            _check_count("rounding", self.rounding, _SMALLEST_THRESHOLD, None)
         self._check_reason()
+
+    def _check_amounts(self) -> None:
+        if self.dominance is not None:
+            largest, share = self.dominance
+            _check_count("dominance[0]", largest, 1, None)
+            if not 0.0 < share < 1.0:
+                raise DesignError(f"`dominance[1]` must be a share between 0 and 1; it is {share!r}.")
+        if self.p_percent is not None and not 0.0 < self.p_percent <= 100.0:
+            raise DesignError(f"`p_percent` must be above 0 and at most 100; it is {self.p_percent!r}.")
 
     def _check_reason(self) -> None:
         reason = self.override_reason
@@ -98,6 +128,12 @@ class Policy:
         if reason is None and (self.identify_sites or not self.enforce):
             option = "identify_sites=True" if self.identify_sites else "enforce=False"
             raise DesignError(f"`{option}` needs a reason: use `policy.override(reason=..., {option})`.")
+        off = [name for name in ("dominance", "p_percent", "min_df") if getattr(self, name) is None]
+        if reason is None and off:
+            raise DesignError(
+                f"`{off[0]}=None` needs a reason, which the report prints: use "
+                f"`Policy({off[0]}=None, override_reason=...)`."
+            )
 
     @property
     def event_threshold(self) -> int:
@@ -166,12 +202,24 @@ class Policy:
         'Numbers about fewer than 10 respondents are not shown'
         """
         parts = [self._describe_rules()] if self.enforce else ["No number was hidden."]
+        if self.enforce:
+            if self.rounding is not None:
+                parts.append(f"Tables of counts are rounded to multiples of {self.rounding} instead.")
+            parts += self._describe_switched_off()
         if self.identify_sites:
             parts.append("Sites are named.")
         if self.override_reason is not None:
             reason = self.override_reason
             parts.append(f"Departure from the usual rules: {reason}{'' if reason[-1] in '.!?' else '.'}")
         return " ".join(parts)
+
+    def _describe_switched_off(self) -> list[str]:
+        sentences = {
+            "dominance": "Sums of amounts were not judged by the share of their largest contributors.",
+            "p_percent": "Sums of amounts were not judged by how closely a contributor could estimate another one.",
+            "min_df": "Models were not judged by their residual degrees of freedom.",
+        }
+        return [sentence for name, sentence in sentences.items() if getattr(self, name) is None]
 
     def _describe_rules(self) -> str:
         known = (

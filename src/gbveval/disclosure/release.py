@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,26 @@ from gbveval.core.errors import ConvergenceError, DisclosureError
 from gbveval.core.estimates import Estimates
 from gbveval.core.flow import Flow
 from gbveval.core.method import Cell
+from gbveval.core.safety import SafetyTable
 from gbveval.core.table import Table
 from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
+from gbveval.disclosure._asked import Asked, ask_counts, ask_support
+from gbveval.disclosure._count_tables import round_counts, shown_counts
+from gbveval.disclosure._facts import TableFacts
+from gbveval.disclosure._safety import shown_safety
+from gbveval.disclosure._together import protect_together
+from gbveval.disclosure.ledger import Ledger
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow, ReleasedTable
-from gbveval.disclosure.suppress import SuppressedTable, suppress_table
+from gbveval.disclosure.reliability import Reliability
+from gbveval.disclosure.suppressed import SuppressedTable
 
 NUMBERS = ("estimate", "std_error", "statistic", "df", "df2", "p_value", "conf_low", "conf_high")
 # What a row is, or is shown at: known beforehand.
 KEYS = ("level", "event_time", "cohort", "time", "dose")
-Item = Estimates | Table | CountTable | Flow
+Item = Estimates | Table | CountTable | Flow | SafetyTable
+KINDS = (Estimates, Table, CountTable, Flow, SafetyTable)
 HiddenCells = dict[str, frozenset[str]]
 
 
@@ -33,18 +43,27 @@ def release(
     policy: Policy | None = None,
     *,
     site_names: Mapping[str, str] | None = None,
+    ledger: Ledger | None = None,
+    name: str = "release",
+    reliability: Reliability | None = None,
 ) -> Released:
     """Return results with everything hidden that would show somebody.
 
     Parameters
     ----------
-    results : Estimates, CountTable, Table or Flow, or a sequence of them
+    results : Estimates, CountTable, Table, Flow or SafetyTable, or a sequence of them
         Results that rest on the same respondents should be released together: counts of one table are protected
         jointly over all rows that use it.
     policy : Policy, optional
         The rules; ten respondents by default.
     site_names : mapping of str to str, optional
         Code to name of a site (`SiteEffects.codes`), shown only if the policy identifies sites.
+    ledger : Ledger, optional
+        What the study released so far. The new tables are compared with it and then recorded.
+    name : str
+        What this release is called in the ledger.
+    reliability : Reliability, optional
+        Flags prevalences and means that are shown but imprecise, in the note of their row. Without it none is flagged.
 
     Returns
     -------
@@ -55,7 +74,8 @@ def release(
     ConvergenceError
         If a check of a result failed, such as the convergence of a sampler.
     DisclosureError
-        If two results count one group differently, or a table cannot be shown to be protected.
+        If two results count one group differently, a table cannot be shown to be protected, or several tables give a
+        small group away together however much of the new ones is hidden.
 
     Notes
     -----
@@ -75,34 +95,37 @@ def release(
     'y by arm: suppressed 1 cell primarily, 3 to protect it'
     """
     rules = Policy() if policy is None else policy
-    if isinstance(results, (Estimates, Table, CountTable, Flow)):
+    if isinstance(results, KINDS):
         items: tuple[Any, ...] = (results,)
     elif isinstance(results, (list, tuple)):
         items = tuple(results)
     else:
         items = (results,)
     for item in items:
-        if not isinstance(item, (Estimates, Table, CountTable, Flow)):
-            raise DisclosureError(
-                f"A {type(item).__name__} cannot be released; give Estimates, CountTable, Table or Flow."
-            )
+        if not isinstance(item, KINDS):
+            kinds = ", ".join(kind.__name__ for kind in KINDS)
+            raise DisclosureError(f"A {type(item).__name__} cannot be released; give one of {kinds}.")
     _refuse_failed([item for item in items if isinstance(item, Estimates)])
-    hidden, notes = _protect(items, rules)
+    kept = _protect(items, rules, ledger)
+    printed = iter(kept.printed)
     names = dict(site_names or {}) if rules.identify_sites else {}
     done: list[ReleasedEstimates | ReleasedTable] = []
     for item in items:
         if isinstance(item, Estimates):
-            done.append(_estimates(item, hidden, names, rules))
+            done.append(_estimates(item, kept.hidden, names, rules, reliability))
         elif isinstance(item, CountTable):
-            table, note = _counts(item, rules)
-            done.append(table)
-            notes.append(note)
+            done.append(next(printed))
         elif isinstance(item, Flow):
             done.append(_flow(item, rules))
+        elif isinstance(item, SafetyTable):
+            done.append(shown_safety(item, rules))
         else:
-            done.append(_table(item, hidden))
+            done.append(_table(item, kept.hidden))
+    if ledger is not None:
+        # Before anything leaves: what is out and not on record is lost to every later comparison.
+        ledger.record(name, kept.stated)
     key = _released._KEY
-    return Released(key, items=tuple(done), policy=rules.describe(), suppressed=tuple(notes))
+    return Released(key, items=tuple(done), policy=rules.describe(), suppressed=kept.notes)
 
 
 def _refuse_failed(results: Sequence[Estimates]) -> None:
@@ -125,8 +148,43 @@ def _supports(item: Item) -> list[tuple[str, Cell]]:
     return []
 
 
-def _protect(items: Sequence[Item], policy: Policy) -> tuple[HiddenCells, list[str]]:
-    """Return the hidden groups of every table behind the results, and what was hidden in words."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Protected:
+    """Hidden groups by the name of their table, printed tables in order, notes, and what all tables state."""
+
+    hidden: HiddenCells
+    printed: list[ReleasedTable]
+    notes: tuple[str, ...]
+    stated: list[TableFacts]
+
+
+def _protect(items: Sequence[Item], policy: Policy, ledger: Ledger | None) -> _Protected:
+    """Return the tables behind and among the items, protected one by one and against each other."""
+    counts = [item for item in items if isinstance(item, CountTable)]
+    base = policy.rounding if policy.enforce else None
+    rounded = [] if base is None else [round_counts(item, base, policy) for item in counts]
+    behind = _behind(items)
+    asked = [*behind.values(), *(ask_counts(item) for item in counts if base is None)]
+    found, remarks = protect_together(asked, policy, ledger, [facts for _, facts in rounded])
+    judged = list(zip(asked, found, strict=True))
+    printed = [table for table, _ in rounded]
+    if base is None:
+        printed = [shown_counts(item, kept, policy) for item, kept in zip(counts, found[len(behind) :], strict=True)]
+    return _Protected(
+        hidden={name: _hidden_groups(*each) for name, each in zip(behind, judged, strict=False)},
+        printed=printed,
+        notes=(
+            *(f"{table.title}: {kept.audit.sentence()}" for table, kept in judged),
+            *(f"{table.title}: {table.notes[0]}" for table, _ in rounded),
+            *_unjudged(items),
+            *remarks,
+        ),
+        stated=[*(table.facts(kept, policy) for table, kept in judged), *(facts for _, facts in rounded)],
+    )
+
+
+def _behind(items: Sequence[Item]) -> dict[str, Asked]:
+    """Return the tables behind estimates by their name."""
     tables: dict[str, dict[str, Cell]] = {}
     for item in items:
         for name, cell in _supports(item):
@@ -137,76 +195,40 @@ def _protect(items: Sequence[Item], policy: Policy) -> tuple[HiddenCells, list[s
                     "difference could show a few people. Release results on the same respondents together, and "
                     "those on others in a call of their own."
                 )
-    hidden: HiddenCells = {}
-    notes = []
-    for name, cells in tables.items():
-        hidden[name], note = _hidden_groups(list(cells.values()), policy)
-        notes.append(f"{name}: {note}")
-    _refuse_linked([name for name in tables if hidden[name]], list(tables))
+    return {name: ask_support(name, list(cells.values())) for name, cells in tables.items()}
+
+
+def _unjudged(items: Sequence[Item]) -> list[str]:
+    """Return a sentence on the rows that came without counts."""
     unjudged = sum(
         not row.support and row.estimand.population == "sites"
         for item in items
         if isinstance(item, Estimates)
         for row in item.terms
     )
-    if unjudged:
-        notes.append(f"{unjudged} rows come from site estimates without counts, so they could not be judged")
-    return hidden, notes
+    return [f"{unjudged} rows come from site estimates without counts, so they could not be judged"] if unjudged else []
 
 
-def _refuse_linked(hidden: Sequence[str], tables: Sequence[str]) -> None:
-    """Refuse a table that refines another one when either hides a number: the one would give the other away."""
-    for name in hidden:
-        for other in tables:
-            mine, theirs = _parts(name), _parts(other)
-            if mine[0] == theirs[0] and mine[1] and theirs[1] and (mine[1] < theirs[1] or theirs[1] < mine[1]):
-                raise DisclosureError(
-                    f"The tables {name!r} and {other!r} break the same people down, and a number is hidden in one of "
-                    "them; the other would give it away. Release only one of the two."
-                )
-
-
-def _parts(name: str) -> tuple[str, frozenset[str]]:
-    """Return what a table counts and the categories it counts by."""
-    what, _, by = name.partition(" by ")
-    return what, frozenset(part for part in by.replace(" x ", " and ").split(" and ") if part)
+def _hidden_groups(table: Asked, found: SuppressedTable) -> frozenset[str]:
+    """Return the groups of which a number is hidden."""
+    shown = [found.respondents[:-1]] + ([found.events[:-1]] if found.pairs else [])
+    mask = np.atleast_1d(np.isnan(np.array(shown)).any(axis=0)).tolist()
+    return frozenset(label for label, is_hidden in zip(table.categories[0], mask, strict=True) if is_hidden)
 
 
 def _table_of(cell: Cell, row: Term) -> str:
     return cell.table or f"{row.outcome} behind {row.term}"
 
 
-def _require_protection(table: SuppressedTable, policy: Policy) -> None:
-    """Refuse what the audit could not show to be protected."""
-    if policy.enforce and not table.audit.passed:
-        raise DisclosureError(
-            f"The table is too large to prove that nothing hidden can be worked out ({table.audit.sentence()}). "
-            "Merge categories, or release it in parts that exclude each other."
-        )
-
-
-def _hidden_groups(cells: Sequence[Cell], policy: Policy) -> tuple[frozenset[str], str]:
-    counts = np.array([cell.n for cell in cells])
-    counted = [cell.events is not None for cell in cells]
-    if any(counted) and not all(counted):
-        raise DisclosureError(
-            "Some groups of one table come with counts of the outcome and some without; they cannot be protected "
-            "together. Release them in tables of their own."
-        )
-    if all(counted):
-        events = np.array([cell.events for cell in cells])
-        table = suppress_table(events, policy, totals=counts)
-        mask = np.isnan(table.events[:-1]) | np.isnan(table.respondents[:-1])
-    else:
-        table = suppress_table(counts, policy)
-        mask = np.isnan(table.released[:-1])
-    _require_protection(table, policy)
-    shut = frozenset(cell.label for cell, is_hidden in zip(cells, mask, strict=True) if is_hidden)
-    return shut, table.audit.sentence()
-
-
-def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str], policy: Policy) -> ReleasedEstimates:
+def _estimates(
+    result: Estimates,
+    hidden: HiddenCells,
+    names: Mapping[str, str],
+    policy: Policy,
+    reliability: Reliability | None,
+) -> ReleasedEstimates:
     keep = [i for i, row in enumerate(result.terms) if row.estimand.effect != "nuisance"]
+    saturated = _saturated(result, policy)
     records = result.records()
     rows = []
     for i in keep:
@@ -214,7 +236,7 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str],
         shut = any(cell.label in hidden.get(_table_of(cell, term), ()) for cell in term.support)
         # An estimator that forgot its counts is not trusted; pooled site estimates may have none, and that is said.
         unknown = not term.support and term.estimand.population != "sites" and policy.enforce
-        shut = shut or unknown
+        shut = shut or unknown or term.outcome in saturated
         # JSON knows no infinity: the df of a normal reference are absent, and the method says "normal".
         record = {key: _finite(value) for key, value in records[i].items()}
         for code, name in names.items():
@@ -225,6 +247,10 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str],
             # Why a hidden number is undefined can say what it is, such as a share of 0 or 100 %.
             record["reason"] = ""
             note = "not shown: the counts behind it are unknown" if unknown else "not shown, to protect a small group"
+            if term.outcome in saturated:
+                note = "not shown: the model has nearly as many coefficients as units"
+        elif reliability is not None:
+            note = "; ".join(part for part in (note, reliability.of_row(record, term.estimand.link)) if part)
         rows.append(ReleasedRow(tuple(record.items()), shut, note))
     kept = [result.terms[i] for i in keep]
     origin = result.provenance
@@ -244,6 +270,19 @@ def _estimates(result: Estimates, hidden: HiddenCells, names: Mapping[str, str],
             ("versions", dict(origin.versions)),
         ),
     )
+
+
+def _saturated(result: Estimates, policy: Policy) -> frozenset[str]:
+    """Return the outcomes whose model leaves too few residual degrees of freedom: its rows nearly are the data."""
+    if policy.min_df is None or not policy.enforce:
+        return frozenset()
+    found = set()
+    for outcome in {row.outcome for row in result.terms if row.estimand.effect == "nuisance"}:
+        rows = [row for row in result.terms if row.outcome == outcome and row.kind != "test"]
+        units = max((row.n_units or 0 for row in rows), default=0)
+        if units and units - len(rows) < policy.min_df:
+            found.add(outcome)
+    return frozenset(found)
 
 
 def _keyed(digest: str, policy: Policy) -> str:
@@ -277,42 +316,6 @@ def _finite(value: Any) -> Any:
 def _is_number(key: str, value: Any) -> bool:
     """Whether a column of a hidden row must be blanked: its numbers, and any number of the method's own."""
     return key in NUMBERS or (isinstance(value, (int, float)) and key not in KEYS)
-
-
-def _counts(table: CountTable, policy: Policy) -> tuple[ReleasedTable, str]:
-    one_way = not table.columns
-    n = np.array(table.n)
-    counts = n[:, 0] if one_way else n
-    if table.events is None:
-        found = suppress_table(counts, policy)
-        shown = [("n", found.released)]
-    else:
-        events = np.array(table.events)
-        found = suppress_table(events[:, 0] if one_way else events, policy, totals=counts)
-        shown = [("n", found.respondents), ("with outcome", found.events)]
-    _require_protection(found, policy)
-    labels = (*table.rows, "total")
-    columns: list[str] = [""]
-    parts = []
-    for name, values in shown:
-        if one_way:
-            columns.append(name)
-            parts.append(values[:, None])
-        else:
-            columns += [f"{name}: {label}" for label in (*table.columns, "total")]
-            parts.append(values)
-    matrix = np.hstack(parts)
-    rows = tuple(
-        (label, *(None if np.isnan(x) else int(x) for x in values))
-        for label, values in zip(labels, matrix, strict=True)
-    )
-    sentence = found.audit.sentence()
-    found_notes = [sentence]
-    if table.left_out:
-        enough = table.left_out >= policy.min_n or not policy.enforce
-        many = f"{table.left_out:,}" if enough else f"fewer than {policy.min_n}"
-        found_notes.append(f"{many} respondents without an answer are in no cell")
-    return ReleasedTable(table.title, tuple(columns), rows, tuple(found_notes)), f"{table.title}: {sentence}"
 
 
 def _flow(flow: Flow, policy: Policy) -> ReleasedTable:

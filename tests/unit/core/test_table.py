@@ -39,3 +39,18 @@ def test_count_tables_show_no_count() -> None:
         CountTable("t", ("a", "b"), (), ((3,),))
     with pytest.raises(ValueError, match="2 columns"):
         CountTable("t", ("a",), ("x", "y"), ((3,),))
+
+
+def test_count_tables_of_four_directions_say_their_shape_and_refuse_others() -> None:
+    layers = (("young", "old"), ("this year", "last year"))
+    n = tuple(tuple(((1, 2), (3, 4)) for _ in "xyz") for _ in "ab")
+    table = CountTable("t", ("a", "b"), ("x", "y", "z"), n, layers=layers)
+    assert repr(table) == "<CountTable t: 2 x 3 x 2 x 2; release() shows what may be shown>"
+    assert table.counts().shape == (2, 3, 2, 2)
+    assert table.counts()[1, 2, 0, 1] == 2
+    with pytest.raises(ValueError, match="2 rows and 3 columns of 2 of 1"):
+        CountTable("t", ("a", "b"), ("x", "y", "z"), n, layers=(layers[0], ("this year",)))
+    with pytest.raises(ValueError, match="two layers"):
+        CountTable("t", ("a", "b"), (), ((1,), (2,)), layers=layers[:1])
+    with pytest.raises(ValueError, match="`variables`"):
+        CountTable("t", ("a", "b"), (), ((1,), (2,)), variables=("ward", "age"))

@@ -359,3 +359,36 @@ def test_checks_and_method_leave_in_words() -> None:
     found = only(gbv.release(answer))
     assert found.checks == (("rank", "ok", "full rank"),)
     assert any("Neyman" in line for line in found.method)
+
+
+def test_a_table_of_three_directions_with_groups_is_laid_out_in_rows() -> None:
+    n = tuple(tuple((40 + 10 * i + j, 70 + i) for j in range(2)) for i in range(3))
+    table = gbv.CountTable(
+        "reports",
+        ("a", "b", "c"),
+        ("x", "y"),
+        n,
+        layers=(("young", "old"),),
+        groups=((("north", "north", "south"),), (), ()),
+        variables=("ward", "kind", "age"),
+    )
+    (shown,) = gbv.release(table).tables()
+    assert shown.columns == ("", "age", "n: x", "n: y", "n: total")
+    values = {(row[0], row[1]): row[2:] for row in shown.rows}
+    # Nothing is small, so every number is the sum it should be.
+    assert values["north", "young"] == (40 + 50, 41 + 51, 182)
+    assert values["total", "total"][2] == sum(cell for row in n for pair in row for cell in pair)
+    assert len(shown.rows) == (3 + 2 + 1) * 3
+
+
+@pytest.mark.parametrize(("n_units", "hidden"), [(25, True), (26, True), (27, False)])
+def test_a_model_with_few_residual_degrees_of_freedom_is_hidden(n_units: int, hidden: bool) -> None:
+    # One effect and sixteen coefficients: 27 units leave ten.
+    cell = Cell("x", 100, 50, "t")
+    slopes = [row(f"b{i}", cell, estimand=Estimand("nuisance", "mean_difference"), n_units=n_units) for i in range(16)]
+    answer = estimates(row("a", cell, n_units=n_units), *slopes)
+    (shown,) = only(gbv.release(answer)).rows
+    assert shown.hidden is hidden
+    assert ("coefficients" in shown.note) is hidden
+    policy = gbv.Policy(min_df=None, override_reason="The board agreed.")
+    assert not only(gbv.release(answer, policy)).rows[0].hidden

@@ -12,9 +12,11 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from gbveval.core.errors import DataError, DisclosureError
 from gbveval.disclosure import _protect
+from gbveval.disclosure._witness import Witness
 from gbveval.disclosure.audit import INTEGER, INTEGRAL, NOTHING_HIDDEN, UNIMODULAR, feasible_intervals
 from gbveval.disclosure.policy import Policy
-from gbveval.disclosure.suppress import (
+from gbveval.disclosure.suppress import suppress_table
+from gbveval.disclosure.suppressed import (
     FEW_RESPONDENTS,
     FEW_WITH,
     FEW_WITHOUT,
@@ -22,7 +24,6 @@ from gbveval.disclosure.suppress import (
     SHOWN,
     WITHHELD,
     SuppressedTable,
-    suppress_table,
 )
 
 QUICK = settings(max_examples=30, deadline=None)
@@ -257,13 +258,14 @@ def test_nine_of_nine_is_hidden_with_its_number_of_respondents() -> None:
 
 
 def test_twelve_of_twelve_is_hidden_for_its_complement() -> None:
-    table = suppress_table([12, 40, 50], totals=[12, 80, 90])
+    events, totals = np.array([12, 40, 50]), np.array([12, 80, 90])
+    table = suppress_table(events, totals=totals)
     assert table.reasons[0, 1] == FEW_WITHOUT
-    assert table.reasons[0, 0] == PROTECTS
-    assert np.isnan(table.events[0])
     assert np.isnan(table.non_events[0])
     # With n shown, "few without" would say that at least 10 of 12 have the outcome.
     assert np.isnan(table.respondents[0])
+    assert table.reasons[0, 2] == PROTECTS
+    assert_protected(table, true_table(events, totals), Policy())
 
 
 def test_none_of_sixty_is_hidden_like_four_of_sixty() -> None:
@@ -324,11 +326,22 @@ def test_a_table_that_cells_and_totals_cannot_protect_is_withheld() -> None:
     assert table.audit.passed
 
 
-def test_a_repair_that_hides_nothing_new_ends_in_withholding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_protect, "_cheapest_moves", lambda problem, hidden, target: np.zeros_like(hidden))
+def test_a_number_for_which_no_witness_is_found_ends_in_withholding(monkeypatch: pytest.MonkeyPatch) -> None:
+    for search in ("among", "anywhere"):
+        monkeypatch.setattr(_protect.Searcher, search, lambda self, target, hidden, **options: None)
     table = suppress_table([[50, 40, 30], [3, 60, 20], [25, 80, 90]])
     assert table.withheld
     assert table.hidden.all()
+
+
+def test_a_witness_that_is_none_ends_in_withholding(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The last check takes nothing on trust: a witness that breaks a sum is found out.
+    def broken(self: _protect.Searcher, target: int, hidden: np.ndarray, **options: bool) -> Witness:
+        return Witness(np.array([target]), np.array([6]), np.array([0]))
+
+    for search in ("among", "anywhere"):
+        monkeypatch.setattr(_protect.Searcher, search, broken)
+    assert suppress_table([[50, 40, 30], [3, 60, 20], [25, 80, 90]]).withheld
 
 
 def test_structural_zeros_are_shown_and_protect_nothing() -> None:
@@ -400,7 +413,7 @@ def test_the_footer_joins_audit_and_policy() -> None:
         ([-1, -2, 20], {}, "2 cells"),
         ([np.nan, 20], {}, "1 cells"),
         ([], {}, "shape"),
-        ([[[20]]], {}, "shape"),
+        ([[[[[20]]]]], {}, "shape"),
         (["a"], {}, "numbers"),
         ([True], {}, "numbers"),
         ([20, 30], {"totals": [40]}, "must be the same"),

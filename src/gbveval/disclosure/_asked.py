@@ -1,0 +1,159 @@
+"""What a release asks to show of respondents: tables of counts, printed or behind estimates, and their facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gbveval.core.counts import CountTable
+from gbveval.core.errors import DisclosureError
+from gbveval.core.method import Cell
+from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
+from gbveval.disclosure._layout import BoolArray, FloatArray, IntArray
+from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.suppress import suppress_table
+from gbveval.disclosure.suppressed import FEW_RESPONDENTS, SuppressedTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A table before suppression.
+
+    Attributes
+    ----------
+    title : str
+        What it counts.
+    variables : tuple of str
+        What its directions are.
+    categories : tuple of tuple of str
+        Labels along each direction.
+    groups : dict of int to sequence of sequences of str
+        Levels of groups along a direction.
+    n, events : ndarray of int
+        Respondents, and those with the outcome or None.
+    outcome : str
+        Name of the outcome.
+    within : tuple of (str, str)
+        Subgroup to which the table is confined.
+    answered : frozenset of str
+        Variables, the outcome included, to which nobody's answer (in the subgroup) is missing.
+    """
+
+    title: str
+    variables: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+    n: IntArray
+    events: IntArray | None
+    groups: dict[int, Sequence[Sequence[str]]] = field(default_factory=dict)
+    outcome: str = ""
+    within: tuple[tuple[str, str], ...] = ()
+    answered: frozenset[str] = frozenset()
+
+    def protect(self, policy: Policy, also_hidden: BoolArray | None = None) -> SuppressedTable:
+        """Return the table in which what must not be shown is absent."""
+        first, totals = (self.n, None) if self.events is None else (self.events, self.n)
+        found = suppress_table(first, policy, totals=totals, groupings=self.groups, also_hidden=also_hidden)
+        if policy.enforce and not found.audit.passed:
+            raise DisclosureError(
+                f"The table is too large to prove that nothing hidden can be worked out ({found.audit.sentence()}). "
+                "Merge categories, or release it in parts that exclude each other."
+            )
+        return found
+
+    def places(self) -> tuple[tuple[frozenset[str], ...], ...]:
+        """Return, for each direction, the categories behind each place."""
+        found = []
+        for number, labels in enumerate(self.categories):
+            sets = [frozenset([label]) for label in labels]
+            for level in self.groups.get(number, ()):
+                sets += [
+                    frozenset(label for label, group in zip(labels, level, strict=True) if group == name)
+                    for name in dict.fromkeys(level)
+                ]
+            found.append((*sets, frozenset(labels)))
+        return tuple(found)
+
+    def facts(self, found: SuppressedTable, policy: Policy, number: int = -1) -> TableFacts:
+        """Return what the suppressed table says: a number, or for a hidden one what the reader knows of it."""
+        return self._facts([_known(found, spot, policy) for spot in np.ndindex(*found.released.shape)], number)
+
+    def vague_facts(self, low: FloatArray, high: FloatArray) -> TableFacts:
+        """Return what a table says in which every number is known to lie in an interval."""
+        ends = zip(low.ravel().tolist(), high.ravel().tolist(), strict=True)
+        return self._facts([(bottom, top, 0) for bottom, top in ends])
+
+    def _facts(self, known: Sequence[tuple[float, float, int]], number: int = -1) -> TableFacts:
+        axes: list[tuple[str, tuple[frozenset[str], ...]]] = list(zip(self.variables, self.places(), strict=True))
+        if self.events is not None:
+            axes.append((self.outcome, (frozenset([WITH]), frozenset([WITHOUT]), frozenset([WITH, WITHOUT]))))
+        facts = []
+        spots = np.ndindex(*(len(sets) for _, sets in axes))
+        for entry, (spot, ends) in enumerate(zip(spots, known, strict=True)):
+            where = {variable: sets[at] for (variable, sets), at in zip(axes, spot, strict=True)}
+            where |= {variable: frozenset([category]) for variable, category in self.within}
+            facts.append(Fact(where, *ends, table=number, entry=entry))
+        return TableFacts(
+            title=self.title,
+            axes=tuple((variable, tuple(sorted(sets[-1]))) for variable, sets in axes),
+            within=tuple((variable, (category,)) for variable, category in self.within),
+            answered=self.answered,
+            facts=tuple(facts),
+        )
+
+
+def _known(found: SuppressedTable, spot: tuple[int, ...], policy: Policy) -> tuple[float, float, int]:
+    """Return the least and the largest value that a reader holds possible, and the width that must be left."""
+    shown = float(found.released[spot])
+    if not np.isnan(shown):
+        return shown, shown, 0
+    low, high = 0.0, np.inf
+    if policy.attacker_knows_rule and not found.withheld:
+        of_outcome = found.pairs and spot[-1] < 2
+        few = found.reasons[spot] == FEW_RESPONDENTS
+        limit = policy.event_threshold if of_outcome and not few else policy.min_n
+        low, high = (0.0, limit - 1.0) if found.primary[spot] else (float(limit), np.inf)
+    return low, high, policy.protection_width
+
+
+def ask_counts(table: CountTable) -> Asked:
+    """Return a printed table as it is asked for."""
+    unknown = tuple(f"{table.title}, direction {number + 1}" for number in range(len(table.directions)))
+    variables, outcome = table.variables or unknown, table.outcome or f"outcome of {table.title}"
+    # Of a table that does not say what it breaks down nobody knows whose total its total is.
+    answered = table.answered if table.left_out or not table.variables else (*variables, outcome)
+    return Asked(
+        title=table.title,
+        variables=variables,
+        categories=table.directions,
+        n=table.counts(),
+        events=table.event_counts(),
+        groups={number: levels for number, levels in enumerate(table.groups) if levels},
+        outcome=outcome,
+        within=table.within,
+        answered=frozenset(answered),
+    )
+
+
+def ask_support(name: str, cells: Sequence[Cell]) -> Asked:
+    """Return the groups behind estimates as a table by one variable.
+
+    Groups with counts of an outcome are named "outcome by variable" and exclude each other. Others may be anything,
+    such as comparison groups that overlap, so they are compared only with a table of the same name.
+    """
+    counted = [cell.events is not None for cell in cells]
+    if any(counted) and not all(counted):
+        raise DisclosureError(
+            "Some groups of one table come with counts of the outcome and some without; they cannot be protected "
+            "together. Release them in tables of their own."
+        )
+    what, _, by = name.partition(" by ")
+    return Asked(
+        title=name,
+        variables=(by if by and all(counted) else f"groups of {name}",),
+        categories=(tuple(cell.label for cell in cells),),
+        n=np.array([cell.n for cell in cells], dtype=np.int64),
+        events=np.array([cell.events for cell in cells], dtype=np.int64) if all(counted) else None,
+        outcome=what,
+    )

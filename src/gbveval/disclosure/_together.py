@@ -1,0 +1,118 @@
+"""Tables that leave together, and those that left before: protected one by one, then against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gbveval.core.errors import DisclosureError
+from gbveval.disclosure._asked import Asked
+from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
+from gbveval.disclosure._joint import Exposure, compare
+from gbveval.disclosure._layout import BoolArray, layout
+from gbveval.disclosure.ledger import Ledger
+from gbveval.disclosure.policy import Policy
+from gbveval.disclosure.suppressed import SuppressedTable
+
+# Each round hides more and compares again.
+_MOST_ROUNDS = 40
+
+
+def protect_together(
+    asked: Sequence[Asked], policy: Policy, ledger: Ledger | None, rounded: Sequence[TableFacts] = ()
+) -> tuple[list[SuppressedTable], list[str]]:
+    """Return the suppressed tables, and in words what the comparison did; rounded tables are taken as they are."""
+    found = [table.protect(policy) for table in asked]
+    earlier = [] if ledger is None else ledger.tables()
+    if not policy.enforce or len(asked) + len(rounded) + len(earlier) < 2:
+        return found, []
+    forced = [np.zeros(table.released.shape, dtype=bool) for table in found]
+    before = sum(int(table.hidden.sum()) for table in found)
+    for _ in range(_MOST_ROUNDS):
+        new = [table.facts(kept, policy, number) for number, (table, kept) in enumerate(zip(asked, found, strict=True))]
+        new += rounded
+        if ledger is not None:
+            new = [ledger.confine(table) for table in new]
+        _refuse_opaque(new, [*earlier, *new])
+        comparison = compare([*earlier, *new], new, policy)
+        if not comparison.exposures:
+            more = sum(int(table.hidden.sum()) for table in found) - before
+            return found, _notes(more, comparison.all_at_once, len(earlier))
+        changed = _hide_more(comparison.exposures, found, forced)
+        if not changed:
+            break
+        for number in changed:
+            found[number] = asked[number].protect(policy, forced[number])
+    titles = " and ".join(repr(title) for title in comparison.exposures[0].titles[:3])
+    raise DisclosureError(
+        f"Together the tables {titles or 'given'} confine {len(comparison.exposures)} protected groups, by subtraction "
+        "or overlap, and hiding more of the new tables does not help. Release only one of them, or merge categories so "
+        "that no group differs by a few people."
+    )
+
+
+def _notes(more: int, all_at_once: bool, n_earlier: int) -> list[str]:
+    notes = []
+    if more:
+        others = "of this release and of earlier ones" if n_earlier else "of this release"
+        notes.append(f"hid {more} further numbers, which other tables {others} would have given away")
+    if not all_at_once:
+        notes.append("compared the tables two at a time, because all at once they have too many groups")
+    return notes
+
+
+def _hide_more(
+    exposures: Sequence[Exposure], found: Sequence[SuppressedTable], forced: Sequence[BoolArray]
+) -> set[int]:
+    """Mark, for each exposure, the new number whose hiding costs least; return which tables change."""
+    changed: set[int] = set()
+    for exposure in exposures:
+        choice = [fact for fact in exposure.facts if fact.table >= 0]
+        if any(forced[fact.table].flat[fact.entry] for fact in choice) or not choice:
+            continue
+        cheapest = min(choice, key=lambda fact: (_level(found[fact.table], fact), fact.low, fact.table, fact.entry))
+        forced[cheapest.table].flat[cheapest.entry] = True
+        changed.add(cheapest.table)
+    return changed
+
+
+def _level(table: SuppressedTable, fact: Fact) -> float:
+    return float(layout(table.axes).level[fact.entry])
+
+
+def _refuse_opaque(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> None:
+    """Refuse groups by several variables in one name beside a table by some of these, when either hides a number.
+
+    Their labels do not say which category of which variable a group is, so the two cannot be compared.
+    """
+    for table in new:
+        for other in tables:
+            if table is other or not (_is_opaque(table) or _is_opaque(other)):
+                continue
+            mine, theirs = _parts(table), _parts(other)
+            nested = mine[1] and theirs[1] and (mine[1] < theirs[1] or theirs[1] < mine[1])
+            if mine[0] == theirs[0] and nested and (_hides(table) or _hides(other)):
+                raise DisclosureError(
+                    f"The tables {table.title!r} and {other.title!r} break the same people down, and a number is "
+                    "hidden in one of them; the other would give it away. Release only one of the two."
+                )
+
+
+def _is_opaque(table: TableFacts) -> bool:
+    return any(len(_split(name)) > 1 for name, _ in table.axes)
+
+
+def _hides(table: TableFacts) -> bool:
+    return any(not fact.is_shown for fact in table.facts)
+
+
+def _parts(table: TableFacts) -> tuple[str, frozenset[str]]:
+    """Return the outcome that a table counts and the variables it counts by."""
+    outcome = "".join(name for name, labels in table.axes if set(labels) == {WITH, WITHOUT})
+    parts = [part for name, labels in table.axes if set(labels) != {WITH, WITHOUT} for part in _split(name)]
+    return outcome, frozenset(parts)
+
+
+def _split(name: str) -> list[str]:
+    return [part for part in name.replace(" x ", " and ").split(" and ") if part]

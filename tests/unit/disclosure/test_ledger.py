@@ -1,0 +1,380 @@
+"""The ledger: what several releases give away together, against an attacker who has only what was printed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.disclosure.attacker import linear_attack
+from tests.unit.disclosure.test_release import estimates, row
+
+import gbveval as gbv
+from gbveval.core.errors import DisclosureError
+from gbveval.core.method import Cell
+from gbveval.disclosure.released import Released
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> gbv.Ledger:
+    return gbv.Ledger(tmp_path / "study.json")
+
+
+def one_way(title: str, counts: dict[str, int], variable: str = "region", **more: object) -> gbv.CountTable:
+    n = tuple((count,) for count in counts.values())
+    return gbv.CountTable(title, tuple(counts), (), n, variables=(variable,), **more)  # type: ignore[arg-type]
+
+
+def shown(released: Released) -> dict[str, int | None]:
+    return dict(released.tables()[0].rows)
+
+
+# -- what one table minus another is --------------------------------------------------------------------------------
+
+
+def test_a_subgroup_that_leaves_a_few_people_out_is_hidden(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("staff", {"north": 40, "south": 60}), ledger=ledger)
+    hearing = one_way("hearing staff", {"north": 37, "south": 60}, within=(("hearing", "yes"),))
+    released = gbv.release(hearing, ledger=ledger)
+    # 40 - 37 are three people, 60 - 60 says that nobody in the south is deaf, 100 - 97 are three again.
+    assert shown(released) == {"north": None, "south": None, "total": None}
+    assert any("further numbers" in note for note in released.suppressed)
+
+
+def test_a_subgroup_that_leaves_many_out_is_shown(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("staff", {"north": 40, "south": 60}), ledger=ledger)
+    released = gbv.release(one_way("women", {"north": 22, "south": 31}, within=(("gender", "w"),)), ledger=ledger)
+    assert shown(released) == {"north": 22, "south": 31, "total": 53}
+
+
+def test_without_a_ledger_nothing_is_remembered() -> None:
+    gbv.release(one_way("staff", {"north": 40, "south": 60}))
+    assert (
+        shown(gbv.release(one_way("hearing", {"north": 37, "south": 60}, within=(("hearing", "yes"),))))["north"] == 37
+    )
+
+
+def test_tables_of_one_call_are_compared_too() -> None:
+    both = [
+        one_way("staff", {"north": 40, "south": 60}),
+        one_way("hearing staff", {"north": 37, "south": 45}, within=(("hearing", "yes"),)),
+    ]
+    first, second = gbv.release(both).tables()
+    north = [dict(table.rows)["north"] for table in (first, second)]
+    assert None in north
+
+
+def test_those_without_an_answer_do_not_follow_from_two_totals(ledger: gbv.Ledger) -> None:
+    # All 100 gave a region, 97 an age: three did not.
+    gbv.release(one_way("by region", {"north": 40, "south": 60}), ledger=ledger)
+    released = gbv.release(one_way("by age", {"young": 50, "old": 47}, variable="age", left_out=3), ledger=ledger)
+    assert shown(released)["total"] is None
+    assert None in (shown(released)["young"], shown(released)["old"])
+
+
+def test_that_everybody_answered_is_no_secret(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("by region", {"north": 40, "south": 60}), ledger=ledger)
+    released = gbv.release(one_way("by age", {"young": 53, "old": 47}, variable="age"), ledger=ledger)
+    assert shown(released) == {"young": 53, "old": 47, "total": 100}
+
+
+def test_a_total_released_elsewhere_does_not_open_a_table() -> None:
+    # Alone, a table with two small groups hides both and their total; the total by region would add the 8 and 9 up.
+    small = one_way("by age", {"young": 8, "old": 9}, variable="age")
+    assert set(shown(gbv.release(small)).values()) == {None}
+    with TemporaryDirectory() as folder:
+        ledger = gbv.Ledger(Path(folder) / "l.json")
+        gbv.release(small, ledger=ledger)
+        # With 17 in all, and both below ten, the reader has 8 to 9: the new total must not be shown.
+        region = gbv.release(one_way("by region", {"all of it": 17}), ledger=ledger)
+        assert shown(region)["total"] is None
+
+
+def test_a_coarser_table_does_not_open_a_finer_one(ledger: gbv.Ledger) -> None:
+    fine = gbv.CountTable(
+        "by region and age",
+        ("north", "south"),
+        ("young", "old"),
+        ((4, 40), (30, 50)),
+        variables=("region", "age"),
+    )
+    gbv.release(fine, ledger=ledger)
+    for table in (one_way("by region", {"north": 44, "south": 80}), one_way("age", {"young": 34, "old": 90}, "age")):
+        gbv.release(table, ledger=ledger)
+    assert len(ledger.releases()) == 3
+
+
+def test_the_same_table_can_be_released_again(ledger: gbv.Ledger) -> None:
+    table = one_way("staff", {"north": 4, "south": 60, "west": 33})
+    first, second = (gbv.release(table, ledger=ledger) for _ in range(2))
+    assert first.tables() == second.tables()
+
+
+def test_groups_behind_estimates_are_compared_with_tables(ledger: gbv.Ledger) -> None:
+    support = [Cell("north", 40, 20, "harassed by region"), Cell("south", 60, 25, "harassed by region")]
+    gbv.release(estimates(row("a", *support)), ledger=ledger)
+    rest = gbv.CountTable(
+        "hearing staff",
+        ("north", "south"),
+        (),
+        ((37,), (45,)),
+        ((18,), (15,)),
+        variables=("region",),
+        within=(("hearing", "yes"),),
+        outcome="harassed",
+    )
+    released = gbv.release(rest, ledger=ledger)
+    (table,) = released.tables()
+    north = dict(zip(table.columns, table.rows[0], strict=True))
+    assert north["with outcome"] is None
+
+
+def test_groups_by_two_variables_in_one_name_are_refused_beside_one_of_them(ledger: gbv.Ledger) -> None:
+    pair = [Cell("w, north", 40, 3, "y by gender and region"), Cell("m, north", 60, 25, "y by gender and region")]
+    gbv.release(estimates(row("a", *pair)), ledger=ledger)
+    with pytest.raises(DisclosureError, match="break the same people down"):
+        gbv.release(
+            estimates(row("b", Cell("w", 80, 40, "y by gender"), Cell("m", 90, 30, "y by gender"))), ledger=ledger
+        )
+    assert len(ledger.releases()) == 1
+
+
+def test_tables_that_do_not_say_what_they_break_down_are_left_alone() -> None:
+    # Staff and pupils: neither total says anything of the other.
+    tables = [gbv.CountTable(title, ("a", "b"), (), ((n,), (n + 3,))) for title, n in (("staff", 40), ("pupils", 43))]
+    assert [dict(table.rows)["total"] for table in gbv.release(tables).tables()] == [83, 89]
+
+
+def test_tables_of_many_variables_are_compared_two_at_a_time() -> None:
+    # The total of each table is hidden, so each variable stays in the joint table, which has 3 ** 12 cells.
+    tables = [one_way(f"by v{i}", {"x": 5, "z": 4}, variable=f"v{i}") for i in range(12)]
+    released = gbv.release(tables)
+    assert any("two at a time" in note for note in released.suppressed)
+    assert all(set(dict(table.rows).values()) == {None} for table in released.tables())
+
+
+# -- respondents who join -------------------------------------------------------------------------------------------
+
+
+def test_few_who_joined_are_not_found_by_subtraction(tmp_path: Path) -> None:
+    before = gbv.Ledger(tmp_path / "study.json", population="first wave")
+    after = gbv.Ledger(tmp_path / "study.json", population="second wave")
+    gbv.release(one_way("staff", {"north": 40, "south": 60}), ledger=before)
+    few = gbv.release(one_way("staff", {"north": 43, "south": 90}), ledger=after)
+    assert shown(few)["north"] is None
+    many = gbv.release(
+        one_way("staff", {"north": 80, "south": 190}), ledger=gbv.Ledger(tmp_path / "study.json", "third wave")
+    )
+    assert shown(many) == {"north": 80, "south": 190, "total": 270}
+
+
+def test_counts_that_contradict_each_other_are_refused(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("staff", {"north": 40, "south": 60}), ledger=ledger)
+    with pytest.raises(DisclosureError, match="population"):
+        gbv.release(one_way("staff", {"north": 43, "south": 60}), ledger=ledger)
+    assert ledger.releases() == ("release",)
+
+
+def test_what_is_out_cannot_be_hidden_any_more(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("staff", {"north": 12, "south": 60}), ledger=ledger)
+    with pytest.raises(DisclosureError, match="Release only one"):
+        gbv.release(one_way("staff", {"north": 12, "south": 60}), gbv.Policy(min_n=20), ledger=ledger)
+
+
+# -- the file -------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_holds_no_hidden_number(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("staff", {"north": 7, "south": 4561, "west": 4673, "east": 8911}), ledger=ledger)
+    text = Path(ledger.path).read_text(encoding="utf-8")
+    assert "8911" in text
+    assert "4561" not in text
+    (entry,) = json.loads(text)["releases"]
+    north = next(fact for fact in entry["tables"][0]["facts"] if fact["where"] == {"region": ["north"]})
+    assert (north["low"], north["high"]) == (0, 9)
+
+
+def test_a_changed_file_is_refused(ledger: gbv.Ledger) -> None:
+    for name in ("June", "July"):
+        gbv.release(one_way("staff", {"north": 40, "south": 60}), ledger=ledger, name=name)
+    path = Path(ledger.path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    shorter = {**content, "releases": content["releases"][1:]}
+    edited = json.loads(json.dumps(content))
+    edited["releases"][0]["tables"][0]["facts"][0]["low"] = 39
+    for wrong in (shorter, edited, {"format": 1}, [], {**content, "format": 2}):
+        path.write_text(json.dumps(wrong), encoding="utf-8")
+        with pytest.raises(DisclosureError, match=r"Restore|another version"):
+            ledger.releases()
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(DisclosureError, match="cannot be read"):
+        ledger.releases()
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(ledger: gbv.Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    gbv.release(one_way("staff", {"north": 40, "south": 60}), ledger=ledger, name="June")
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", broken)
+        with pytest.raises(OSError, match="disk full"):
+            gbv.release(one_way("staff", {"north": 40, "south": 60}), ledger=ledger, name="July")
+    assert ledger.releases() == ("June",)
+    assert [path.name for path in Path(ledger.path).parent.iterdir()] == ["study.json"]
+
+
+# -- any tables -----------------------------------------------------------------------------------------------------
+
+N_STUDIES = int(os.environ.get("GBVEVAL_STUDIES", "40"))
+LEVELS = {"gender": ("w", "m"), "region": ("north", "south", "west"), "age": ("young", "old")}
+OUTCOME = ("with", "without")
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> tuple[dict[str, np.ndarray], list[tuple[tuple[str, ...], bool, str | None]]]:
+    """Respondents with some answers missing, and three tables asked for one after the other."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    n = draw(st.sampled_from([60, 150, 400]))
+    people: dict[str, np.ndarray] = {}
+    for name, labels in LEVELS.items():
+        missing = draw(st.sampled_from([0.0, 0.0, 0.02]))
+        shares = np.append(rng.dirichlet(np.full(len(labels), 2.0)) * (1 - missing), missing)
+        people[name] = rng.choice(len(labels) + 1, size=n, p=shares / shares.sum())
+    people["y"] = (rng.random(n) < draw(st.sampled_from([0.2, 0.5]))).astype(np.int64)
+    tables = []
+    for _ in range(3):
+        by = tuple(draw(st.lists(st.sampled_from(sorted(LEVELS)), min_size=1, max_size=2, unique=True)))
+        rest = [name for name in LEVELS if name not in by]
+        within = draw(st.sampled_from([None, None, *rest]))
+        tables.append((by, draw(st.booleans()), within))
+    return people, tables
+
+
+def ask(people: dict[str, np.ndarray], by: tuple[str, ...], outcome: bool, within: str | None) -> gbv.CountTable:
+    inside = np.ones(people["y"].size, dtype=bool) if within is None else people[within] == 0
+    answered = inside & np.all([people[name] < len(LEVELS[name]) for name in by], axis=0)
+
+    def count(keep: np.ndarray) -> tuple[tuple[int, ...], ...]:
+        table = np.zeros([len(LEVELS[name]) for name in by], dtype=int)
+        np.add.at(table, tuple(people[name][keep] for name in by), 1)
+        return tuple(tuple(int(x) for x in line) for line in table.reshape(len(LEVELS[by[0]]), -1))
+
+    return gbv.CountTable(
+        " and ".join(by),
+        LEVELS[by[0]],
+        LEVELS[by[1]] if len(by) == 2 else (),
+        count(answered),
+        count(answered & (people["y"] == 1)) if outcome else None,
+        left_out=int((inside & ~answered).sum()),
+        variables=by,
+        within=() if within is None else ((within, LEVELS[within][0]),),
+        outcome="y" if outcome else "",
+        answered=("y", *(name for name in by if (people[name][inside] < len(LEVELS[name])).all())),
+    )
+
+
+@given(study=studies())
+@settings(max_examples=N_STUDIES, deadline=None)
+def test_no_small_number_of_any_table_follows_from_all_releases(
+    study: tuple[dict[str, np.ndarray], list[tuple[tuple[str, ...], bool, str | None]]],
+) -> None:
+    people, asked = study
+    names = [*LEVELS, "y"]
+    lengths = [len(LEVELS[name]) + 1 for name in LEVELS] + [2]
+    atoms = list(itertools.product(*(range(length) for length in lengths)))
+    truth = np.zeros(lengths)
+    np.add.at(truth, tuple(people[name] for name in names), 1)
+    rows: list[np.ndarray] = []
+    values: list[float] = []
+    printed: list[int | None] = []
+    source: list[int] = []
+
+    here = dict(zip(names, np.array(atoms).T, strict=True))
+
+    def member(by: tuple[str, ...], spot: tuple[int, ...], within: str | None, side: int | None) -> np.ndarray:
+        inside = np.ones(len(atoms), dtype=bool) if within is None else here[within] == 0
+        for name, at in zip(by, spot, strict=True):
+            # The last place is the total: everybody who answered.
+            inside &= here[name] < len(LEVELS[name]) if at == len(LEVELS[name]) else here[name] == at
+        return (inside if side is None else inside & (here["y"] == side)).astype(float)
+
+    with TemporaryDirectory() as folder:
+        ledger = gbv.Ledger(Path(folder) / "study.json")
+        for number, (by, outcome, within) in enumerate(asked):
+            try:
+                (table,) = gbv.release(ask(people, by, outcome, within), ledger=ledger).tables()
+            except DisclosureError:
+                continue  # Nothing left, so there is nothing to attack.
+            places = [range(len(LEVELS[name]) + 1) for name in by]
+            for spot in itertools.product(*places):
+                line = table.rows[spot[0]]
+                width = len(places[1]) if len(by) == 2 else 1
+                column = spot[1] if len(by) == 2 else 0
+                sides = [(None, line[1 + column])] + ([(1, line[1 + width + column])] if outcome else [])
+                for side, value in sides:
+                    rows.append(member(by, spot, within, side))
+                    values.append(float(rows[-1] @ truth.ravel()))
+                    printed.append(value)
+                    source.append(number)
+    if not rows:
+        return
+    incidence, true = np.array(rows), np.array(values)
+    seen = np.array([value is not None for value in printed])
+    np.testing.assert_array_equal(np.array([v for v in printed if v is not None], dtype=float), true[seen])
+    assert (true[seen] >= 10).all()
+    # The reader also knows which of the hidden numbers are small.
+    low = np.where(seen, true, np.where(true < 10, 0.0, 10.0))
+    high = np.where(seen, true, np.where(true < 10, 9.0, np.inf))
+    small = np.flatnonzero(true < 10)
+    least, largest = linear_attack(incidence, low, high, incidence[small])
+    assert (largest - least).min(initial=np.inf) >= 5 - 1e-6
+    # Nor is a number of one table less a number of another one a few people.
+    for i, j in itertools.permutations(np.flatnonzero(seen), 2):
+        if source[i] != source[j] and (incidence[i] >= incidence[j]).all() and true[i] > true[j]:
+            assert true[i] - true[j] >= 10
+
+
+# -- from a survey --------------------------------------------------------------------------------------------------
+
+
+def people() -> gbv.Survey:
+    rng = np.random.default_rng(3)
+    frame = {
+        "y": rng.integers(0, 2, 400).astype(float),
+        "region": rng.choice(["north", "south"], 400).astype(object),
+        "age": rng.choice(["young", "middle", "old"], 400).astype(object),
+        "hearing": np.where(np.arange(400) < 6, "no", "yes").astype(object),
+    }
+    frame["region"][:3] = None
+    return gbv.Survey(frame, outcome="y")
+
+
+def test_a_survey_counts_by_three_columns_and_within_a_group() -> None:
+    survey = people()
+    table = survey.counts("region", "age", layers=["hearing"], outcome="y")
+    assert table.directions == (("north", "south"), ("middle", "old", "young"), ("no", "yes"))
+    assert table.counts().sum() == 397
+    assert table.left_out == 3
+    assert table.answered == ("age", "hearing", "y")
+    inside = survey.counts("region", within=("hearing", "no"))
+    assert inside.counts().sum() == 3
+    assert inside.left_out == 3
+    with pytest.raises(gbv.DataError, match="no such category"):
+        survey.counts("region", within=("hearing", "perhaps"))
+
+
+def test_tables_of_a_survey_know_what_they_break_down(ledger: gbv.Ledger) -> None:
+    survey = people()
+    gbv.release(survey.counts("age"), ledger=ledger)
+    # Six do not hear: all of them less those who hear, in each group of age and in all.
+    released = gbv.release(survey.counts("age", within=("hearing", "yes")), ledger=ledger)
+    assert None in shown(released).values()
+    assert shown(released)["total"] is None
