@@ -124,7 +124,8 @@ def _value(row: ReleasedRow | None, factor: float) -> str:
     places = 2 if factor == 1.0 else 1
     value, low, high = (f"{factor * row[name]:.{places}f}" for name in ("estimate", "conf_low", "conf_high"))
     prevented = "prevented " if row["contrast"] == "prevented_fraction" else ""
-    return f"{prevented}{value} ({low} to {high})"
+    # A line may break before the interval and not within it.
+    return f"{prevented}{value} ({low}\u00a0to\u00a0{high})"
 
 
 def _ratio(rows: Rows) -> ReleasedRow | None:
