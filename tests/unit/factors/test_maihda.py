@@ -123,6 +123,7 @@ def test_in_balanced_normal_strata_the_share_of_main_effects_has_the_noncentral_
         assert tail == pytest.approx(level, abs=0.02)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("sd", "scale"), [(0.3, 1.0), (0.1, 1.0), (0.4, 0.0)])
 def test_intervals_of_variance_shares_cover(sd: float, scale: float) -> None:
     """200 simulations: inside the 99 % band of a binomial, for two quantities and three truths."""
@@ -144,6 +145,7 @@ def test_intervals_of_variance_shares_cover(sd: float, scale: float) -> None:
     assert low <= covered["pcv"] <= (200 if scale == 0 else high)
 
 
+@pytest.mark.once
 def test_levels_of_strata_cover_and_lean_on_main_effects() -> None:
     inside, total = 0, 0
     for seed in range(30):

@@ -25,6 +25,7 @@ def tables(events: tuple[int, int] | None = None, n: int = 3) -> gbv.SiteTables:
     return gbv.SiteTables(frame, site="site", arm="arm", control="usual", events="y", n="n")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("model", [gbv.TableHierarchy(PRIOR), gbv.TableHierarchy(PRIOR, gbv.Reporting(0.7), df=4.0)])
 def test_drawn_sites_and_weights_are_those_of_all_refits(model: gbv.TableHierarchy) -> None:
     now = model.estimate(tables())

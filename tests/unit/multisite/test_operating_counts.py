@@ -22,6 +22,7 @@ CRITERIA = gbv.ProgressionCriteria(
 PLAN = {"n_per_arm": [60, 80, 50, 40], "control_risk": 0.15, "between_site_sd": 0.2, "seed": 5}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("model", [
     gbv.TableHierarchy(PRIOR),
     gbv.TableHierarchy(PRIOR, gbv.Reporting(gbv.Beta(14, 7))),
@@ -61,6 +62,7 @@ def test_decisions_are_those_of_the_criteria() -> None:
         assert CRITERIA.decide(one) == decided[number]
 
 
+@pytest.mark.once
 def test_better_programmes_go_more_often() -> None:
     table = gbv.operating_characteristics_of_counts(
         CRITERIA, gbv.TableHierarchy(PRIOR), average_effects=[0.5, 0.0, -1.0], n_draws=24, **PLAN

@@ -321,6 +321,7 @@ def compared(family: Family) -> tuple[Compared, ...]:
     return tuple(found)
 
 
+@pytest.mark.once
 @pytest.mark.xdist_group("formula and simulation")
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_power_by_formula_is_within_its_documented_gap(family: Family) -> None:
@@ -331,6 +332,7 @@ def test_power_by_formula_is_within_its_documented_gap(family: Family) -> None:
         assert abs(case.simulated - case.formula) <= case.gap + reach * spread, case
 
 
+@pytest.mark.once
 @pytest.mark.xdist_group("formula and simulation")
 def test_where_formulas_are_exact_the_differences_are_chance() -> None:
     cases = [case for family in FAMILIES for case in compared(family) if case.gap == 0.0]
@@ -342,6 +344,7 @@ def test_where_formulas_are_exact_the_differences_are_chance() -> None:
     assert low <= float(z @ z) <= high
 
 
+@pytest.mark.once
 @pytest.mark.xdist_group("formula and simulation")
 def test_the_band_of_the_sum_tells_approximate_formulas_from_exact_ones() -> None:
     cases = [case for family in FAMILIES for case in compared(family) if case.gap > 0.0]
