@@ -119,11 +119,15 @@ MEASUREMENTS = (
 
 # Registered estimators that take cluster trials and have no size to measure.
 WITHOUT_SIZE = {
+    "corrected_effect": "it is DifferenceInMeans of reports over known rates; its conformance cases hold its size",
     "exposure_effects": "its trials have a network; its conformance cases simulate it",
     "fisher_exact": "it refuses clusters",
     "hierarchical_model": "it gives a posterior, which has no size",
     "intracluster_correlation": "its null, clusters that are alike, is nobody's question",
     "lee_bounds": "it gives bounds, without a test",
+    "list_design_test": "its arms are lists, drawn for each respondent; its conformance cases hold its size",
+    "list_experiment": "it is DifferenceInMeans of counts on two lists",
+    "list_regression": "its arms are lists, drawn for each respondent",
     "manski_bounds": "it gives bounds, without a test",
     "multiple_imputation": "it pools the estimator that it is put around, and its model knows no clusters",
     "placebo_compliers": "it is DifferenceInMeans of those who took up; its conformance cases have twelve clusters",

@@ -133,7 +133,9 @@ def estimators() -> dict[str, Any]:
     for name, kind in discover().items():
         if not kind.__module__.startswith("gbveval.estimators.randomised"):
             continue
-        options = {"n_draws": 199} if "n_draws" in getattr(kind, "__dataclass_fields__", {}) else {}
+        fields = getattr(kind, "__dataclass_fields__", {})
+        needed = {"n_draws": 1000 if "items" in fields else 199, "items": 3}
+        options = {key: value for key, value in needed.items() if key in fields}
         made[name] = kind(**options)
     return made
 

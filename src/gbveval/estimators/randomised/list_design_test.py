@@ -15,7 +15,7 @@ from gbveval.core.provenance import derive_seed, options_of
 from gbveval.core.registry import register
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
-from gbveval.estimators._assemble import all_samples, assemble_terms
+from gbveval.estimators._assemble import all_samples, assemble_terms, require_parallel
 from gbveval.estimators.randomised._lists import check_items, count_support, list_support, require_lists, shares_of
 from gbveval.numerics.list_design_test import SELECTIONS, design_effect_test
 
@@ -155,6 +155,7 @@ class ListDesignTest:
 
 def refuse_roles(estimator: str, data: Trial) -> None:
     """Raise DesignError for roles that a method for independent respondents would ignore."""
+    require_parallel(estimator, data)
     given = [role for role in ("cluster", "stratum", "pair", "weight") if getattr(data, role) is not None]
     if given:
         raise DesignError(
