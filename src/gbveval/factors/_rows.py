@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +141,13 @@ def category(survey: Survey, column: str) -> Labels:
                 "are places, not kinds of people. Use a property of the places instead."
             )
     return found
+
+
+def refuse_outcomes(survey: Survey, adjust_for: Iterable[str]) -> None:
+    """Raise DesignError where a declared confounder is an outcome of the survey."""
+    used = sorted(set(adjust_for) & set(survey.outcome_names))
+    if used:
+        raise DesignError(f"Column {used[0]!r} is an outcome of the survey; do not adjust for it.")
 
 
 def clusters_in(survey: Survey, member: BoolArray) -> int | None:

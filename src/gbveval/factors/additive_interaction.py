@@ -28,6 +28,7 @@ from gbveval.factors._rows import (
     design_of,
     missing_answer_check,
     missing_outcome_check,
+    refuse_outcomes,
     require_binary,
     survey_method,
 )
@@ -142,9 +143,7 @@ class AdditiveInteraction:
         IdentificationError
             If a combination is one of the covariates, or the variance cannot be estimated.
         """
-        used = sorted(set(self.adjust_for) & set(data.outcome_names))
-        if used:
-            raise DesignError(f"Column {used[0]!r} is an outcome of the survey; do not adjust for it.")
+        refuse_outcomes(data, self.adjust_for)
         design, columns = design_of(data, self.lonely_psu), Columns(data)
         joint = self._joined(columns)
         rows: list[SurveyRow] = []

@@ -29,6 +29,7 @@ from gbveval.factors._rows import (
     design_of,
     missing_answer_check,
     missing_outcome_check,
+    refuse_outcomes,
     require_binary,
     survey_method,
 )
@@ -154,9 +155,7 @@ class AttributableFraction:
             If the factor has one category or is a combination of its covariates, or the variance cannot be estimated.
         """
         assert isinstance(self.factor, Factor)
-        used = sorted(set(self.adjust_for) & set(data.outcome_names))
-        if used:
-            raise DesignError(f"Column {used[0]!r} is an outcome of the survey; do not adjust for it.")
+        refuse_outcomes(data, self.adjust_for)
         design, columns = design_of(data, self.lonely_psu), Columns(data)
         rows: list[SurveyRow] = []
         checks: list[Check] = []

@@ -34,6 +34,7 @@ from gbveval.factors._rows import (
     design_of,
     missing_answer_check,
     missing_outcome_check,
+    refuse_outcomes,
     require_binary,
     survey_method,
 )
@@ -190,9 +191,7 @@ class RiskFactors:
         data = columns.survey
         factors = [item for item in self.factors if isinstance(item, Factor)]
         roles = _as_dict(self.adjust_for)
-        used = sorted({column for entry in roles.values() for column in entry} & set(data.outcome_names))
-        if used:
-            raise DesignError(f"Column {used[0]!r} is an outcome of the survey; do not adjust for it.")
+        refuse_outcomes(data, [column for entry in roles.values() for column in entry])
         design = design_of(data, self.lonely_psu)
         rows: list[SurveyRow] = []
         checks: list[Check] = []

@@ -150,16 +150,32 @@ def operating_characteristics(  # noqa: PLR0913 - each is a different thing that
     whole_number("seed", seed, 0)
     truths = tuple((effect, spread) for spread in spreads for effect in effects)
     task = _Pilots(criteria, estimator, errors, truths, contrast, int(seed), int(n_draws))
-    per_truth = range(-(-n_draws // task.per_shard))
-    shards = [(place, number) for place in range(len(truths)) for number in per_truth]
+    return decided_table(
+        task, truths, criteria, per_shard=task.per_shard, n_sites=len(errors), n_jobs=n_jobs, progress=progress
+    )
+
+
+def decided_table(
+    task: Any,
+    truths: tuple[tuple[float, float], ...],
+    criteria: ProgressionCriteria,
+    *,
+    per_shard: int,
+    n_sites: int,
+    n_jobs: int | None,
+    progress: bool | Progress | None,
+) -> Table:
+    """Return the table of decisions that a task, called with (truth, part), takes on its sets of pilots."""
+    parts = range(-(-task.n_draws // per_shard))
+    shards = [(place, number) for place in range(len(truths)) for number in parts]
     decided: list[list[str]] = [[] for _ in truths]
-    with Told(progress, n_draws * len(truths), "sets of pilots") as told:
+    with Told(progress, task.n_draws * len(truths), "sets of pilots") as told:
         for shard, found in run_shards(task, shards, n_jobs=n_jobs):
             decided[shard[0]] += found
             told.more(len(found))
-    rows = tuple((*truth, *decision_shares(found)) for truth, found in zip(truths, decided, strict=True))
+    rows = tuple((*truth, *_shares(found)) for truth, found in zip(truths, decided, strict=True))
     notes = (
-        f"{n_draws:,} sets of {len(errors)} pilots for each truth, seed {seed}; mcse is the Monte Carlo error.",
+        f"{task.n_draws:,} sets of {n_sites} pilots for each truth, seed {task.seed}; mcse is the Monte Carlo error.",
         *(f"go if {rule.words()}" for rule in criteria.go),
         *(f"stop if {rule.words()}" for rule in criteria.stop),
     )
@@ -182,7 +198,7 @@ def whole_number(name: str, value: Any, least: int) -> None:
         raise DesignError(f"{name} must be a whole number, at least {least}; it is {value!r}.")
 
 
-def decision_shares(found: list[str]) -> tuple[float, ...]:
+def _shares(found: list[str]) -> tuple[float, ...]:
     """Return the share of each decision with its Monte Carlo error, then the share of fits that failed."""
     measured = [share_of(np.array([decision == each for decision in found])) for each in DECISIONS]
     failed = sum(decision == FAILED for decision in found) / len(found)

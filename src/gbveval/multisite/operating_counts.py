@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError
-from gbveval.core.progress import Progress, Told
+from gbveval.core.progress import Progress
 from gbveval.core.replicate import generator
-from gbveval.core.shards import run_shards
 from gbveval.core.table import Table
 from gbveval.multisite.decisions import ADAPT, GO, STOP, DecisionRule, ProgressionCriteria
 from gbveval.multisite.normal_hierarchy import AVERAGE, NEW_SITE
-from gbveval.multisite.operating import COLUMNS, decision_shares, whole_number
+from gbveval.multisite.operating import decided_table, whole_number
 from gbveval.multisite.table_hierarchy import TableHierarchy
 from gbveval.numerics.hierarchy_tables import STUDIES_AT_ONCE, ManyTables, many_tables
 from gbveval.numerics.priors import Flat
@@ -152,19 +151,9 @@ def operating_characteristics_of_counts(  # noqa: PLR0913 - each is a different 
     whole_number("seed", seed, 0)
     truths = tuple((effect, float(between_site_sd)) for effect in effects)
     task = _Counts(criteria, model, sizes, risks, truths, int(seed), int(n_draws))
-    shards = [(place, k) for place in range(len(truths)) for k in range(-(-n_draws // STUDIES_AT_ONCE))]
-    decided: list[list[str]] = [[] for _ in truths]
-    with Told(progress, n_draws * len(truths), "sets of pilots") as told:
-        for shard, found in run_shards(task, shards, n_jobs=n_jobs):
-            decided[shard[0]] += found
-            told.more(len(found))
-    rows = tuple((*truth, *decision_shares(found)) for truth, found in zip(truths, decided, strict=True))
-    notes = (
-        f"{n_draws:,} sets of {len(sizes)} pilots for each truth, seed {seed}; mcse is the Monte Carlo error.",
-        *(f"go if {rule.words()}" for rule in criteria.go),
-        *(f"stop if {rule.words()}" for rule in criteria.stop),
+    return decided_table(
+        task, truths, criteria, per_shard=STUDIES_AT_ONCE, n_sites=len(sizes), n_jobs=n_jobs, progress=progress
     )
-    return Table("Operating characteristics", COLUMNS, rows, notes)
 
 
 def _checked(

@@ -16,7 +16,7 @@ from gbveval.data.sites import SiteEffects
 from gbveval.data.tables import SiteTables
 from gbveval.multisite.left_out import averages_without
 from gbveval.multisite.normal_hierarchy import AVERAGE, SPREAD
-from gbveval.multisite.site_pictures import INK, POOLED, RAW
+from gbveval.multisite.site_pictures import INK, POOLED, RAW, finish_axis, rows_about
 from gbveval.multisite.site_prior import HierarchyPrior
 from gbveval.multisite.table_hierarchy import TableHierarchy
 from gbveval.numerics.priors import Flat
@@ -50,10 +50,7 @@ def plot_shrinkage(sites: SiteEffects, pooled: Estimates, ax: Axes | None = None
     """
     import matplotlib.pyplot as plt
 
-    names = {row.term: i for i, row in enumerate(pooled.terms)}
-    missing = sum(f"effect in {label}" not in names for label in sites.labels)
-    if missing or AVERAGE not in names:
-        raise DesignError(f"The answer has no row for {missing} of {sites.n} sites; give the answer about these sites.")
+    names = rows_about(sites, pooled)
     link = CONTRASTS[sites.contrast]
     if ax is None:
         _, ax = plt.subplots(figsize=(7.0, 3.0), layout="constrained")
@@ -68,7 +65,7 @@ def plot_shrinkage(sites: SiteEffects, pooled: Estimates, ax: Axes | None = None
     ax.axvline(inverse_link(link, average), color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
     ax.set_yticks([0.0, 1.0], ["pooled", "as found"])
     ax.set_ylim(-0.4, 1.4)
-    _finish(ax, f"{sites.contrast.replace('_', ' ')}; dashes: the average effect", log=link == "log")
+    finish_axis(ax, f"{sites.contrast.replace('_', ' ')}; dashes: the average effect", log=link == "log")
     return ax
 
 
@@ -119,7 +116,7 @@ def plot_prior_to_posterior(model: Any, pooled: Estimates) -> NDArray[np.object_
         ax.set_ylim(bottom=0.0)
         ax.set_yticks([])
         logs = " (of logs)" if pooled.terms[places[AVERAGE]].estimand.link == "log" else ""
-        _finish(ax, f"{term}{logs}", log=False)
+        finish_axis(ax, f"{term}{logs}", log=False)
     axes[1].legend(frameon=False)
     return np.asarray(axes)
 
@@ -169,18 +166,5 @@ def plot_left_out(
             ax.axvspan(low, high, color=RAW, alpha=0.15, linewidth=0)
     ax.axvline(1.0 if link == "log" else 0.0, color=RAW, linewidth=0.8, zorder=0)
     ax.set_yticks(range(count), list(reversed(found.labels)))
-    _finish(ax, f"average effect, {found.contrast.replace('_', ' ')}", log=link == "log")
+    finish_axis(ax, f"average effect, {found.contrast.replace('_', ' ')}", log=link == "log")
     return ax
-
-
-def _finish(ax: Axes, label: str, *, log: bool) -> None:
-    from matplotlib.ticker import ScalarFormatter
-
-    if log:
-        ax.set_xscale("log")
-        # Ratios are read as 0.6 and 0.8, not as powers of ten.
-        ax.xaxis.set_major_formatter(ScalarFormatter())
-        ax.xaxis.set_minor_formatter(ScalarFormatter())
-    ax.set_xlabel(label)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)

@@ -40,12 +40,8 @@ def plot_forest(sites: SiteEffects, pooled: Estimates, ax: Axes | None = None) -
         If the answer is not one about these sites.
     """
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import ScalarFormatter
 
-    names = {row.term: i for i, row in enumerate(pooled.terms)}
-    missing = sum(f"effect in {label}" not in names for label in sites.labels)
-    if missing or AVERAGE not in names:
-        raise DesignError(f"The answer has no row for {missing} of {sites.n} sites; give the answer about these sites.")
+    names = rows_about(sites, pooled)
     link = CONTRASTS[sites.contrast]
     low, high = pooled.intervals()
     found = wald(sites.estimate, sites.std_error, level=pooled.level)
@@ -62,16 +58,31 @@ def plot_forest(sites: SiteEffects, pooled: Estimates, ax: Axes | None = None) -
             j = sites.n - 1 - (place - (len(lines) - sites.n))
             _bar(ax, link, (sites.estimate[j], found.conf_low[j], found.conf_high[j]), place + shift, RAW, "o")
     ax.axvline(1.0 if link == "log" else 0.0, color=RAW, linewidth=0.8, zorder=0)
-    if link == "log":
+    ax.set_yticks(range(len(lines)), [name.removeprefix("effect in ") for name in reversed(lines)])
+    finish_axis(ax, f"{sites.contrast.replace('_', ' ')}; circles as found, squares pooled", log=link == "log")
+    return ax
+
+
+def rows_about(sites: SiteEffects, pooled: Estimates) -> dict[str, int]:
+    """Return the place of every row by its name; DesignError unless the answer is one about these sites."""
+    names = {row.term: i for i, row in enumerate(pooled.terms)}
+    missing = sum(f"effect in {label}" not in names for label in sites.labels)
+    if missing or AVERAGE not in names:
+        raise DesignError(f"The answer has no row for {missing} of {sites.n} sites; give the answer about these sites.")
+    return names
+
+
+def finish_axis(ax: Axes, label: str, *, log: bool) -> None:
+    """Name the axis of effects, on which ratios are read as 0.6 and 0.8 and not as powers of ten."""
+    from matplotlib.ticker import ScalarFormatter
+
+    if log:
         ax.set_xscale("log")
-        # Ratios are read as 0.6 and 0.8, not as powers of ten.
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(ScalarFormatter())
-    ax.set_yticks(range(len(lines)), [name.removeprefix("effect in ") for name in reversed(lines)])
-    ax.set_xlabel(f"{sites.contrast.replace('_', ' ')}; circles as found, squares pooled")
+    ax.set_xlabel(label)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    return ax
 
 
 def _bar(ax: Axes, link: str, numbers: tuple[float, float, float], place: float, colour: str, marker: str) -> None:
@@ -114,8 +125,6 @@ def plot_funnel(sites: SiteEffects, pooled: Estimates | None = None, ax: Axes | 
     ax.plot(sites.estimate, sites.std_error, "o", color=POOLED, markersize=5)
     ax.set_ylim(errors[-1], 0.0)
     scale = "log " if CONTRASTS[sites.contrast] == "log" else ""
-    ax.set_xlabel(f"{scale}{sites.contrast.replace('_', ' ')}")
+    finish_axis(ax, f"{scale}{sites.contrast.replace('_', ' ')}", log=False)
     ax.set_ylabel("standard error")
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
     return ax

@@ -28,7 +28,7 @@ _TOLERANCE = 1e-4
 STUDIES_AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Studies(AverageAndSpread):
     """The joint density of average and spread, of several studies.
 
@@ -38,7 +38,7 @@ class _Studies(AverageAndSpread):
         Which of the tables each site's is.
     """
 
-    places: IntArray = None  # type: ignore[assignment]
+    places: IntArray
 
     def log_joint(self, mu: FloatArray, t: FloatArray) -> FloatArray:
         """Return log prior x likelihood x d tau / d t, shape (studies, mu, t)."""
