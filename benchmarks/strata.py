@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 import gbveval as gbv
-from gbveval.numerics.random_strata import Strata, integrate
+from gbveval.numerics.random_strata import Strata, given_sd
 
 SIZES = {"gender": 5, "class": 5, "region": 5, "age": 4}
 
@@ -26,12 +26,13 @@ def respondents(n: int) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    few = Strata(np.array([30.0, 4.0, 900.0]), np.array([7.0, 0.0, 300.0]), np.ones((3, 1)), "binomial")
+    few = Strata(np.array([30.0, 4.0, 90.0]), np.array([7.0, 0.0, 30.0]), np.ones((3, 1)), "binomial")
+    at = given_sd(few, 0.6, 15)
     z = np.linspace(-9.0, 9.0, 40_001)
-    plain = np.exp(few.log_density(-1.0 + 0.6 * z[None, :])) * stats.norm.pdf(z)
-    expected = np.log(np.trapezoid(plain, z, axis=1))
-    found = integrate(few, np.array([-1.0]), 0.6, 15).log_likelihood
-    assert np.abs(found - expected).max() < 1e-6, "adaptive quadrature differs from a plain integral"
+    eta = at.beta[0] + 0.6 * z
+    plain = np.exp(few.total[:, None] * eta - few.n[:, None] * np.logaddexp(0.0, eta)) * stats.norm.pdf(z)
+    expected = np.log(np.trapezoid(plain, z, axis=1)).sum()
+    assert abs(at.log_profile - expected) < 1e-6, "adaptive quadrature differs from a plain integral"
     frame = respondents(1_000_000)
     started = time.perf_counter()
     survey = gbv.Survey(frame, outcome="harassed")

@@ -20,7 +20,8 @@ from gbveval.data.survey import Survey
 from gbveval.factors._maihda_rows import StrataAnswer, answer_rows, whole_support
 from gbveval.factors._rows import category, is_binary, missing_answer_check, missing_outcome_check
 from gbveval.factors._strata import PeopleInStrata, people_in_strata
-from gbveval.numerics.random_strata import FAMILIES, StrataFit, fit_strata
+from gbveval.numerics.mixed_linear import NoMaximumError
+from gbveval.numerics.random_strata import FAMILIES, Strata, StrataFit, fit_strata
 from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
 
 FloatArray = NDArray[np.float64]
@@ -123,7 +124,7 @@ class Maihda:
             If there are fewer than six strata, no fewer main effects than strata, or the outcome takes one value.
         """
         people = _checked(self, data)
-        null, additive = (fit_strata(model, self.quadrature) for model in (people.null, people.sums))
+        null, additive = (_fitted(model, self.quadrature) for model in (people.null, people.sums))
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else None
         nodes = spread_nodes(people.sums, additive, self.quadrature)
         draws = variance_draws(people.sums, nodes, 4000, np.random.default_rng(seed) if rng is None else rng)
@@ -157,7 +158,7 @@ class Maihda:
         people = _checked(self, data)
         rows: list[tuple[str, str, float, float | None]] = []
         for name, sums in (("null", people.null), ("main effects", people.sums)):
-            fit = fit_strata(sums, self.quadrature)
+            fit = _fitted(sums, self.quadrature)
             errors = np.sqrt(np.diag(fit.covariance))
             terms = ("intercept", *people.names)[: len(fit.beta)]
             rows += [(name, term, float(b), float(e)) for term, b, e in zip(terms, fit.beta, errors, strict=True)]
@@ -196,6 +197,16 @@ def _checked(model: Maihda, data: Survey) -> PeopleInStrata:
             f"Column {data.outcome_names[0]!r} (outcome) takes one value, so nothing tells strata apart."
         )
     return people
+
+
+def _fitted(sums: Strata, points: int) -> StrataFit:
+    try:
+        return fit_strata(sums, points)
+    except NoMaximumError as error:
+        raise IdentificationError(
+            f"The model of strata has no estimate: {error}. Some main effect has all of the events or none; merge its "
+            "categories."
+        ) from error
 
 
 def _check_outcome(data: Survey, family: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -14,7 +15,8 @@ from scipy import stats
 import gbveval as gbv
 from gbveval.core.errors import DataError, DesignError, IdentificationError
 from gbveval.factors._strata import people_in_strata
-from gbveval.numerics.random_strata import Strata, fit_strata, integrate
+from gbveval.numerics.mixed_glm_likelihood import log_likelihood
+from gbveval.numerics.random_strata import Strata, fit_strata, given_sd
 from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
 
 FloatArray = NDArray[np.float64]
@@ -36,44 +38,49 @@ def strata(seed: int, sd: float = 0.3, people: float = 60, family: str = "binomi
     return Strata(n, np.array([v.sum() for v in y]), X, family, within)
 
 
+def likelihood(found: Strata, beta: FloatArray, sd: float, points: int) -> float:
+    modes = [np.zeros(batch.shape) for batch in found.cells.batches]
+    return log_likelihood(found.cells, beta, np.array([sd]), modes, points)[0]
+
+
 @pytest.mark.parametrize("family", ["binomial", "poisson"])
 def test_quadrature_is_the_integral(family: str) -> None:
     found, sd = strata(1, family=family), 0.7
-    both = integrate(found, BETA, sd, 25)
     for j in (0, 5, 17):
         one = Strata(found.n[j : j + 1], found.total[j : j + 1], X[j : j + 1], family)
+        eta, y, n = float((one.X @ BETA)[0]), float(one.total[0]), float(one.n[0])
 
-        shift = float(one.log_density((one.X @ BETA)[:, None])[0, 0])
+        def log_density(linear: float, y: float = y, n: float = n) -> float:
+            return y * linear - n * (np.logaddexp(0.0, linear) if family == "binomial" else np.exp(linear))
 
-        def density(z: float, one: Strata = one, shift: float = shift) -> float:
-            eta = one.X @ BETA + sd * z
-            return float(np.exp(one.log_density(eta[:, None])[0, 0] - shift) * stats.norm.pdf(z))
+        def density(z: float, eta: float = eta, log_density: Callable[[float], float] = log_density) -> float:
+            return float(np.exp(log_density(eta + sd * z) - log_density(eta)) * stats.norm.pdf(z))
 
         exact = quadrature.quad(density, -8, 8, points=[0.0], epsabs=0, epsrel=1e-11, limit=400)[0]
-        assert both.log_likelihood[j] == pytest.approx(shift + np.log(exact), abs=1e-8)
+        assert likelihood(one, BETA, sd, 25) == pytest.approx(log_density(eta) + np.log(exact), abs=1e-8)
 
 
 @pytest.mark.parametrize("points", [1, 15])
 @pytest.mark.parametrize("family", ["binomial", "poisson"])
-def test_scores_are_derivatives(family: str, points: int) -> None:
-    found, step = strata(2, family=family), 1e-5
-    at = integrate(found, BETA, 0.5, points)
+def test_given_the_spread_no_other_coefficients_are_likelier(family: str, points: int) -> None:
+    found = strata(2, family=family)
+    at = given_sd(found, 0.5, points)
+    assert at.log_profile == pytest.approx(likelihood(found, at.beta, 0.5, points), abs=1e-9)
     for k in range(len(BETA)):
-        move = step * np.eye(len(BETA))[k]
-        high, low = (integrate(found, BETA + s * move, 0.5, points).log_likelihood.sum() for s in (1, -1))
-        # Fifteen points leave out how their place moves, which is far below the quadrature's own error.
-        assert X[:, k] @ at.score == pytest.approx((high - low) / (2 * step), abs=1e-3 if points == 1 else 1e-4)
+        for step in (-1e-3, 1e-3):
+            assert likelihood(found, at.beta + step * np.eye(len(BETA))[k], 0.5, points) < at.log_profile
 
 
 def test_the_maximum_is_one_in_every_direction() -> None:
     found = strata(3)
     fit = fit_strata(found, 15)
-    top = integrate(found, fit.beta, np.sqrt(fit.variance), 15).log_likelihood.sum()
+    top = likelihood(found, fit.beta, np.sqrt(fit.variance), 15)
+    assert fit.log_likelihood == pytest.approx(top, abs=1e-7)
     rng = np.random.default_rng(1)
     for _ in range(40):
         beta = fit.beta + 0.02 * rng.normal(size=len(BETA))
         sd = np.sqrt(fit.variance) * np.exp(0.1 * rng.normal())
-        assert integrate(found, beta, sd, 15).log_likelihood.sum() <= top + 1e-9
+        assert likelihood(found, beta, sd, 15) <= top + 1e-9
 
 
 def test_standard_errors_are_of_the_joint_curvature() -> None:
@@ -83,7 +90,7 @@ def test_standard_errors_are_of_the_joint_curvature() -> None:
     sd, h = float(np.sqrt(fit.variance)), 1e-3
 
     def value(b: float, s: float) -> float:
-        return float(integrate(found, fit.beta + b, sd + s, 1).log_likelihood.sum())
+        return likelihood(found, fit.beta + b, sd + s, 1)
 
     bb = (value(h, 0) - 2 * value(0, 0) + value(-h, 0)) / h**2
     ss = (value(0, h) - 2 * value(0, 0) + value(0, -h)) / h**2
