@@ -68,7 +68,7 @@ priors: average effect {AVERAGE.describe()}; between-site sd {SPREAD.describe()}
 
 ![Shares of pilots by place of the truth, exact posteriors, with bands](../_static/calibration-of-exact-sites.svg)
 
-{_verdict(outside(exact))} With so many pilots an error of two hundredths in a probability would show.
+{_verdict(outside(exact))} With so many pilots an error of three hundredths in a probability leaves it.
 
 ## Sampled
 

@@ -128,7 +128,7 @@ def operating_characteristics_of_counts(  # noqa: PLR0913 - each is a different 
     Notes
     -----
     Every set is pooled exactly, zero cells and under-reporting included, a hundred at a time: a table that occurs in
-    many sets is integrated once. Some tenths of a second for ten sets.
+    many sets is integrated once. About a tenth of a second a set of six pilots.
 
     Examples
     --------

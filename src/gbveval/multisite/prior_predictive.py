@@ -91,7 +91,7 @@ def prior_predictive(model: Any, *, outcome: str | None = None) -> Table:
 
     Notes
     -----
-    By 4,096 evenly spread points, always the same: quantiles are good to about a hundredth of their range.
+    By 4,096 evenly spread points, always the same: probabilities are good to three thousandths.
 
     Examples
     --------

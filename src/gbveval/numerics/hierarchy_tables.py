@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gbveval.numerics.average_and_spread import AverageAndSpread
 from gbveval.numerics.hierarchy import existing_moments
-from gbveval.numerics.hierarchy_quadrature import Panels
+from gbveval.numerics.hierarchy_quadrature import ORDER, Panels
 from gbveval.numerics.mixtures import GridDensity
 from gbveval.numerics.priors import Normal, ScalePrior
 from gbveval.numerics.site_effects_given import SiteEffectsGiven
@@ -23,9 +23,11 @@ from gbveval.numerics.table_likelihood import SiteLikelihoods
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
-# Decisions turn on probabilities: four digits of them are enough, where one answer gets six.
+# Coarser than for one answer: what is left out of panels is about the square of it.
 _TOLERANCE = 1e-4
 STUDIES_AT_ONCE = 100
+# Spreads down to 3^-12 of the range of averages are told from a step.
+_GRADING = 3.0 ** -np.arange(0.0, 12.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -56,17 +58,19 @@ class ManyTables:
     ----------
     averages : tuple of GridDensity
         Of the average effect, one a study.
+    panels : Panels
+        Of the average.
     share : ndarray, shape (studies, averages, spreads)
         Posterior weights of nodes.
-    mu, tau : ndarray
-        The nodes.
+    tau : ndarray
+        The nodes of the spread.
     df : float or None
         Degrees of freedom of Student-t effects.
     """
 
     averages: tuple[GridDensity, ...]
+    panels: Panels
     share: FloatArray
-    mu: FloatArray
     tau: FloatArray
     df: float | None
 
@@ -76,11 +80,31 @@ class ManyTables:
 
     def new_site_cdf(self, x: float) -> FloatArray:
         """Return P(effect in a new site <= x) of every study."""
+        weight = self.panels.weights.ravel()[:, None]
+        return np.asarray(np.einsum("smt,mt->s", self.share / weight, self._below(x)), dtype=np.float64)
+
+    def _below(self, x: float) -> FloatArray:
+        """Return the integrals of P(new site <= x | average, spread) times each node's polynomial, shape (mu, tau).
+
+        As the spread goes to zero the probability becomes a step at x, between the nodes of the average. So panels are
+        cut at distances from x that shrink by three, and the density is read off its polynomials there.
+        """
         from scipy.special import ndtr, stdtr
 
-        z = (x - self.mu[:, None]) / self.tau
+        low, high = self.panels.low, self.panels.high
+        reach = max(high[-1] - x, x - low[0], 0.0) * _GRADING
+        marks = np.unique(np.concatenate([low, high[-1:], x - reach, [x], x + reach]))
+        marks = marks[(marks >= low[0]) & (marks <= high[-1])]
+        fine = Panels(low=marks[:-1], high=marks[1:], log_values=np.empty((0, 0, 0)))
+        parent = np.searchsorted(high, 0.5 * (fine.low + fine.high))
+        xi = (2.0 * fine.nodes - (low + high)[parent][:, None]) / (high - low)[parent][:, None]
+        basis = np.polynomial.legendre.legvander(xi, ORDER - 1) @ self.panels.transform
+        z = (x - fine.nodes[..., None]) / self.tau
         below = ndtr(z) if self.df is None else stdtr(self.df, z)
-        return np.asarray(np.einsum("smt,mt->s", self.share, below), dtype=np.float64)
+        pieces = np.einsum("fq,fqk,fqt->fkt", fine.weights, basis, below)
+        found = np.zeros((len(low), ORDER, len(self.tau)))
+        np.add.at(found, parent, pieces)
+        return found.reshape(-1, len(self.tau))
 
 
 def many_tables(
@@ -119,4 +143,4 @@ def many_tables(
     log_share += np.log(mu_panels.weights.ravel())[:, None]
     share = np.exp(log_share - log_share.max(axis=(1, 2), keepdims=True))
     share /= share.sum(axis=(1, 2), keepdims=True)
-    return ManyTables(averages, share, mu, np.exp(t), df)
+    return ManyTables(averages, filled, share, np.exp(t), df)

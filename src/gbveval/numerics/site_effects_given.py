@@ -110,7 +110,8 @@ class _Widths:
     """A table over log widths for mixtures of normals over their precision."""
 
     def __init__(self, likelihoods: SiteLikelihoods, df: float) -> None:
-        low = np.log(float((likelihoods.high - likelihoods.low).min()) / 20.0)
+        # Narrower normals are taken to be as wide as the narrowest here: a 300th of a panel moves nothing by 1e-7.
+        low = np.log(float((likelihoods.high - likelihoods.low).min()) / 300.0)
         high = np.log(4.0 * REACH)
         edges = np.linspace(low, high, int(np.ceil((high - low) / 1.5)) + 1)
         self.panels = Panels(low=edges[:-1], high=edges[1:], log_values=np.empty((0, 0, 0)))
