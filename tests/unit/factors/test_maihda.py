@@ -189,8 +189,20 @@ def test_rows_say_what_they_are() -> None:
     assert level.estimand.link == "logit"
     assert answer.tidy()["p_value"].isna()[:12].all()
     assert 1 / (1 + np.exp(-level.value)) == pytest.approx(0.4, abs=0.08)
-    shown = gbv.release(answer)
-    assert shown is not None
+
+
+def test_a_level_of_a_small_stratum_is_not_released() -> None:
+    """What the model says of four people leans on others, and gives them away all the same."""
+    rng = np.random.default_rng(11)
+    g = rng.choice(["m", "w"], 1200).astype(object)
+    g[:4] = "x"
+    answer = gbv.Maihda(["g", "c"], quadrature=5).estimate(survey(g=g))
+    released = gbv.release(answer).items[0]
+    hidden = {row["term"] for row in released.rows if row.hidden}
+    small = [t.term for t in answer.terms if min(cell.n for cell in t.support) < 10]
+    assert small
+    assert set(small) <= hidden
+    assert "VPC" not in hidden
 
 
 def test_auc_is_the_share_of_pairs_in_order() -> None:
