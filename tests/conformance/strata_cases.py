@@ -13,6 +13,7 @@ import gbveval as gbv
 from gbveval.testing.case import Case, Frame
 
 GENDER, CLASS, AGE, BORN = ("m", "w", "x"), ("low", "mid", "high"), ("14", "15", "16"), ("here", "there")
+SITE = ("north", "south", "west")
 CELLS = list(product(GENDER, CLASS, AGE, BORN))
 MAIN = np.array(
     [0.5 * (g == "w") + 0.8 * (g == "x") - 0.3 * (c == "high") + 0.2 * (a == "16") + 0.3 * (b == "there")
@@ -27,13 +28,16 @@ class StrataFrames:
     Parameters
     ----------
     truth : str
-        "vpc", "rest" (after main effects) or "pcv".
+        "vpc", "rest" (after main effects), "pcv" or "sites".
     departures : float
         Their standard deviation.
+    sites : bool
+        Whether people live in three sites, whose log odds lie 0.7 apart.
     """
 
     truth: str = "vpc"
     departures: float = 0.4
+    sites: bool = False
 
     @property
     def roles(self) -> Mapping[str, str]:
@@ -45,13 +49,17 @@ class StrataFrames:
         size = 5 + rng.poisson(35, len(CELLS))
         eta = -1.2 + MAIN + self.departures * rng.normal(size=len(CELLS))
         who = np.repeat(np.arange(len(CELLS)), size)
-        frame: Frame = {"y": (rng.random(who.size) < 1 / (1 + np.exp(-eta[who]))).astype(float)}
+        site = rng.integers(0, 3, who.size)
+        level = eta[who] + (0.7 * (site - 1) if self.sites else 0.0)
+        frame: Frame = {"y": (rng.random(who.size) < 1 / (1 + np.exp(-level))).astype(float)}
+        frame["site"] = [SITE[k] for k in site]
         for place, name in enumerate(("gender", "class", "age", "born")):
             frame[name] = [CELLS[k][place] for k in who]
         main, rest = float(np.var(MAIN)), self.departures**2
-        people = np.pi**2 / 3
+        apart = 0.7**2 * 2 / 3 if self.sites else 0.0
+        people = np.pi**2 / 3 + apart
         truths = {"vpc": (main + rest) / (main + rest + people), "rest": rest / (rest + people),
-                  "pcv": main / (main + rest)}  # fmt: skip
+                  "pcv": main / (main + rest), "sites": apart / (main + rest + people)}  # fmt: skip
         return frame, truths[self.truth]
 
     def check(self, frame: Frame) -> gbv.Survey:
@@ -63,8 +71,13 @@ class StrataFrames:
 
 
 MODEL = gbv.Maihda(["gender", "class", "age", "born"], quadrature=7)
+IN_SITES = gbv.Maihda(["gender", "class", "age", "born"], quadrature=7, site="site")
 STRATA = (
     Case(MODEL, StrataFrames(), equivariant=frozenset(), n_draws=120, note="vpc"),
     Case(MODEL, StrataFrames("rest"), equivariant=frozenset(), n_draws=120, term="VPC after main effects", note="rest"),
     Case(MODEL, StrataFrames("pcv"), equivariant=frozenset(), n_draws=120, term="PCV", note="pcv"),
-)
+    Case(
+        IN_SITES, StrataFrames("sites", sites=True), equivariant=frozenset(), n_draws=80, term="VPC of sites",
+        note="sites",
+    ),
+)  # fmt: skip

@@ -33,7 +33,7 @@ def maihda(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
         first = entry["column"], entry["reference"]
         frame[first[0]] = frame[first[0]].where(frame[first[0]] != first[1], f" {first[1]}")
     data = gbv.Survey(frame, outcome=roles["outcome"])
-    model = gbv.Maihda(strata, FAMILIES[options["family"]], POINTS[options["estimation"]])
+    model = gbv.Maihda(strata, FAMILIES[options["family"]], quadrature=POINTS[options["estimation"]])
     answer = model.estimate(data)
     both = {(row[0], row[1]): row[2:] for row in model.models(data).rows}
     shares = {name: dict(answer[name].extra)["maximum_likelihood"] for name in ("VPC", "VPC after main effects", "PCV")}

@@ -32,6 +32,7 @@ EFFECTS: Final = {
     "within_study_sd": "standard deviation of effects within a study",
     "between_subgroup_sd": "standard deviation of effects between subgroups",
     "between_strata_share": "share of the variance between people that lies between intersectional strata",
+    "between_sites_share": "share of the variance between people that lies between sites",
     "main_effects_share": "share of the variance between intersectional strata that main effects account for",
     "stratum_level": "level of the outcome in an intersectional stratum",
     "interaction": "departure of an intersectional stratum from the sum of main effects",
@@ -43,7 +44,14 @@ EFFECTS: Final = {
 # What sites that differ in one thing, and so in others, cannot say of causes.
 ACROSS: Final = ("effect_moderation", "control_mean", "sensitivity", "control_effect_correlation", "interaction")
 # Rows whose value is a level of the population, of which nobody asks whether it is zero.
-LEVELS: Final = ("prevalence", "population_value", "between_strata_share", "main_effects_share", "stratum_level")
+LEVELS: Final = (
+    "prevalence",
+    "population_value",
+    "between_strata_share",
+    "between_sites_share",
+    "main_effects_share",
+    "stratum_level",
+)
 CONTRASTS: Final = {
     "mean_difference": "identity",
     "risk_difference": "identity",

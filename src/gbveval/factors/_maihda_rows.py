@@ -52,27 +52,38 @@ def answer_rows(answer: StrataAnswer) -> tuple[tuple[Term, ...], FloatArray, Par
 
 
 def _share_rows(answer: StrataAnswer) -> tuple[list[Term], FloatArray]:
-    """Return VPC before and after main effects and PCV, with draws of each, shape (draws, 3)."""
+    """Return VPC before and after main effects, PCV and, with sites, theirs; with draws of each, (draws, rows)."""
     people, d = answer.people, answer.draws
     family = people.sums.family
-    whole = whole_support(people)
     null, additive = answer.null, answer.additive
-    columns = (
-        _vpc(family, d.main + d.rest, d.residual, d.level),
-        _vpc(family, d.rest, d.residual, d.level),
-        d.main / (d.main + d.rest),
-    )
+    whole = d.main + d.rest
+    columns = [
+        _vpc(family, whole, d.sites, d.residual, d.level),
+        _vpc(family, d.rest, d.sites, d.residual, d.level),
+        d.main / whole,
+    ]
     pcv = 1.0 - additive.variance / null.variance if null.variance > 0 else None
     models = ((null, people.null), (additive, people.sums))
-    known = [_vpc(family, fit.variance, fit.residual, _middle(fit, sums)) for fit, sums in models]
+    known = [
+        _vpc(family, fit.variance, _between_sites(fit, sums), fit.residual, _middle(fit, sums)) for fit, sums in models
+    ]
     extras: list[Extra] = [
         (("maximum_likelihood", float(known[0])), ("variance", null.variance), ("auc", _auc(answer, whole=True))),
         (("maximum_likelihood", float(known[1])), ("variance", additive.variance), ("auc", _auc(answer, whole=False))),
         (("maximum_likelihood", pcv), ("variance", None), ("auc", None)),
     ]
-    kinds = ("between_strata_share", "between_strata_share", "main_effects_share")
+    names = ["VPC", "VPC after main effects", "PCV"]
+    kinds = ["between_strata_share", "between_strata_share", "main_effects_share"]
+    if people.sums.sites > 1:
+        sites, sums = _between_sites(additive, people.sums), people.sums
+        strata = additive.variance + float(np.var(sums.levels[:, sums.main] @ additive.beta[sums.main]))
+        share = _vpc(family, sites, strata, additive.residual, _middle(additive, sums))
+        columns.append(_vpc(family, d.sites, whole, d.residual, d.level))
+        extras.append((("maximum_likelihood", float(share)), ("variance", sites), ("auc", None)))
+        names.append("VPC of sites")
+        kinds.append("between_sites_share")
     rows = []
-    for name, kind, values, extra in zip(("VPC", "VPC after main effects", "PCV"), kinds, columns, extras, strict=True):
+    for name, kind, values, extra in zip(names, kinds, columns, extras, strict=True):
         rows.append(
             Term(
                 term=name,
@@ -80,33 +91,44 @@ def _share_rows(answer: StrataAnswer) -> tuple[list[Term], FloatArray]:
                 outcome=people.data.outcome_names[0],
                 value=float(values.mean()),
                 std_error=float(values.std(ddof=1)),
-                n_units=int(people.sums.n.sum()),
-                support=whole,
+                n_units=int(people.n.sum()),
+                support=whole_support(people),
                 extra=extra,
             )
         )
     return rows, np.column_stack(columns)
 
 
+def _between_sites(fit: StrataFit, sums: Strata) -> float:
+    """Return the variance over sites of their effects, which sum to zero."""
+    effects = fit.beta[sums.main.stop :]
+    return float((effects @ effects + effects.sum() ** 2) / sums.sites)
+
+
 def _middle(fit: StrataFit, sums: Strata) -> float:
-    return float(sums.X.mean(axis=0) @ fit.beta)
+    return float(sums.levels.mean(axis=0) @ fit.beta)
 
 
 def _vpc(
-    family: str, between: FloatArray | float, residual: FloatArray | float, level: FloatArray | float
+    family: str,
+    between: FloatArray | float,
+    other: FloatArray | float,
+    residual: FloatArray | float,
+    level: FloatArray | float,
 ) -> FloatArray:
-    """Return the share of the variance between people that lies between strata.
+    """Return the share of the variance between people that one source has, beside another crossed with it.
 
-    Log odds: against the logistic's pi^2 / 3. Counts: on their own scale, with mean m = exp(level + between / 2) the
-    variance between is m^2 (exp(between) - 1) and that within m (Leckie and others 2020).
+    Log odds: against the logistic's pi^2 / 3. Counts: on their own scale, with a the variance asked for, b the other
+    and mean m = exp(level + (a + b) / 2): people who share only the first source covary by m^2 (e^a - 1), and one
+    person's variance is m^2 (e^(a + b) - 1) + m (Leckie and others 2020).
     """
-    between = np.asarray(between, dtype=np.float64)
+    between, other = np.asarray(between, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if family == "binomial":
-        return np.asarray(between / (between + LOGISTIC), dtype=np.float64)
+        return np.asarray(between / (between + other + LOGISTIC), dtype=np.float64)
     if family == "normal":
-        return np.asarray(between / (between + residual), dtype=np.float64)
-    spread = np.exp(np.asarray(level) + 0.5 * between) * np.expm1(between)
-    return np.asarray(spread / (spread + 1.0), dtype=np.float64)
+        return np.asarray(between / (between + other + residual), dtype=np.float64)
+    mean = np.exp(np.asarray(level) + 0.5 * (between + other))
+    return np.asarray(mean * np.expm1(between) / (mean * np.expm1(between + other) + 1.0), dtype=np.float64)
 
 
 def _auc(answer: StrataAnswer, *, whole: bool) -> float | None:
@@ -114,13 +136,13 @@ def _auc(answer: StrataAnswer, *, whole: bool) -> float | None:
     sums = answer.people.sums
     if sums.family != "binomial":
         return None
-    score = sums.X @ answer.additive.beta
+    score = sums.levels @ answer.additive.beta
     if whole:
         sd = float(np.sqrt(max(answer.null.variance, 1e-12)))
         null = given_sd(answer.people.null, sd, 15)
         score = null.deviation
     order = np.argsort(score, kind="stable")
-    with_it, without = sums.total[order], (sums.n - sums.total)[order]
+    with_it, without = answer.people.total[order], (answer.people.n - answer.people.total)[order]
     _, tied = np.unique(np.round(score[order], 12), return_inverse=True)
     events, others = np.bincount(tied, with_it), np.bincount(tied, without)
     below = np.concatenate([[0.0], np.cumsum(others)[:-1]])
@@ -139,7 +161,7 @@ def _stratum_rows(answer: StrataAnswer) -> tuple[list[Term], NormalMixtures]:
     )
     mean, sd = effects.mean, effects.sd
     support = _stratum_support(people)
-    rows, count = [], len(people.domains.labels)
+    rows, count, n = [], len(people.domains.labels), people.n
     nodes = answer.nodes
     told = nodes.sd[:, None] ** 2 * np.stack([at.information for at in nodes.given])
     # 0: the stratum speaks for itself; 1: its main effects do.
@@ -160,7 +182,7 @@ def _stratum_rows(answer: StrataAnswer) -> tuple[list[Term], NormalMixtures]:
                     outcome=people.data.outcome_names[0],
                     value=float(mean[i]),
                     std_error=float(sd[i]),
-                    n_units=int(people.sums.n[j]),
+                    n_units=int(n[j]),
                     support=support[j],
                     extra=extra,
                 )
@@ -171,7 +193,7 @@ def _stratum_rows(answer: StrataAnswer) -> tuple[list[Term], NormalMixtures]:
 def whole_support(people: PeopleInStrata) -> tuple[Cell, ...]:
     """Return the counts behind all strata together."""
     events = int(people.sums.total.sum()) if people.sums.family == "binomial" else None
-    return (Cell("all", int(people.sums.n.sum()), events, people.data.outcome_names[0]),)
+    return (Cell("all", int(people.n.sum()), events, people.data.outcome_names[0]),)
 
 
 def _stratum_support(people: PeopleInStrata) -> list[tuple[Cell, ...]]:
@@ -180,12 +202,12 @@ def _stratum_support(people: PeopleInStrata) -> list[tuple[Cell, ...]]:
     binary = people.sums.family == "binomial"
     cells = [
         Cell(label, int(n), int(total) if binary else None, table)
-        for label, n, total in zip(people.domains.labels, people.sums.n, people.sums.total, strict=True)
+        for label, n, total in zip(people.domains.labels, people.n, people.total, strict=True)
     ]
-    silent = (people.domains.codes < 0) & people.data.observed(0)
+    silent = people.data.observed(0) & ~people.used
     support: list[tuple[Cell, ...]] = [(cell,) for cell in cells]
     if silent.any():
         events = int(people.data.outcomes[silent, 0].sum()) if binary else None
-        smallest = int(np.argmin(people.sums.n))
+        smallest = int(np.argmin(people.n))
         support[smallest] = (cells[smallest], Cell(NO_ANSWER, int(silent.sum()), events, table))
     return support

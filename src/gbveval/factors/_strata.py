@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from gbveval.data._frame import Labels
 from gbveval.data.survey import Survey
 from gbveval.factors._domains import Domains, crossed_domains
+from gbveval.numerics.groups import group_sizes, group_sums
 from gbveval.numerics.random_strata import Strata
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,52 +29,91 @@ class PeopleInStrata:
     domains : Domains
         The strata.
     sums : Strata
-        With main effects of what defines the strata.
+        With main effects of what defines the strata, and of sites if there are several.
     names : tuple of str
         Of the main effects, after the intercept.
-    variation : float
-        Sum of squares of the outcome about its mean.
+    used : ndarray of bool, shape (n,)
+        Whose outcome, stratum and site are known.
     """
 
     data: Survey
     domains: Domains
     sums: Strata
     names: tuple[str, ...]
-    variation: float
+    used: BoolArray
 
     @property
     def null(self) -> Strata:
         """The same without main effects."""
-        return replace(self.sums, X=self.sums.X[:, :1])
+        kept = np.ones(self.sums.X.shape[1], dtype=bool)
+        kept[self.sums.main] = False
+        return replace(self.sums, X=self.sums.X[:, kept], level=self.sums.levels[:, kept])
+
+    @property
+    def n(self) -> FloatArray:
+        """People of each stratum."""
+        return self.sums.by_stratum(self.sums.n)
+
+    @property
+    def total(self) -> FloatArray:
+        """Sum of the outcomes of each stratum."""
+        return self.sums.by_stratum(self.sums.total)
 
 
-def people_in_strata(data: Survey, labels: Sequence[Labels], columns: tuple[str, ...], family: str) -> PeopleInStrata:
-    """Return the sums of respondents whose outcome and strata are known; strata of nobody are left out."""
+def people_in_strata(
+    data: Survey, labels: Sequence[Labels], columns: tuple[str, ...], family: str, sites: Labels | None = None
+) -> PeopleInStrata:
+    """Return the sums of respondents whose outcome, stratum and site are known; strata of nobody are left out."""
     domains, place = crossed_domains(data.n, labels, columns)
-    usable = (domains.codes >= 0) & data.observed(0)
-    code, y = domains.codes[usable], data.outcomes[usable, 0]
-    count = len(domains.labels)
-    n = np.bincount(code, minlength=count).astype(float)
-    total = np.bincount(code, y, count).astype(float)
-    seen = n > 0
-    centred = y - (total / np.where(seen, n, 1.0))[code]
-    if not seen.all():
-        kept = np.flatnonzero(seen)
-        renumbered = np.full(count, -1, dtype=np.intp)
-        renumbered[kept] = np.arange(kept.size)
-        codes = np.where(domains.codes >= 0, renumbered[domains.codes], -1)
-        domains = Domains(domains.name, tuple(domains.labels[i] for i in kept), codes)
-        n, total, place = n[kept], total[kept], place[kept]
-    X, names = _main_effects(labels, columns, place)
-    sums = Strata(n, total, X, family, float(centred @ centred))
-    middle = y.mean() if y.size else 0.0
-    return PeopleInStrata(data, domains, sums, names, float(((y - middle) ** 2).sum()))
+    used = (domains.codes >= 0) & data.observed(0)
+    if sites is not None:
+        used &= sites.codes >= 0
+    kept, code = np.unique(domains.codes[used], return_inverse=True)
+    renumbered = np.full(len(domains.labels) + 1, -1, dtype=np.intp)
+    renumbered[kept] = np.arange(kept.size)
+    labels_kept = tuple(domains.labels[i] for i in kept)
+    domains, place = Domains(domains.name, labels_kept, renumbered[domains.codes]), place[kept]
+    level, names = main_effects(labels, columns, place)
+    site, count = (np.zeros(code.size, dtype=np.intp), 1) if sites is None else _occurring(sites.codes[used])
+    cell, where = np.unique(code * count + site, return_inverse=True)
+    y = data.outcomes[used, 0]
+    n, total = group_sizes(where, len(cell)), group_sums(where, y, len(cell))
+    centred = y - (total / n)[where]
+    stratum = (cell // count).astype(np.intp)
+    contrasts = np.vstack([np.eye(count - 1), -np.ones(count - 1)])
+    sums = Strata(
+        n=n,
+        total=total,
+        X=np.column_stack([level[stratum], contrasts[cell % count]]),
+        family=family,
+        within=float(centred @ centred),
+        within_df=float(n.sum() - len(n)),
+        stratum=stratum,
+        level=np.column_stack([level, np.zeros((len(level), count - 1))]),
+        sites=count,
+    )
+    return PeopleInStrata(data, domains, sums, names, used)
 
 
-def _main_effects(
+def _occurring(codes: NDArray[np.intp]) -> tuple[NDArray[np.intp], int]:
+    kept, inverse = np.unique(codes, return_inverse=True)
+    return inverse, len(kept)
+
+
+def main_effects(
     labels: Sequence[Labels], columns: tuple[str, ...], place: NDArray[np.intp]
 ) -> tuple[FloatArray, tuple[str, ...]]:
-    """Return intercept and indicators of every category but the first that occurs, shape (strata, p)."""
+    """Return intercept and indicators of every category but the first that occurs, shape (strata, p).
+
+    Parameters
+    ----------
+    labels : sequence of Labels
+        What defines the strata.
+    columns : tuple of str
+        Their names.
+    place : ndarray of int, shape (strata, labels)
+        Category of each stratum in each of them.
+    """
     parts, names = [np.ones(len(place))], []
     for j, (column, found) in enumerate(zip(columns, labels, strict=True)):
         occurring = np.unique(place[:, j])

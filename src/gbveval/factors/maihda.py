@@ -46,6 +46,9 @@ class Maihda:
     quadrature : int
         Points of adaptive Gauss-Hermite quadrature for each stratum; one is Laplace's approximation, which is what most
         software does and too small where strata are.
+    site : str, optional
+        Column of sites (countries, organisations) that the strata are crossed with. Levels and variances between strata
+        are then of people of one site, and the sites' own share is a row.
 
     Notes
     -----
@@ -53,6 +56,10 @@ class Maihda:
     on the scale of log odds for yes-or-no outcomes, of the outcome for counts and the normal); the PCV (the share of
     the variance between strata that main effects account for); the level of every stratum, drawn towards what its main
     effects foresee, the more so the fewer people it has; and every departure from the sum of main effects.
+
+    **Sites** have fixed effects that sum to zero: levels of strata are in the middle of the sites, each counted once,
+    and how much sites differ is told like main effects are. Departures of a stratum are taken to be the same in all
+    sites.
 
     **What varies at random** are the departures. The strata are those of the design, each counted once, and what their
     main effects make of them is fixed: variances between strata are those of main effects over the strata plus that of
@@ -94,6 +101,7 @@ class Maihda:
     strata: Sequence[str]
     family: str | None = None
     quadrature: int = 15
+    site: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strata", as_names(self.strata, "strata"))
@@ -101,6 +109,8 @@ class Maihda:
             raise DesignError("strata names two columns at least, each once: one property has no intersections.")
         if self.family is not None and self.family not in FAMILIES:
             raise DesignError(f"family is one of {', '.join(FAMILIES)}, not {self.family!r}.")
+        if self.site is not None and self.site in self.strata:
+            raise DesignError(f"Column {self.site!r} is a site and defines strata too; give it one place.")
         if not isinstance(self.quadrature, int) or not 1 <= self.quadrature <= 60:
             raise DesignError(f"quadrature is a whole number from 1 to 60; it is {self.quadrature!r}.")
 
@@ -135,7 +145,7 @@ class Maihda:
             terms=terms,
             covariance=covariance,
             method=_method(self, data, people),
-            checks=_checks(data, people, null, additive),
+            checks=_checks(self, data, people, null, additive),
             provenance=Provenance(
                 data.digest, tuple(options_of(self).items()), seed, versions(), seed_derived=rng is None
             ),
@@ -160,13 +170,14 @@ class Maihda:
         for name, sums in (("null", people.null), ("main effects", people.sums)):
             fit = _fitted(sums, self.quadrature)
             errors = np.sqrt(np.diag(fit.covariance))
-            terms = ("intercept", *people.names)[: len(fit.beta)]
-            rows += [(name, term, float(b), float(e)) for term, b, e in zip(terms, fit.beta, errors, strict=True)]
+            # Sites have no row: their names stay where the data are.
+            terms = ("intercept", *(people.names if name == "main effects" else ()))
+            rows += [(name, term, float(b), float(e)) for term, b, e in zip(terms, fit.beta, errors, strict=False)]
             rows.append((name, "variance", fit.variance, None))
             if sums.family == "normal":
                 rows.append((name, "residual variance", fit.residual, None))
             rows.append((name, "log likelihood", fit.log_likelihood, None))
-        note = f"{len(people.sums.n)} strata; log likelihoods without the constants of the data."
+        note = f"{len(people.domains.labels)} strata; log likelihoods without the constants of the data."
         support = (whole_support(people),) * len(rows)
         return Table("Models of strata", ("model", "term", "estimate", "std_error"), tuple(rows), (note,), support)
 
@@ -180,8 +191,14 @@ def _checked(model: Maihda, data: Survey) -> PeopleInStrata:
             raise DesignError("The outcome is not 0 and 1: say which family, 'poisson' for counts or 'normal'.")
         family = "binomial"
     _check_outcome(data, family)
-    people = people_in_strata(data, [category(data, column) for column in model.strata], tuple(model.strata), family)
-    count, effects = people.sums.X.shape
+    people = people_in_strata(
+        data,
+        [category(data, column) for column in model.strata],
+        tuple(model.strata),
+        family,
+        None if model.site is None else data.labels(model.site),
+    )
+    count, effects = len(people.domains.labels), len(people.names) + 1
     if count < FEWEST:
         raise IdentificationError(
             f"{plural(count, 'stratum')} of {people.domains.name} hold respondents; at least {FEWEST} are needed to "
@@ -192,11 +209,32 @@ def _checked(model: Maihda, data: Survey) -> PeopleInStrata:
             f"{count} strata and {effects} coefficients of main effects: nothing is left to depart from them. Merge "
             "categories."
         )
-    if not people.variation > 0.0:
+    _check_told_apart(model, people)
+    if np.ptp(data.outcomes[people.used, 0]) == 0.0:
         raise IdentificationError(
             f"Column {data.outcome_names[0]!r} (outcome) takes one value, so nothing tells strata apart."
         )
     return people
+
+
+def _check_told_apart(model: Maihda, people: PeopleInStrata) -> None:
+    """Refuse main effects and sites of which one is a combination of others."""
+    sums = people.sums
+    main = sums.levels[:, : len(people.names) + 1]
+    if np.linalg.matrix_rank(main) < main.shape[1]:
+        raise IdentificationError(
+            f"Some category of {people.domains.name} occurs only together with one of another column, so that their "
+            "main effects cannot be told apart. Merge categories, or leave a column out."
+        )
+    if model.site is None:
+        return
+    if sums.sites < 2:
+        raise IdentificationError(f"Column {model.site!r} (site) has one site with respondents; leave `site` out.")
+    if np.linalg.matrix_rank(sums.X) < sums.X.shape[1]:
+        raise IdentificationError(
+            f"Column {model.site!r} (site) cannot be told from what defines the strata: a category lives in some sites "
+            "only, and nobody else does. Leave those sites out, or merge categories."
+        )
 
 
 def _fitted(sums: Strata, points: int) -> StrataFit:
@@ -204,8 +242,8 @@ def _fitted(sums: Strata, points: int) -> StrataFit:
         return fit_strata(sums, points)
     except NoMaximumError as error:
         raise IdentificationError(
-            f"The model of strata has no estimate: {error}. Some main effect has all of the events or none; merge its "
-            "categories."
+            f"The model of strata has no estimate: {error}. Some main effect or site has all of the events or none; "
+            "merge categories, or leave that site out."
         ) from error
 
 
@@ -224,11 +262,15 @@ def _check_outcome(data: Survey, family: str) -> None:
         )
 
 
-def _checks(data: Survey, people: PeopleInStrata, null: StrataFit, additive: StrataFit) -> tuple[Check, ...]:
+def _checks(
+    model: Maihda, data: Survey, people: PeopleInStrata, null: StrataFit, additive: StrataFit
+) -> tuple[Check, ...]:
     found = [
         *missing_outcome_check(data, 0),
         *missing_answer_check(people.domains.name, int((people.domains.codes < 0).sum()), data.n),
     ]
+    if model.site is not None:
+        found += missing_answer_check(model.site, int((data.labels(model.site).codes < 0).sum()), data.n)
     if data.weight is not None:
         text = "sampling weights are declared and not used: VPC and PCV are of the respondents' strata."
         found.append(Check("weights", "warn", text))
@@ -237,10 +279,10 @@ def _checks(data: Survey, people: PeopleInStrata, null: StrataFit, additive: Str
             "respondents of a primary unit are treated as independent; levels of strata are surer than they should be."
         )
         found.append(Check("clusters", "warn", text))
-    count = len(people.sums.n)
+    count = len(people.domains.labels)
     if count < 20:
         found.append(Check("few strata", "warn", f"with {count} strata the variance between them is hardly known."))
-    small = int((people.sums.n < 10).sum())
+    small = int((people.n < 10).sum())
     if small:
         text = f"{small} of {count} strata have fewer than ten respondents; their levels are mostly what others say."
         found.append(Check("small strata", "info", text))
@@ -253,10 +295,11 @@ def _checks(data: Survey, people: PeopleInStrata, null: StrataFit, additive: Str
 
 
 def _method(model: Maihda, data: Survey, people: PeopleInStrata) -> Method:
-    used, strata = int(people.sums.n.sum()), len(people.sums.n)
+    used, strata = int(people.n.sum()), len(people.domains.labels)
+    crossed = "" if model.site is None else f", crossed with {people.sums.sites} sites"
     how = "restricted likelihood" if people.sums.family == "normal" else f"{model.quadrature}-point adaptive quadrature"
     return Method(
-        sample=f"{used:,} of {plural(data.n, 'respondent')} in {strata} strata, unweighted",
+        sample=f"{used:,} of {plural(data.n, 'respondent')} in {strata} strata{crossed}, unweighted",
         std_error=f"standard deviation of a confidence distribution, {how}",
         small_sample="coefficients integrated out; Jeffreys' prior of the variance between strata",
         reference="quantiles of that distribution",

@@ -25,11 +25,12 @@ class Cells:
     Attributes
     ----------
     family : str
-        "binomial" (events out of `size` trials, logit link) or "poisson" (events over an exposure `size`, log link).
+        "binomial" (events out of `size` trials, logit link), "poisson" (events over an exposure `size`, log link) or
+        "tilted" (one of the counts 0, 1, ..., whose log weights are `size`).
     x : ndarray, shape (cells, k)
         Columns.
     events, size : ndarray, shape (cells,)
-        Events, and trials or exposure.
+        Events, and trials or exposure; log weights have shape (cells, counts), -inf where a count is impossible.
     batches : tuple of Batch
         Blocks of linked levels, over cells.
     """
@@ -49,8 +50,12 @@ class Cells:
 def cumulant(family: str, eta: FloatArray, size: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return b(eta) and its first three derivatives, times the trials or the exposure.
 
-    The log-likelihood of a cell is events * eta - b, up to a constant; b = log(1 + e^eta) (logit) or e^eta (log).
+    The log-likelihood of a cell is events * eta - b, up to a constant; b = log(1 + e^eta) (logit), e^eta (log), or
+    log sum_k exp(v_k + k eta) (tilted). With v_k = log C(n1, k) C(n0, m - k) the last is Fisher's noncentral
+    hypergeometric, eta the log odds ratio.
     """
+    if family == "tilted":
+        return _tilted(eta, size)
     if family == "binomial":
         risk = 0.5 * (1.0 + np.tanh(0.5 * eta))
         other = 0.5 * (1.0 - np.tanh(0.5 * eta))
@@ -59,6 +64,21 @@ def cumulant(family: str, eta: FloatArray, size: FloatArray) -> tuple[FloatArray
     # A search may look at rates far outside any data; there the cell is simply impossible.
     rate: FloatArray = size * np.exp(np.minimum(eta, 300.0))
     return rate, rate, rate, rate
+
+
+def _tilted(eta: FloatArray, log_weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the log of the sum of tilted weights, and mean, variance and third central moment of the count."""
+    counts = np.arange(log_weights.shape[1], dtype=np.float64)
+    height = log_weights + counts * eta[:, None]
+    top = height.max(axis=1)
+    share = np.exp(height - top[:, None])
+    total = share.sum(axis=1)
+    share /= total[:, None]
+    mean = share @ counts
+    away = counts - mean[:, None]
+    spread = share * away**2
+    third = (spread * away).sum(axis=1)
+    return top + np.log(total), mean, spread.sum(axis=1), third
 
 
 @dataclass(frozen=True, eq=False, slots=True)

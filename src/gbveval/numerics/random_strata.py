@@ -1,8 +1,10 @@
-"""Hides the likelihood of people in strata whose levels vary at random about main effects, from sums by stratum.
+"""Hides the likelihood of strata whose levels vary at random about main effects, from sums by cell.
 
-Stratum j has n_j people, an outcome total y_j and main effects x_j; given z ~ N(0, 1) its linear predictor is
-x_j'b + s z. For yes-or-no outcomes and counts it is a mixed model with one row a stratum (`mixed_glm`); for the normal
-family the likelihood of the sums is known in closed form.
+A cell c is the part of stratum j(c) that lies in one site, or all of it. It has n_c people, an outcome total y_c and
+columns x_c; given z_j ~ N(0, 1) its linear predictor is x_c'b + s z_j. For yes-or-no outcomes and counts it is a mixed
+model with one row a cell (`mixed_glm`); for the normal family the likelihood of the sums is known in closed form. What
+is random may also be the effect of a trial in stratum j, by the distribution of its counts given their margins
+("tilted": `mixed_glm_likelihood.cumulant`).
 """
 
 from __future__ import annotations
@@ -12,28 +14,41 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.numerics.groups import group_sums
 from gbveval.numerics.mixed_glm import constants, fit_mixed_glm
 from gbveval.numerics.mixed_glm_likelihood import Cells, find_mode, log_likelihood
+from gbveval.numerics.mixed_linear import NoMaximumError
 from gbveval.numerics.random_intercepts import make_batches
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 FAMILIES = ("binomial", "poisson", "normal")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strata:
-    """Sums by stratum.
+    """Sums by cell.
 
     Attributes
     ----------
-    n, total : ndarray, shape (strata,)
-        People, and the sum of their outcomes.
-    X : ndarray, shape (strata, p)
-        Intercept and main effects.
+    n : ndarray, shape (cells,), or (cells, counts) if tilted
+        People; or the log weights of the possible counts 0, 1, ....
+    total : ndarray, shape (cells,)
+        The sum of their outcomes.
+    X : ndarray, shape (cells, p)
+        Intercept, main effects, sites.
     family : str
-        "binomial" (logit), "poisson" (log) or "normal".
+        "binomial" (logit), "poisson" (log), "normal" or "tilted".
     within : float
-        Sum of squares about the stratum means; for the normal family.
+        Sum of squares about the means of cells; for the normal family.
+    within_df : float
+        Its degrees of freedom.
+    stratum : ndarray of int, shape (cells,), optional
+        Stratum of each cell; without it every cell is a stratum.
+    level : ndarray, shape (strata, p), optional
+        Columns of a stratum itself, in the middle of the sites; without it those of its cell.
+    sites : int
+        Sites. Their effects sum to zero, and are the last `sites` - 1 columns.
     """
 
     n: FloatArray
@@ -41,16 +56,41 @@ class Strata:
     X: FloatArray
     family: str
     within: float = 0.0
+    within_df: float = 0.0
+    stratum: IntArray | None = None
+    level: FloatArray | None = None
+    sites: int = 1
 
     @property
     def mean(self) -> FloatArray:
-        """Mean outcome of each stratum."""
+        """Mean outcome of each cell."""
         return self.total / self.n
 
     @property
+    def place(self) -> IntArray:
+        """Stratum of each cell."""
+        return np.arange(len(self.total)) if self.stratum is None else self.stratum
+
+    @property
+    def levels(self) -> FloatArray:
+        """Columns of every stratum itself."""
+        return self.X if self.level is None else self.level
+
+    @property
+    def main(self) -> slice:
+        """Columns of main effects."""
+        return slice(1, self.X.shape[1] - (self.sites - 1))
+
+    def by_stratum(self, values: FloatArray) -> FloatArray:
+        """Return sums over the cells of each stratum; `values` has shape (cells,) or (cells, k)."""
+        if values.ndim == 1:
+            return group_sums(self.place, values, len(self.levels))
+        return np.column_stack([group_sums(self.place, column, len(self.levels)) for column in values.T])
+
+    @property
     def cells(self) -> Cells:
-        """The strata as cells of a mixed model, each with a level of its own."""
-        return Cells(self.family, self.X, self.total, self.n, make_batches(np.arange(len(self.n))[:, None]))
+        """Rows of a mixed model in which each stratum has a level of its own."""
+        return Cells(self.family, self.X, self.total, self.n, make_batches(self.place[:, None]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,28 +130,32 @@ def fit_strata(strata: Strata, points: int) -> StrataFit:
     NoMaximumError
         If the likelihood has no maximum at finite values.
     """
-    if strata.family == "normal":
-        return _fit_normal(strata)
-    places = np.arange(len(strata.n))[:, None]
-    fit = fit_mixed_glm(strata.family, strata.X[:, 1:], strata.total, strata.n, places, points=points)
+    if strata.family in ("normal", "tilted"):
+        return _fit_profile(strata, points)
+    fit = fit_mixed_glm(strata.family, strata.X[:, 1:], strata.total, strata.n, strata.place[:, None], points=points)
     # Of people, not of their sums: without the ways to be that many.
     plain = fit.log_likelihood - constants(strata.family, strata.total, strata.n)[0]
     return StrataFit(fit.beta, fit.covariance, float(fit.sds[0]) ** 2, 0.0, plain)
 
 
-def _fit_normal(strata: Strata) -> StrataFit:
+def _fit_profile(strata: Strata, points: int) -> StrataFit:
+    """Return the spread at which the likelihood of all else at its best is greatest."""
     from scipy.optimize import minimize_scalar
 
     def profile(log_sd: float) -> float:
-        return -_normal_given_sd(strata, float(np.exp(log_sd))).log_profile
+        return -given_sd(strata, float(np.exp(log_sd)), points).log_profile
 
-    scale = float(np.sqrt(max(np.var(strata.mean), strata.within / max(strata.n.sum(), 2.0), 1e-300)))
+    scale = 0.5
+    if strata.family == "normal":
+        people = max(float(strata.n.sum()), 2.0)
+        scale = max(float(np.var(strata.mean)), strata.within / people, 1e-300) ** 0.5
     grid = np.linspace(np.log(1e-4 * scale), np.log(30.0 * scale), 16)
     best = int(np.argmin([profile(x) for x in grid]))
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
     found = minimize_scalar(profile, bounds=bounds, method="bounded", options={"xatol": 1e-9})
-    at = _normal_given_sd(strata, float(np.exp(found.x)))
-    return StrataFit(at.beta, at.covariance, float(np.exp(2.0 * found.x)), at.residual, at.log_profile)
+    sd = float(np.exp(float(found.x)))
+    at = given_sd(strata, sd, points)
+    return StrataFit(at.beta, at.covariance, sd**2, at.residual, at.log_profile)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,8 +172,10 @@ class GivenSd:
         With the coefficients integrated out under a flat prior (Laplace's approximation, exact for the normal).
     deviation, information : ndarray, shape (strata,)
         Predicted deviation of each stratum, and what its own people say of its level.
+    lean : ndarray, shape (strata, p)
+        Columns of a stratum as its own people weigh them: how its deviation answers to the coefficients.
     residual : float
-        Variance within strata, for the normal family.
+        Variance within cells, for the normal family.
     """
 
     beta: FloatArray
@@ -138,11 +184,18 @@ class GivenSd:
     log_restricted: float
     deviation: FloatArray
     information: FloatArray
+    lean: FloatArray
     residual: float
 
 
 def given_sd(strata: Strata, sd: float, points: int, start: FloatArray | None = None) -> GivenSd:
-    """Return the coefficients and the likelihood given the spread between strata."""
+    """Return the coefficients and the likelihood given the spread between strata.
+
+    Raises
+    ------
+    NoMaximumError
+        If the coefficients have no finite values at which the likelihood is greatest.
+    """
     if strata.family == "normal":
         return _normal_given_sd(strata, sd)
     cells, theta = strata.cells, np.array([sd])
@@ -151,30 +204,48 @@ def given_sd(strata: Strata, sd: float, points: int, start: FloatArray | None = 
     last = -np.inf
     for _ in range(200):
         now, slopes = log_likelihood(cells, beta, theta, modes, points)
-        deviation, information = _told(cells, beta, theta, modes)
-        weight = 1.0 / (sd**2 + 1.0 / np.maximum(information, 1e-12))
-        hessian = (strata.X * weight[:, None]).T @ strata.X
+        deviation, weight = _told(strata, cells, beta, theta, modes)
+        information, lean, hessian = _pooled(strata, weight, sd)
         step = np.linalg.solve(hessian, slopes[:-1])
         if np.abs(step).max() < 1e-9 or abs(now - last) < 1e-12 * abs(now):
             break
         last, beta = now, np.asarray(beta + step / max(1.0, float(np.abs(step).max())), dtype=np.float64)
+    else:
+        raise NoMaximumError("its coefficients grow without bound")
     covariance: FloatArray = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
     restricted = now - 0.5 * float(np.linalg.slogdet(hessian)[1])
-    return GivenSd(beta, covariance, now, restricted, deviation, information, 0.0)
+    return GivenSd(beta, covariance, now, restricted, deviation, information, lean, 0.0)
 
 
-def _told(cells: Cells, beta: FloatArray, theta: FloatArray, modes: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Return each stratum's likeliest deviation, and what its own people say of its level there."""
-    deviation, information = np.empty(len(cells.events)), np.empty(len(cells.events))
+def _told(
+    strata: Strata, cells: Cells, beta: FloatArray, theta: FloatArray, modes: list[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Return each stratum's likeliest deviation, and what the people of each cell say of its level there."""
+    # A stratum without a cell has nothing to say: its likeliest deviation is none.
+    deviation, weight = np.zeros(len(strata.levels)), np.empty(len(cells.events))
     for batch, start in zip(cells.batches, modes, strict=True):
         mode = find_mode(cells, batch, cells.x[batch.rows] @ beta, theta, start)
-        deviation[batch.rows] = theta[0] * batch.at_rows(mode.u, 0)
-        information[batch.rows] = mode.w
-    return deviation, information
+        deviation[strata.place[batch.rows]] = theta[0] * batch.at_rows(mode.u, 0)
+        weight[batch.rows] = mode.w
+    return deviation, weight
+
+
+def _pooled(strata: Strata, weight: FloatArray, sd: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return what each stratum's people say, its columns as they weigh them, and the curvature with z integrated.
+
+    With w the cells' weights, X'(W^-1 + s^2 blocks)^-1 X = X'WX - sum_j s^2 / (1 + s^2 w_j) (X'w)_j (X'w)_j'.
+    """
+    information = np.maximum(strata.by_stratum(weight), 1e-12)
+    pulled = strata.by_stratum(weight[:, None] * strata.X)
+    shared = sd**2 / (1.0 + sd**2 * information)
+    hessian = (strata.X * weight[:, None]).T @ strata.X - (pulled * shared[:, None]).T @ pulled
+    return information, pulled / information[:, None], np.asarray(hessian, dtype=np.float64)
 
 
 def _first_guess(strata: Strata) -> FloatArray:
-    """Return coefficients from a regression of empirical logits or logs."""
+    """Return coefficients from a regression of empirical logits or logs; none for effects."""
+    if strata.family == "tilted":
+        return np.zeros(strata.X.shape[1])
     y, n = strata.total + 0.5, strata.n + 1.0
     level = np.log(y / (n - y)) if strata.family == "binomial" else np.log(y / n)
     weight = np.sqrt(strata.n / (1.0 + strata.n / 50.0))
@@ -183,29 +254,29 @@ def _first_guess(strata: Strata) -> FloatArray:
 
 
 def _normal_given_sd(strata: Strata, sd: float) -> GivenSd:
-    """Return the restricted likelihood at a spread, maximised over the variance within strata."""
+    """Return the restricted likelihood at a spread, maximised over the variance within cells."""
     from scipy.optimize import minimize_scalar
 
-    people, places = float(strata.n.sum()), len(strata.n)
+    def at(residual: float) -> tuple[float, FloatArray, FloatArray, FloatArray, FloatArray]:
+        weight = strata.n / residual
+        information, lean, hessian = _pooled(strata, weight, sd)
+        shared = sd**2 / (1.0 + sd**2 * information)
 
-    def parts(residual: float) -> tuple[float, FloatArray, FloatArray, FloatArray]:
-        weight = 1.0 / (sd**2 + residual / strata.n)
-        hessian = np.asarray((strata.X * weight[:, None]).T @ strata.X, dtype=np.float64)
-        beta = np.asarray(np.linalg.solve(hessian, strata.X.T @ (weight * strata.mean)), dtype=np.float64)
+        def told(y: FloatArray) -> FloatArray:
+            return strata.X.T @ (weight * (y - (shared * strata.by_stratum(weight * y))[strata.place]))
+
+        beta = np.asarray(np.linalg.solve(hessian, told(strata.mean)), dtype=np.float64)
         left = np.asarray(strata.mean - strata.X @ beta, dtype=np.float64)
-        value = (people - places) * np.log(residual) + strata.within / residual
-        value += -np.log(weight).sum() + float(weight @ left**2) + np.linalg.slogdet(hessian)[1]
-        return -0.5 * float(value), beta, hessian, left
+        pull = strata.by_stratum(weight * left)
+        value = strata.within_df * np.log(residual) + strata.within / residual - np.log(weight).sum()
+        value += np.log1p(sd**2 * information).sum() + float(weight @ left**2) - float(shared @ pull**2)
+        return -0.5 * float(value + np.linalg.slogdet(hessian)[1]), beta, hessian, shared * pull, lean
 
-    middle = max(strata.within / max(people - places, 1.0), 1e-300)
+    middle = max(strata.within / max(strata.within_df, 1.0), 1e-300)
     ends = (np.log(middle) - 3.0, np.log(middle) + 3.0)
-    found = minimize_scalar(
-        lambda x: -parts(float(np.exp(x)))[0], bounds=ends, method="bounded", options={"xatol": 1e-11}
-    )
+    found = minimize_scalar(lambda x: -at(float(np.exp(x)))[0], bounds=ends, method="bounded", options={"xatol": 1e-11})
     residual = float(np.exp(found.x))
-    value, beta, hessian, left = parts(residual)
-    information = strata.n / residual
-    shrink = sd**2 * information / (1.0 + sd**2 * information)
-    return GivenSd(
-        beta, np.asarray(np.linalg.inv(hessian), dtype=np.float64), value, value, shrink * left, information, residual
-    )
+    value, beta, hessian, deviation, lean = at(residual)
+    information = strata.by_stratum(strata.n) / residual
+    covariance = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+    return GivenSd(beta, covariance, value, value, deviation, information, lean, residual)

@@ -7,7 +7,8 @@ For s, the likelihood with coefficients integrated out times Jeffreys' prior of 
 sqrt(sum 1 / (s^2 + 1 / i_j)^2) with i_j what the people of stratum j tell. Given s, the quadratic form
 Q = b'C^-1 b of the main effects is noncentral chi-square; its noncentrality has the confidence distribution
 P(l <= x) = 1 - F(Q; p, x), with all mass that is left at zero, and V is in proportion to it. In balanced designs
-the two together are the intervals of a fixed-design R squared from the noncentral F.
+the two together are the intervals of a fixed-design R squared from the noncentral F. Sites crossed with the strata
+are fixed in the same way: each has its effect, and the variance of these over the sites has such a distribution too.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class SpreadNodes:
 def spread_nodes(strata: Strata, fit: StrataFit, points: int) -> SpreadNodes:
     """Return the distribution of the spread on nodes where it has any mass."""
     scale = np.sqrt(max(fit.variance, 1e-8)) if fit.variance > 0 else 1e-3
-    typical = float(np.median(1.0 / np.sqrt(np.maximum(given_sd(strata, scale, points).information, 1e-12))))
+    told = given_sd(strata, scale, points).information
+    typical = float(np.median(1.0 / np.sqrt(told[told > 1e-9])))
     high = 12.0 * max(scale, 0.3 * typical)
     low = 1e-3 * min(max(scale, 1e-3 * typical), typical)
     grid = np.linspace(np.log(low), np.log(high), 31)
@@ -83,14 +85,17 @@ class VarianceDraws:
     ----------
     main, rest : ndarray
         Of main effects over the strata, and of departures from them.
+    sites : ndarray
+        Of the effects of sites over the sites; zero where there is one.
     residual : ndarray
-        Within strata, for the normal family.
+        Within cells, for the normal family.
     level : ndarray
         Intercept-like mean of the linear predictor over strata.
     """
 
     main: FloatArray
     rest: FloatArray
+    sites: FloatArray
     residual: FloatArray
     level: FloatArray
 
@@ -99,28 +104,33 @@ def variance_draws(strata: Strata, nodes: SpreadNodes, n: int, rng: np.random.Ge
     """Return draws of the variances from their joint confidence distribution."""
     node = rng.choice(len(nodes.sd), size=n, p=nodes.weight)
     sd = nodes.sd[node] * np.exp(nodes.step * (rng.random(n) - 0.5))
-    main, level = np.zeros(n), np.empty(n)
+    main, sites, level = np.zeros(n), np.zeros(n), np.empty(n)
     uniform, score = rng.random(n), rng.standard_normal(n)
-    centre = strata.X.mean(axis=0)
+    other = rng.random(n) if strata.sites > 1 else uniform
+    levels, p = strata.levels, strata.X.shape[1]
+    centre, own_sites = levels.mean(axis=0), slice(p - (strata.sites - 1), p)
+    # The effects of sites sum to zero; the last is minus the sum of the others.
+    contrasts = np.vstack([np.eye(strata.sites - 1), -np.ones(strata.sites - 1)])
     for k in np.unique(node):
         at, own = nodes.given[k], node == k
         level[own] = centre @ at.beta + score[own] * np.sqrt(centre @ at.covariance @ centre)
-        if strata.X.shape[1] > 1:
-            main[own] = _main_variance(strata, at, uniform[own])
+        main[own] = _fixed_variance(levels[:, strata.main], at, strata.main, uniform[own])
+        sites[own] = _fixed_variance(contrasts, at, own_sites, other[own])
     residual = np.zeros(n)
     if strata.family == "normal":
-        df = float(strata.n.sum() - len(strata.n))
-        residual = strata.within / rng.chisquare(df, n)
-    return VarianceDraws(main, sd**2, residual, level)
+        residual = strata.within / rng.chisquare(strata.within_df, n)
+    return VarianceDraws(main, sd**2, sites, residual, level)
 
 
-def _main_variance(strata: Strata, at: GivenSd, uniform: FloatArray) -> FloatArray:
-    """Return the variance of main effects over strata at quantiles of its confidence distribution."""
+def _fixed_variance(rows: FloatArray, at: GivenSd, columns: slice, uniform: FloatArray) -> FloatArray:
+    """Return the variance of fixed effects over rows at quantiles of its confidence distribution."""
     from scipy.special import chndtr, chndtrinc
 
-    beta, covariance = at.beta[1:], at.covariance[1:, 1:]
+    beta, covariance = at.beta[columns], at.covariance[columns, columns]
+    if beta.size == 0:
+        return np.zeros_like(uniform)
     q = float(beta @ np.linalg.solve(covariance, beta))
-    variance = float(np.var(strata.X[:, 1:] @ beta))
+    variance = float(np.var(rows @ beta))
     if q <= 0.0:
         return np.zeros_like(uniform)
     p = float(len(beta))
@@ -138,7 +148,7 @@ class StratumLevels:
     Attributes
     ----------
     level, level_sd : ndarray
-        Of the linear predictor: main effects and departure together.
+        Of the linear predictor in the middle of the sites: main effects and departure together.
     departure, departure_sd : ndarray
         Of the departure from the main effects.
     """
@@ -155,9 +165,14 @@ def stratum_levels(strata: Strata, nodes: SpreadNodes) -> StratumLevels:
     for sd, at in zip(nodes.sd, nodes.given, strict=True):
         own = 1.0 / (1.0 / sd**2 + at.information)
         trust = sd**2 * at.information / (1.0 + sd**2 * at.information)
-        spread = np.einsum("jp,pq,jq->j", strata.X, at.covariance, strata.X)
-        level.append(strata.X @ at.beta + at.deviation)
-        level_sd.append(np.sqrt(own + (1.0 - trust) ** 2 * spread))
+        answers = trust[:, None] * at.lean
+        level.append(strata.levels @ at.beta + at.deviation)
+        level_sd.append(np.sqrt(own + _spread(strata.levels - answers, at.covariance)))
         departure.append(at.deviation)
-        departure_sd.append(np.sqrt(own + trust**2 * spread))
+        departure_sd.append(np.sqrt(own + _spread(answers, at.covariance)))
     return StratumLevels(*(np.stack(part) for part in (level, level_sd, departure, departure_sd)))
+
+
+def _spread(rows: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return the variance of each combination of coefficients."""
+    return np.asarray(np.einsum("jp,pq,jq->j", rows, covariance, rows), dtype=np.float64)

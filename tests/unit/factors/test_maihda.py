@@ -35,7 +35,7 @@ def strata(seed: int, sd: float = 0.3, people: float = 60, family: str = "binomi
         return Strata(n, rng.poisson(n * np.exp(eta)).astype(float), X, family)
     y = [e + 1.5 * rng.normal(size=int(k)) for e, k in zip(eta, n, strict=True)]
     within = sum(float(((v - v.mean()) ** 2).sum()) for v in y)
-    return Strata(n, np.array([v.sum() for v in y]), X, family, within)
+    return Strata(n, np.array([v.sum() for v in y]), X, family, within, n.sum() - len(n))
 
 
 def likelihood(found: Strata, beta: FloatArray, sd: float, points: int) -> float:
@@ -103,7 +103,7 @@ def test_the_normal_family_in_balanced_strata_has_the_anova_estimates() -> None:
     rng = np.random.default_rng(6)
     y = 0.8 * rng.normal(size=(24, 1)) + rng.normal(size=(24, 50))
     within = float(((y - y.mean(axis=1, keepdims=True)) ** 2).sum())
-    found = Strata(np.full(24, 50.0), y.sum(axis=1), np.ones((24, 1)), "normal", within)
+    found = Strata(np.full(24, 50.0), y.sum(axis=1), np.ones((24, 1)), "normal", within, 24.0 * 49)
     fit = fit_strata(found, 1)
     inside = within / (24 * 49)
     assert fit.residual == pytest.approx(inside, rel=1e-6)
@@ -115,7 +115,7 @@ def test_in_balanced_normal_strata_the_share_of_main_effects_has_the_noncentral_
     """With enormous strata their means are known, and PCV is a fixed-design R squared."""
     rng = np.random.default_rng(7)
     mean = X @ BETA + 0.3 * rng.normal(size=24)
-    found = Strata(np.full(24, 1e7), 1e7 * mean, X, "normal", 1e7 * 24 - 24.0)
+    found = Strata(np.full(24, 1e7), 1e7 * mean, X, "normal", 1e7 * 24 - 24.0, 1e7 * 24 - 24.0)
     draws = variance_draws(found, spread_nodes(found, fit_strata(found, 1), 1), 60_000, np.random.default_rng(1))
     fitted = X @ np.linalg.lstsq(X, mean, rcond=None)[0]
     residual = float(((mean - fitted) ** 2).sum())
@@ -209,7 +209,7 @@ def test_auc_is_the_share_of_pairs_in_order() -> None:
     data = survey(300)
     answer = gbv.Maihda(["g", "c"], quadrature=5).estimate(data)
     people = people_in_strata(data, [data.labels("g"), data.labels("c")], ("g", "c"), "binomial")
-    score = (people.sums.X @ fit_strata(people.sums, 5).beta)[people.domains.codes]
+    score = (people.sums.levels @ fit_strata(people.sums, 5).beta)[people.domains.codes]
     y = data.outcomes[:, 0] == 1
     gap = score[y][:, None] - score[~y]
     expected = np.mean((gap > 1e-10) + 0.5 * (np.abs(gap) <= 1e-10))
