@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from gbveval.core.estimand import Estimand
 from gbveval.core.grid_posterior import GridPosterior
 from gbveval.core.method import Cell
-from gbveval.core.posterior import DrawsPosterior, PartialPosterior
+from gbveval.core.posterior import DrawsPosterior, PartialPosterior, Posterior
 from gbveval.core.term import Term
 from gbveval.factors._rows import NO_ANSWER
 from gbveval.factors._strata import PeopleInStrata
-from gbveval.numerics.mixtures import NormalMixtures
 from gbveval.numerics.random_strata import Strata, StrataFit, given_sd
 from gbveval.numerics.strata_inference import SpreadNodes, StratumLevels, VarianceDraws
 
@@ -40,15 +39,20 @@ class StrataAnswer:
 def answer_rows(answer: StrataAnswer) -> tuple[tuple[Term, ...], FloatArray, PartialPosterior]:
     """Return rows, their covariance, and the distributions that intervals are quantiles of."""
     shares, drawn = _share_rows(answer)
-    levels, effects = _stratum_rows(answer)
-    count, strata = len(shares), len(levels)
-    covariance = np.zeros((count + strata, count + strata))
-    covariance[:count, :count] = np.cov(drawn, rowvar=False)
-    covariance[count:, count:] = effects.covariance
-    nodes = answer.nodes.sd[:, None][:, :0]
-    parts = (DrawsPosterior(drawn[None]), GridPosterior(effects, nodes, (), tuple(range(strata))))
-    places = (*((0, i) for i in range(count)), *((1, i) for i in range(strata)))
-    return (*shares, *levels), covariance, PartialPosterior(parts, places)
+    rows = _stratum_rows(answer)
+    count, found = len(rows) // 2, answer.levels
+    own = answer.nodes.sd[:, None][:, :0]
+    parts: list[Posterior] = [DrawsPosterior(drawn[None])]
+    parts += [GridPosterior(part, own, (), tuple(range(count))) for part in (found.levels, found.departures)]
+    places = tuple((k, i) for k, size in enumerate((len(shares), count, count)) for i in range(size))
+    # Between the parts nothing is known.
+    covariance = np.full((len(places), len(places)), np.nan)
+    start = 0
+    for block in (np.cov(drawn, rowvar=False), found.levels.covariance, found.departures.covariance):
+        end = start + len(block)
+        covariance[start:end, start:end] = block
+        start = end
+    return (*shares, *rows), covariance, PartialPosterior(tuple(parts), places)
 
 
 def _share_rows(answer: StrataAnswer) -> tuple[list[Term], FloatArray]:
@@ -150,44 +154,33 @@ def _auc(answer: StrataAnswer, *, whole: bool) -> float | None:
     return float((events * (below + 0.5 * others)).sum() / pairs)
 
 
-def _stratum_rows(answer: StrataAnswer) -> tuple[list[Term], NormalMixtures]:
-    """Return level and departure of every stratum, with their distributions."""
+def _stratum_rows(answer: StrataAnswer) -> list[Term]:
+    """Return level and then departure of every stratum."""
     people, found = answer.people, answer.levels
     family = people.sums.family
-    effects = NormalMixtures(
-        weights=answer.nodes.weight,
-        means=np.concatenate([found.level, found.departure], axis=1),
-        sds=np.concatenate([found.level_sd, found.departure_sd], axis=1),
+    support, n = _stratum_support(people), people.n
+    kinds = (
+        (found.levels, Estimand("stratum_level", LEVELS[family], "sample"), ""),
+        (found.departures, Estimand("interaction", DEPARTURES[family], "sample", "conditional"), "departure of "),
     )
-    mean, sd = effects.mean, effects.sd
-    support = _stratum_support(people)
-    rows, count, n = [], len(people.domains.labels), people.n
-    nodes = answer.nodes
-    told = nodes.sd[:, None] ** 2 * np.stack([at.information for at in nodes.given])
-    # 0: the stratum speaks for itself; 1: its main effects do.
-    pooling = nodes.weight @ (1.0 / (1.0 + told))
-    kinds = (("stratum_level", LEVELS[family], ""), ("interaction", DEPARTURES[family], "departure of "))
-    for block, (kind, contrast, prefix) in enumerate(kinds):
-        for j, label in enumerate(people.domains.labels):
-            i = block * count + j
-            extra: Extra = (
+    return [
+        Term(
+            term=f"{prefix}{people.domains.name}: {label}",
+            estimand=estimand,
+            outcome=people.data.outcome_names[0],
+            value=float(mean),
+            std_error=float(sd),
+            n_units=int(n[j]),
+            support=support[j],
+            extra=(
                 ("domain", people.domains.name),
                 ("domain_level", label),
-                ("pooling_factor", float(pooling[j])),
-            )
-            rows.append(
-                Term(
-                    term=f"{prefix}{people.domains.name}: {label}",
-                    estimand=Estimand(kind, contrast, "sample", "conditional" if block else "marginal"),
-                    outcome=people.data.outcome_names[0],
-                    value=float(mean[i]),
-                    std_error=float(sd[i]),
-                    n_units=int(n[j]),
-                    support=support[j],
-                    extra=extra,
-                )
-            )
-    return rows, effects
+                ("pooling_factor", float(found.pooling[j])),
+            ),
+        )
+        for part, estimand, prefix in kinds
+        for j, (label, mean, sd) in enumerate(zip(people.domains.labels, part.mean, part.sd, strict=True))
+    ]
 
 
 def whole_support(people: PeopleInStrata) -> tuple[Cell, ...]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.numerics.mixtures import NormalMixtures
 from gbveval.numerics.random_strata import GivenSd, Strata, StrataFit, given_sd
 
 FloatArray = NDArray[np.float64]
@@ -143,36 +144,40 @@ def _fixed_variance(rows: FloatArray, at: GivenSd, columns: slice, uniform: Floa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StratumLevels:
-    """Levels of strata given the nodes, as normals: shape (nodes, strata).
+    """What is known of every stratum.
 
     Attributes
     ----------
-    level, level_sd : ndarray
+    levels : NormalMixtures
         Of the linear predictor in the middle of the sites: main effects and departure together.
-    departure, departure_sd : ndarray
+    departures : NormalMixtures
         Of the departure from the main effects.
+    pooling : ndarray, shape (strata,)
+        Zero where a stratum's own people speak for it, one where its main effects do.
     """
 
-    level: FloatArray
-    level_sd: FloatArray
-    departure: FloatArray
-    departure_sd: FloatArray
+    levels: NormalMixtures
+    departures: NormalMixtures
+    pooling: FloatArray
 
 
 def stratum_levels(strata: Strata, nodes: SpreadNodes) -> StratumLevels:
-    """Return what is known of every stratum's level, its own people and all others together."""
-    level, level_sd, departure, departure_sd = [], [], [], []
+    """Return what is known of every stratum's level, its own people and all others together.
+
+    Given the spread, a departure is normal about what the coefficients leave of its people's mean, and answers to the
+    coefficients by minus its trust in them; what the levels share is the error of the coefficients.
+    """
+    found: list[tuple[FloatArray, ...]] = []
     for sd, at in zip(nodes.sd, nodes.given, strict=True):
-        own = 1.0 / (1.0 / sd**2 + at.information)
-        trust = sd**2 * at.information / (1.0 + sd**2 * at.information)
-        answers = trust[:, None] * at.lean
-        level.append(strata.levels @ at.beta + at.deviation)
-        level_sd.append(np.sqrt(own + _spread(strata.levels - answers, at.covariance)))
-        departure.append(at.deviation)
-        departure_sd.append(np.sqrt(own + _spread(answers, at.covariance)))
-    return StratumLevels(*(np.stack(part) for part in (level, level_sd, departure, departure_sd)))
-
-
-def _spread(rows: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Return the variance of each combination of coefficients."""
-    return np.asarray(np.einsum("jp,pq,jq->j", rows, covariance, rows), dtype=np.float64)
+        told = sd**2 * at.information
+        own = sd**2 / (1.0 + told)
+        answers = (told / (1.0 + told))[:, None] * at.lean
+        root = np.linalg.cholesky(at.covariance)
+        level, departure = (strata.levels - answers) @ root, -answers @ root
+        found.append((strata.levels @ at.beta + at.deviation, level, at.deviation, departure, own, 1.0 / (1.0 + told)))
+    level_mean, level, mean, departure, own, pooled = (np.stack(part) for part in zip(*found, strict=True))
+    mixtures = [
+        NormalMixtures(nodes.weight, middle, np.sqrt(own + (shared**2).sum(axis=2)), shared)
+        for middle, shared in ((level_mean, level), (mean, departure))
+    ]
+    return StratumLevels(mixtures[0], mixtures[1], nodes.weight @ pooled)

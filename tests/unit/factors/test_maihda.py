@@ -162,13 +162,11 @@ def test_levels_of_strata_cover_and_lean_on_main_effects() -> None:
         found = Strata(n.astype(float), rng.binomial(n, 1 / (1 + np.exp(-eta))).astype(float), X, "binomial")
         nodes = spread_nodes(found, fit_strata(found, 7), 7)
         levels = stratum_levels(found, nodes)
-        mean = nodes.weight @ levels.level
-        sd = np.sqrt(nodes.weight @ (levels.level_sd**2 + (levels.level - mean) ** 2))
-        inside += int((np.abs(eta - mean) < 1.96 * sd).sum())
+        inside += int((np.abs(eta - levels.levels.mean) < 1.96 * levels.levels.sd).sum())
         total += 24
     # 720 levels, correlated within a study: two hundredths.
     assert inside / total == pytest.approx(0.95, abs=0.025)
-    own = np.abs(nodes.weight @ levels.departure)
+    own = np.abs(levels.departures.mean)
     assert own[::2].mean() < own[1::2].mean()
 
 
@@ -259,3 +257,29 @@ def test_refusals() -> None:
         gbv.Maihda(["g", "c"]).estimate(survey(y=np.zeros(1200)))
     with pytest.raises(DesignError, match="outcome of the survey"):
         gbv.Maihda(["g", "y"]).estimate(survey())
+
+
+@pytest.mark.parametrize("family", ["normal", "binomial"])
+def test_levels_and_departures_are_joint_normals_given_the_spread(family: str) -> None:
+    """At one spread: the posterior of a linear mixed model, by dense matrices; working responses for log odds."""
+    found = strata(21, people=8, family=family)
+    fit = fit_strata(found, 1)
+    nodes = spread_nodes(found, fit, 1)
+    k = len(nodes.sd) // 2
+    one = replace(nodes, sd=nodes.sd[k : k + 1], weight=np.ones(1), given=nodes.given[k : k + 1])
+    at, s2 = nodes.given[k], float(nodes.sd[k] ** 2)
+    answer = stratum_levels(found, one)
+    v = s2 * np.eye(24) + np.diag(1.0 / at.information)
+    inverse = np.linalg.inv(v)
+    beta_cov = np.linalg.inv(X.T @ inverse @ X)
+    project = s2 * inverse @ X
+    own = s2 * np.eye(24) - s2 * inverse * s2
+    # u given b: mean s^2 V^-1 (y - Xb), covariance s^2 - s^2 V^-1 s^2; b has covariance (X'V^-1 X)^-1.
+    assert answer.departures.covariance == pytest.approx(own + project @ beta_cov @ project.T, abs=1e-9)
+    both = X - project
+    assert answer.levels.covariance == pytest.approx(own + both @ beta_cov @ both.T, abs=1e-9)
+    drawn = answer.levels.sample(40_000, np.random.default_rng(1))
+    # 40,000 draws: a covariance has an error of about half a per cent of the variances.
+    assert np.cov(drawn, rowvar=False) == pytest.approx(
+        answer.levels.covariance, abs=0.03 * answer.levels.covariance.max()
+    )

@@ -109,10 +109,8 @@ def test_shares_and_levels_cover(family: str, sd: float) -> None:
         ):
             low, high = np.quantile(values, [0.025, 0.975])
             inside[name] += bool(low <= truth <= high)
-        levels = stratum_levels(found, nodes)
-        mean = nodes.weight @ levels.level
-        spread = np.sqrt(nodes.weight @ (levels.level_sd**2 + (levels.level - mean) ** 2))
-        levels_in += int((np.abs(LEVEL @ BETA + away - mean) < 1.96 * spread).sum())
+        levels = stratum_levels(found, nodes).levels
+        levels_in += int((np.abs(LEVEL @ BETA + away - levels.mean) < 1.96 * levels.sd).sum())
     low, high = stats.binom.interval(0.99, 100, 0.95)
     assert all(low <= count <= high for count in inside.values()), inside
     # 2,400 levels, those of a study correlated: an error of a hundredth.
