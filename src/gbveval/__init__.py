@@ -242,6 +242,7 @@ if TYPE_CHECKING:
     from gbveval.factors.exposure_tables import two_by_two_measures as two_by_two_measures
     from gbveval.factors.factor import Factor as Factor
     from gbveval.factors.factor_table import factor_table as factor_table
+    from gbveval.factors.intersectional_effects import IntersectionalEffects as IntersectionalEffects
     from gbveval.factors.maihda import Maihda as Maihda
     from gbveval.factors.omitted_confounding import omitted_confounding as omitted_confounding
     from gbveval.factors.omitted_confounding import robustness_value as robustness_value

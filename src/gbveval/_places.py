@@ -105,6 +105,7 @@ PLACES = {
     "LocalProjections": "gbveval.estimators.did.local_projections",
     "LogNormal": "gbveval.numerics.priors",
     "LongitudinalClusterDesign": "gbveval.design.longitudinal",
+    "IntersectionalEffects": "gbveval.factors.intersectional_effects",
     "Maihda": "gbveval.factors.maihda",
     "ManskiBounds": "gbveval.estimators.randomised.manski_bounds",
     "MantelHaenszel": "gbveval.multisite.mantel_haenszel",

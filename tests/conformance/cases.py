@@ -18,7 +18,7 @@ from gbveval.testing.subgroup_processes import SubgroupFrames
 from gbveval.testing.take_up import AttritionFrames, MeasuredAttritionFrames, ProbabilityFrames, TakeUpFrames
 from tests.conformance.association_cases import ASSOCIATIONS
 from tests.conformance.pooling_cases import POOLING
-from tests.conformance.strata_cases import STRATA
+from tests.conformance.strata_cases import EFFECTS, STRATA
 from tests.conformance.survey_cases import SURVEYS
 from tests.conformance.switch_cases import SWITCHES_AND_FEW_TREATED
 from tests.conformance.synthetic_cases import TIMING_AND_SYNTHETIC
@@ -515,6 +515,7 @@ CASES = (
         },
     ),
     *STRATA,
+    *EFFECTS,
     Case(gbv.Prevalence(), SurveyFrames(), equivariant=frozenset()),
     Case(gbv.Prevalence(), SurveyFrames(psu_per_stratum=3), equivariant=frozenset(), note="four degrees of freedom"),
     Case(gbv.Prevalence(by="exposed"), SurveyFrames(psu_per_stratum=5), equivariant=frozenset(), note="domains"),

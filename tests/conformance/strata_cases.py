@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from types import MappingProxyType
 
@@ -70,6 +70,77 @@ class StrataFrames:
         """No strata that are alike: a share of variance of zero is on its bound."""
 
 
+@dataclass(frozen=True, slots=True)
+class EffectFrames:
+    """A trial over eighteen strata, with effects that depart at random from main effects.
+
+    Parameters
+    ----------
+    outcome : str
+        "binary" (log odds ratios) or "measured" (differences in means).
+    schools : int
+        Clusters that were assigned; 0 for people.
+    stratum : int or None
+        Whose effect is the truth; None for the average over strata.
+    effect : float
+        Size of main effects and of departures: zero for no effect anywhere.
+    """
+
+    outcome: str = "binary"
+    schools: int = 0
+    stratum: int | None = None
+    effect: float = 1.0
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role to column."""
+        roles = {"outcome": "y", "arm": "arm"}
+        return MappingProxyType(roles | ({"cluster": "school"} if self.schools else {}))
+
+    def frame(self, rng: np.random.Generator) -> tuple[Frame, float]:
+        """Return a frame and the effect that it comes from."""
+        strata = list(product(GENDER, CLASS, AGE[:2]))
+        n = 60 * self.schools or 1440
+        who = np.tile(np.arange(len(strata)), n)[:n]
+        if self.schools:
+            school = np.repeat(np.arange(self.schools), 60)
+            treated = rng.permutation(np.arange(self.schools) % 2)[school] == 1
+            base = 0.4 * rng.normal(size=self.schools)[school]
+        else:
+            school, treated = np.arange(n), rng.random(n) < 0.5
+            base = (0.5 * rng.normal(size=len(strata)))[who]
+        main = np.array([-0.4 + 0.3 * (g == "w") - 0.2 * (c == "high") for g, c, _ in strata])
+        effects = self.effect * (main + 0.25 * rng.normal(size=len(strata)))
+        level = base + effects[who] * treated
+        y = level + rng.normal(size=n) if self.outcome == "measured" else rng.random(n) < 1 / (1 + np.exp(0.6 - level))
+        frame: Frame = {"y": np.asarray(y, dtype=float), "arm": np.where(treated, "new", "usual"), "school": school}
+        for place, name in enumerate(("gender", "class", "age")):
+            frame[name] = [strata[k][place] for k in who]
+        truth = np.bincount(who, minlength=len(strata)) / n @ effects if self.stratum is None else effects[self.stratum]
+        return frame, float(truth)
+
+    def check(self, frame: Frame) -> gbv.Trial:
+        """Return the frame as a Trial."""
+        return gbv.Trial(
+            frame, outcome="y", arm="arm", control="usual", subgroup=["gender", "class", "age"],
+            cluster="school" if self.schools else None,
+        )  # fmt: skip
+
+    def null(self) -> EffectFrames:
+        """No effect in any stratum."""
+        return replace(self, effect=0.0)
+
+
+SWAP, LINEAR = frozenset({"swap"}), frozenset({"shift", "scale", "swap"})
+OF_TRIALS = gbv.IntersectionalEffects(quadrature=5)
+EFFECTS = (
+    Case(OF_TRIALS, EffectFrames(), equivariant=SWAP, conservative=True, n_draws=120, note="odds ratios"),
+    Case(
+        OF_TRIALS, EffectFrames("measured", stratum=3), equivariant=LINEAR, conservative=True, n_draws=300,
+        term="new vs usual, m, mid, 15", note="a stratum",
+    ),
+    Case(OF_TRIALS, EffectFrames("measured", schools=8), equivariant=LINEAR, n_draws=200, note="eight schools"),
+)  # fmt: skip
 MODEL = gbv.Maihda(["gender", "class", "age", "born"], quadrature=7)
 IN_SITES = gbv.Maihda(["gender", "class", "age", "born"], quadrature=7, site="site")
 STRATA = (

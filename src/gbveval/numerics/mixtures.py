@@ -55,6 +55,14 @@ class NormalMixtures:
             finite_moments=None if self.finite_moments is None else self.finite_moments[terms],
         )
 
+    def weighted_sum(self, weights: FloatArray) -> NormalMixtures:
+        """Return the mixture of one weighted sum of the terms."""
+        shared = self._factors
+        rest = self.sds**2 - (shared**2).sum(axis=2)
+        joint = np.einsum("j,njf->nf", weights, shared)
+        variance = np.maximum(rest, 0.0) @ weights**2 + (joint**2).sum(axis=1)
+        return NormalMixtures(self.weights, (self.means @ weights)[:, None], np.sqrt(variance)[:, None])
+
     @property
     def mean(self) -> FloatArray:
         """Means, shape (terms,); NaN where the mean does not exist."""

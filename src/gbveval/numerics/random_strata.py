@@ -9,6 +9,7 @@ is random may also be the effect of a trial in stratum j, by the distribution of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ from gbveval.numerics.random_intercepts import make_batches
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 FAMILIES = ("binomial", "poisson", "normal")
+# A coefficient whose variance is this many times that of a stratum has no maximum, on scales of logs.
+FLAT = 1e4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,13 +45,16 @@ class Strata:
     within : float
         Sum of squares about the means of cells; for the normal family.
     within_df : float
-        Its degrees of freedom.
+        Its degrees of freedom; zero if the variance within is known, and one.
     stratum : ndarray of int, shape (cells,), optional
         Stratum of each cell; without it every cell is a stratum.
     level : ndarray, shape (strata, p), optional
         Columns of a stratum itself, in the middle of the sites; without it those of its cell.
     sites : int
         Sites. Their effects sum to zero, and are the last `sites` - 1 columns.
+    rotation : ndarray, shape (strata, cells), optional
+        With orthonormal columns. The cells are then those combinations of strata, one a column, that are independent of
+        each other.
     """
 
     n: FloatArray
@@ -60,6 +66,7 @@ class Strata:
     stratum: IntArray | None = None
     level: FloatArray | None = None
     sites: int = 1
+    rotation: FloatArray | None = None
 
     @property
     def mean(self) -> FloatArray:
@@ -82,10 +89,11 @@ class Strata:
         return slice(1, self.X.shape[1] - (self.sites - 1))
 
     def by_stratum(self, values: FloatArray) -> FloatArray:
-        """Return sums over the cells of each stratum; `values` has shape (cells,) or (cells, k)."""
+        """Return sums over the cells of each stratum (each combination); `values` has shape (cells,) or (cells, k)."""
+        count = len(self.levels) if self.rotation is None else len(self.total)
         if values.ndim == 1:
-            return group_sums(self.place, values, len(self.levels))
-        return np.column_stack([group_sums(self.place, column, len(self.levels)) for column in values.T])
+            return group_sums(self.place, values, count)
+        return np.column_stack([group_sums(self.place, column, count) for column in values.T])
 
     @property
     def cells(self) -> Cells:
@@ -145,7 +153,8 @@ def _fit_profile(strata: Strata, points: int) -> StrataFit:
     def profile(log_sd: float) -> float:
         return -given_sd(strata, float(np.exp(log_sd)), points).log_profile
 
-    scale = 0.5
+    # Effects whose logs lie six apart are those of no programme.
+    scale = 0.2
     if strata.family == "normal":
         people = max(float(strata.n.sum()), 2.0)
         scale = max(float(np.var(strata.mean)), strata.within / people, 1e-300) ** 0.5
@@ -170,7 +179,7 @@ class GivenSd:
         The likelihood there; restricted for the normal family.
     log_restricted : float
         With the coefficients integrated out under a flat prior (Laplace's approximation, exact for the normal).
-    deviation, information : ndarray, shape (strata,)
+    deviation, information : ndarray, shape (strata,), or (cells,) where strata are turned
         Predicted deviation of each stratum, and what its own people say of its level.
     lean : ndarray, shape (strata, p)
         Columns of a stratum as its own people weigh them: how its deviation answers to the coefficients.
@@ -200,21 +209,48 @@ def given_sd(strata: Strata, sd: float, points: int, start: FloatArray | None = 
         return _normal_given_sd(strata, sd)
     cells, theta = strata.cells, np.array([sd])
     modes = [np.zeros(batch.shape) for batch in cells.batches]
-    beta: FloatArray = _first_guess(strata) if start is None else start
-    last = -np.inf
-    for _ in range(200):
-        now, slopes = log_likelihood(cells, beta, theta, modes, points)
+
+    def height(beta: FloatArray) -> tuple[float, FloatArray]:
+        value, slopes = log_likelihood(cells, beta, theta, modes, points)
+        return -value, -slopes[:-1]
+
+    def around(beta: FloatArray) -> tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray]]:
         deviation, weight = _told(strata, cells, beta, theta, modes)
-        information, lean, hessian = _pooled(strata, weight, sd)
-        step = np.linalg.solve(hessian, slopes[:-1])
-        if np.abs(step).max() < 1e-9 or abs(now - last) < 1e-12 * abs(now):
-            break
-        last, beta = now, np.asarray(beta + step / max(1.0, float(np.abs(step).max())), dtype=np.float64)
-    else:
-        raise NoMaximumError("its coefficients grow without bound")
+        return deviation, _pooled(strata, weight, sd)
+
+    beta = _best_coefficients(height, lambda b: around(b)[1][2], _first_guess(strata) if start is None else start)
+    now = -height(beta)[0]
+    deviation, (information, lean, hessian) = around(beta)
     covariance: FloatArray = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+    if np.diag(covariance).max() > FLAT * (1.0 + sd**2):
+        raise NoMaximumError("its coefficients grow without bound")
     restricted = now - 0.5 * float(np.linalg.slogdet(hessian)[1])
     return GivenSd(beta, covariance, now, restricted, deviation, information, lean, 0.0)
+
+
+def _best_coefficients(
+    height: Callable[[FloatArray], tuple[float, FloatArray]],
+    curvature: Callable[[FloatArray], FloatArray],
+    start: FloatArray,
+) -> FloatArray:
+    """Return where minus the log-likelihood is least: steps by the curvature at the modes, which are nearly Newton's.
+
+    Where strata are sparse and far apart that curvature is far from the integrals', and BFGS goes on.
+    """
+    from scipy.optimize import minimize
+
+    beta, last = start, np.inf
+    for _ in range(40):
+        now, slopes = height(beta)
+        if now > last + 1e-9 * abs(last):
+            break
+        step = -np.linalg.solve(curvature(beta), slopes)
+        if np.abs(step).max() < 1e-9 or abs(now - last) < 1e-12 * abs(now):
+            return beta
+        last = now
+        beta = np.asarray(beta + step / max(1.0, float(np.abs(step).max())), dtype=np.float64)
+    found = minimize(height, beta, jac=True, method="BFGS", options={"gtol": 1e-7, "maxiter": 500})
+    return np.asarray(found.x, dtype=np.float64)
 
 
 def _told(
@@ -254,8 +290,7 @@ def _first_guess(strata: Strata) -> FloatArray:
 
 
 def _normal_given_sd(strata: Strata, sd: float) -> GivenSd:
-    """Return the restricted likelihood at a spread, maximised over the variance within cells."""
-    from scipy.optimize import minimize_scalar
+    """Return the restricted likelihood at a spread, maximised over the variance within cells if it is not known."""
 
     def at(residual: float) -> tuple[float, FloatArray, FloatArray, FloatArray, FloatArray]:
         weight = strata.n / residual
@@ -272,11 +307,20 @@ def _normal_given_sd(strata: Strata, sd: float) -> GivenSd:
         value += np.log1p(sd**2 * information).sum() + float(weight @ left**2) - float(shared @ pull**2)
         return -0.5 * float(value + np.linalg.slogdet(hessian)[1]), beta, hessian, shared * pull, lean
 
-    middle = max(strata.within / max(strata.within_df, 1.0), 1e-300)
-    ends = (np.log(middle) - 3.0, np.log(middle) + 3.0)
-    found = minimize_scalar(lambda x: -at(float(np.exp(x)))[0], bounds=ends, method="bounded", options={"xatol": 1e-11})
-    residual = float(np.exp(found.x))
+    residual = 1.0 if strata.within_df == 0.0 else _best_residual(strata, lambda x: at(x)[0])
     value, beta, hessian, deviation, lean = at(residual)
     information = strata.by_stratum(strata.n) / residual
     covariance = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
     return GivenSd(beta, covariance, value, value, deviation, information, lean, residual)
+
+
+def _best_residual(strata: Strata, height: Callable[[float], float]) -> float:
+    """Return the variance within cells at which the likelihood is greatest."""
+    from scipy.optimize import minimize_scalar
+
+    middle = max(strata.within / strata.within_df, 1e-300)
+    ends = (np.log(middle) - 3.0, np.log(middle) + 3.0)
+    found = minimize_scalar(
+        lambda x: -height(float(np.exp(x))), bounds=ends, method="bounded", options={"xatol": 1e-11}
+    )
+    return float(np.exp(float(found.x)))
