@@ -134,12 +134,12 @@ class EffectFrames:
 SWAP, LINEAR = frozenset({"swap"}), frozenset({"shift", "scale", "swap"})
 OF_TRIALS = gbv.IntersectionalEffects(quadrature=5)
 EFFECTS = (
-    Case(OF_TRIALS, EffectFrames(), equivariant=SWAP, conservative=True, n_draws=120, note="odds ratios"),
+    Case(OF_TRIALS, EffectFrames(), equivariant=SWAP, conservative=True, n_draws=80, note="odds ratios"),
     Case(
-        OF_TRIALS, EffectFrames("measured", stratum=3), equivariant=LINEAR, conservative=True, n_draws=300,
+        OF_TRIALS, EffectFrames("measured", stratum=3), equivariant=LINEAR, conservative=True, n_draws=200,
         term="new vs usual, m, mid, 15", note="a stratum",
     ),
-    Case(OF_TRIALS, EffectFrames("measured", schools=8), equivariant=LINEAR, n_draws=200, note="eight schools"),
+    Case(OF_TRIALS, EffectFrames("measured", schools=8), equivariant=LINEAR, n_draws=120, note="eight schools"),
 )  # fmt: skip
 MODEL = gbv.Maihda(["gender", "class", "age", "born"], quadrature=7)
 IN_SITES = gbv.Maihda(["gender", "class", "age", "born"], quadrature=7, site="site")

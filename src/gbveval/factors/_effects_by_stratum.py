@@ -12,7 +12,7 @@ from gbveval.data._frame import Labels, plural
 from gbveval.data.trial import Trial
 from gbveval.estimators.randomised._linear import stratum_columns
 from gbveval.factors._domains import Domains, crossed_domains
-from gbveval.factors._strata import main_effects
+from gbveval.factors._strata import LEAST_TOLD, main_effects
 from gbveval.numerics.effects_by_stratum import known_strata, mean_strata, odds_strata, rate_strata
 from gbveval.numerics.effects_in_clusters import ClusterEffects, effects_in_clusters
 from gbveval.numerics.groups import group_sizes, group_sums
@@ -75,6 +75,8 @@ class ArmEffects:
         Strata whose own people say nothing of the effect.
     fit, draws, levels
         Greatest likelihood, variances between effects, effects of strata.
+    sparse : bool
+        Whether events are few for so many main effects.
     clusters : ClusterEffects, optional
         What was estimated first, where clusters were assigned.
     """
@@ -85,6 +87,7 @@ class ArmEffects:
     shares: FloatArray
     untold: int
     fit: StrataFit
+    sparse: bool
     draws: VarianceDraws
     levels: StratumLevels
     clusters: ClusterEffects | None
@@ -149,6 +152,7 @@ def arm_effects(
         shares=counts / counts.sum(),
         untold=len(counts) - len(np.unique(sums.place)),
         fit=fit,
+        sparse=sums.family == "tilted" and nodes.told < LEAST_TOLD,
         draws=draws,
         levels=stratum_levels(sums, _widened(nodes, clusters)),
         clusters=clusters,

@@ -16,6 +16,12 @@ from gbveval.numerics.random_strata import Strata
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+# See `SpreadNodes.told`.
+LEAST_TOLD = 8.0
+SPARSE = (
+    "there are few events for so many main effects, and the variance between strata is likely to be overestimated. Use "
+    "fewer columns, or merge categories."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ from gbveval.estimators._assemble import all_samples, mean_contrast, missing_che
 from gbveval.estimators.randomised.proportion_test import need_binary
 from gbveval.factors._effect_rows import Rows, effect_rows
 from gbveval.factors._effects_by_stratum import ArmEffects, TrialStrata, arm_effects, trial_strata
+from gbveval.factors._strata import SPARSE
 
 CONTRASTS = ("odds_ratio", "rate_ratio", "difference")
 # Above this, and in a stratum that was heard, "works in the other direction here" is more likely than not to hold.
@@ -189,6 +190,8 @@ def _checks(data: Trial, strata: TrialStrata, found: list[ArmEffects]) -> tuple[
             text = f"{one.untold} of {count} strata say nothing of the effect by themselves; theirs is all foreseen."
             public = "some strata say nothing of the effect by themselves; theirs is all foreseen."
             checks.append(Check(f"strata without people or events in both arms ({name})", "info", text, public))
+        if one.sparse:
+            checks.append(Check(f"sparse strata ({name})", "warn", SPARSE))
         checks.append(_opposite(one, name))
     ignored = [
         word

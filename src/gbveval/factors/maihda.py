@@ -19,7 +19,7 @@ from gbveval.data._frame import as_names, plural
 from gbveval.data.survey import Survey
 from gbveval.factors._maihda_rows import StrataAnswer, answer_rows, whole_support
 from gbveval.factors._rows import category, is_binary, missing_answer_check, missing_outcome_check
-from gbveval.factors._strata import PeopleInStrata, people_in_strata
+from gbveval.factors._strata import LEAST_TOLD, SPARSE, PeopleInStrata, people_in_strata
 from gbveval.numerics.mixed_linear import NoMaximumError
 from gbveval.numerics.random_strata import FAMILIES, Strata, StrataFit, fit_strata
 from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
@@ -145,7 +145,7 @@ class Maihda:
             terms=terms,
             covariance=covariance,
             method=_method(self, data, people),
-            checks=_checks(self, data, people, null, additive),
+            checks=_checks(self, answer),
             provenance=Provenance(
                 data.digest, tuple(options_of(self).items()), seed, versions(), seed_derived=rng is None
             ),
@@ -262,9 +262,8 @@ def _check_outcome(data: Survey, family: str) -> None:
         )
 
 
-def _checks(
-    model: Maihda, data: Survey, people: PeopleInStrata, null: StrataFit, additive: StrataFit
-) -> tuple[Check, ...]:
+def _checks(model: Maihda, answer: StrataAnswer) -> tuple[Check, ...]:
+    people, data = answer.people, answer.people.data
     found = [
         *missing_outcome_check(data, 0),
         *missing_answer_check(people.domains.name, int((people.domains.codes < 0).sum()), data.n),
@@ -282,11 +281,13 @@ def _checks(
     count = len(people.domains.labels)
     if count < 20:
         found.append(Check("few strata", "warn", f"with {count} strata the variance between them is hardly known."))
+    if people.sums.family != "normal" and answer.nodes.told < LEAST_TOLD:
+        found.append(Check("sparse strata", "warn", SPARSE))
     small = int((people.n < 10).sum())
     if small:
         text = f"{small} of {count} strata have fewer than ten respondents; their levels are mostly what others say."
         found.append(Check("small strata", "info", text))
-    if additive.variance < 1e-6 * max(null.variance, 1e-12):
+    if answer.additive.variance < 1e-6 * max(answer.null.variance, 1e-12):
         text = (
             "the likelihood is greatest without any departure from main effects; the intervals say how large it may be."
         )

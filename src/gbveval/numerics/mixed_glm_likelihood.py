@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,7 @@ def quadrature(
     return value, d_beta, np.array([d_theta]), mode.u
 
 
+@lru_cache(maxsize=8)
 def hermite(points: int) -> tuple[FloatArray, FloatArray]:
     """Return nodes and weights of Gauss-Hermite quadrature for the standard normal."""
     from numpy.polynomial.hermite_e import hermegauss

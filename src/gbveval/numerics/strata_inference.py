@@ -22,7 +22,7 @@ from gbveval.numerics.mixtures import NormalMixtures
 from gbveval.numerics.random_strata import GivenSd, Strata, StrataFit, given_sd
 
 FloatArray = NDArray[np.float64]
-_NODES = 90
+_NODES = 48
 _FAINT = 1e-7
 # Quantiles of t with four degrees of freedom are then within a hundredth of a standard error.
 _SHARED_NODES = 15
@@ -46,6 +46,16 @@ class SpreadNodes:
     weight: FloatArray
     given: tuple[GivenSd, ...]
     step: float
+
+    @property
+    def told(self) -> float:
+        """What all people say, for each coefficient, where the spread is likeliest; in units of the linear predictor.
+
+        On scales of logs, with less than about eight the spread is overestimated: in simulations of 24 to 96 strata
+        intervals covered 91 % at eight and 85 % at four.
+        """
+        at = self.given[int(np.argmax(self.weight))]
+        return float(at.information.sum()) / len(at.beta)
 
 
 def spread_nodes(strata: Strata, fit: StrataFit, points: int) -> SpreadNodes:

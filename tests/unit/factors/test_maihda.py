@@ -232,6 +232,20 @@ def test_missing_answers_are_counted_and_stand_with_the_smallest_stratum() -> No
     assert answer["VPC"].n_units == 1170
 
 
+def test_few_events_for_many_main_effects_are_told() -> None:
+    def sparse(n: int) -> bool:
+        rng = np.random.default_rng(3)
+        frame = {name: rng.choice(list("abcd"), n) for name in ("p", "q", "r")}
+        data = gbv.Survey(frame | {"y": (rng.random(n) < 0.2).astype(float)}, outcome="y")
+        return any(
+            check.name == "sparse strata" for check in gbv.Maihda(["p", "q", "r"], quadrature=3).estimate(data).checks
+        )
+
+    # Information n .2 .8 for ten coefficients: 5 and 64 each.
+    assert sparse(300)
+    assert not sparse(4000)
+
+
 def test_counts_and_normal_outcomes() -> None:
     rng = np.random.default_rng(10)
     counts = gbv.Maihda(["g", "c"], family="poisson").estimate(survey(y=rng.poisson(1.3, 1200).astype(float)))
