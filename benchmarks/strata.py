@@ -44,6 +44,22 @@ def main() -> None:
     print(
         f"1,000,000 respondents in 500 strata: {read - started:.1f} s to check, {done - read:.1f} s to fit (30 wanted)"
     )
+    rng = np.random.default_rng(2)
+    frame["country"] = rng.choice(list("abcdefghij"), 1_000_000)
+    frame["arm"] = rng.choice(["usual", "new"], 1_000_000)
+    survey = gbv.Survey(frame, outcome="harassed")
+    started = time.perf_counter()
+    gbv.Maihda(list(SIZES), site="country").estimate(survey)
+    print(f"the same crossed with ten sites: {time.perf_counter() - started:.1f} s to fit")
+    trial = gbv.Trial(frame, outcome="harassed", arm="arm", control="usual", subgroup=list(SIZES))
+    started = time.perf_counter()
+    gbv.IntersectionalEffects(contrast="difference").estimate(trial)
+    print(f"differences in a trial over the same strata: {time.perf_counter() - started:.1f} s")
+    few = {name: column[:100_000] for name, column in frame.items()}
+    trial = gbv.Trial(few, outcome="harassed", arm="arm", control="usual", subgroup=list(SIZES))
+    started = time.perf_counter()
+    gbv.IntersectionalEffects(contrast="odds_ratio").estimate(trial)
+    print(f"odds ratios of 100,000 people given margins: {time.perf_counter() - started:.1f} s")
 
 
 if __name__ == "__main__":
