@@ -117,9 +117,11 @@ def _stratum_rows(
     # On the other side of zero than the average: a programme that helps most and harms some.
     opposite = levels.cdf(np.zeros(len(labels))) if average.mean[0] > 0 else levels.sf(np.zeros(len(labels)))
     scale = _scale(contrast)
+    # Departures add to almost zero over each category: all but one tell the last, and what its few people said.
+    together = [tuple(cell for cells in support for cell in cells)] * len(labels)
     kinds = (
-        (levels, Estimand("ITT", contrast, "subgroup", scale), "", opposite),
-        (departures, Estimand("interaction", contrast, "subgroup", scale), "departure of ", None),
+        (levels, Estimand("ITT", contrast, "subgroup", scale), "", opposite, support),
+        (departures, Estimand("interaction", contrast, "subgroup", scale), "departure of ", None, together),
     )
     return [
         Term(
@@ -130,7 +132,7 @@ def _stratum_rows(
             std_error=float(sd),
             n_units=sum(cell.n for cell in support[j]),
             n_clusters=clusters[j],
-            support=support[j],
+            support=rests_on[j],
             extra=(
                 ("subgroup", label),
                 ("share", float(found.shares[j])),
@@ -138,7 +140,7 @@ def _stratum_rows(
                 ("probability_opposite", None if other is None else float(other[j])),
             ),
         )
-        for part, estimand, prefix, other in kinds
+        for part, estimand, prefix, other, rests_on in kinds
         for j, (label, mean, sd) in enumerate(zip(labels, part.mean, part.sd, strict=True))
     ]
 

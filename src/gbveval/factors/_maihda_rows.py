@@ -159,9 +159,12 @@ def _stratum_rows(answer: StrataAnswer) -> list[Term]:
     people, found = answer.people, answer.levels
     family = people.sums.family
     support, n = _stratum_support(people), people.n
+    # Departures add to almost zero over each category: all but one tell the last, and what its few people said.
+    together = [tuple(cell for cells in support for cell in cells)] * len(support)
+    departure = Estimand("interaction", DEPARTURES[family], "sample", "conditional")
     kinds = (
-        (found.levels, Estimand("stratum_level", LEVELS[family], "sample"), ""),
-        (found.departures, Estimand("interaction", DEPARTURES[family], "sample", "conditional"), "departure of "),
+        (found.levels, Estimand("stratum_level", LEVELS[family], "sample"), "", support),
+        (found.departures, departure, "departure of ", together),
     )
     return [
         Term(
@@ -171,14 +174,14 @@ def _stratum_rows(answer: StrataAnswer) -> list[Term]:
             value=float(mean),
             std_error=float(sd),
             n_units=int(n[j]),
-            support=support[j],
+            support=rests_on[j],
             extra=(
                 ("domain", people.domains.name),
                 ("domain_level", label),
                 ("pooling_factor", float(found.pooling[j])),
             ),
         )
-        for part, estimand, prefix in kinds
+        for part, estimand, prefix, rests_on in kinds
         for j, (label, mean, sd) in enumerate(zip(people.domains.labels, part.mean, part.sd, strict=True))
     ]
 
