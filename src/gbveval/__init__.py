@@ -349,6 +349,7 @@ if TYPE_CHECKING:
     from gbveval.reporting.factor_figure import plot_factors as plot_factors
     from gbveval.reporting.report import Section as Section
     from gbveval.reporting.report import write_report as write_report
+    from gbveval.reporting.strata_figure import plot_strata as plot_strata
 
 __all__ = ["__version__", *sorted(PLACES)]
 

@@ -288,6 +288,7 @@ PLACES = {
     "plot_power": "gbveval.planning.pictures",
     "plot_prior_to_posterior": "gbveval.multisite.pooling_pictures",
     "plot_shrinkage": "gbveval.multisite.pooling_pictures",
+    "plot_strata": "gbveval.reporting.strata_figure",
     "plot_synthetic": "gbveval.estimators.did.synthetic_path",
     "plot_tipping_point": "gbveval.estimators.tipping_point",
     "plot_trend_scales": "gbveval.estimators.did.trend_scales",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gbveval.core.errors import DesignError, DisclosureError
 from gbveval.disclosure.released import Released, ReleasedEstimates, ReleasedRow
+from gbveval.reporting.axes import ratio_axis, short
 from gbveval.reporting.factor_table import Rows, is_factor_table, lines_of
 
 if TYPE_CHECKING:
@@ -122,21 +123,13 @@ def _label(rows: Rows, *, several: bool) -> str:
     arrow = {"protective": " (protective)", "risk": " (risk)"}.get(str(row["direction"]), "")
     text = f"{row['factor']}: {level}{against}{arrow}"
     text = f"{row['outcome']}, {text}" if several else text
-    text = "".join(letter if letter.isprintable() else " " for letter in text)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return short(text)
 
 
 def _finish(ax: Axes, labels: list[tuple[float, str, bool]], item: ReleasedEstimates) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
-    ax.set_xscale("log")
-    low, high = ax.get_xlim()
-    subs = (1.0, 1.2, 1.4, 1.6, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0) if high < 4.0 * low else (1.0, 2.0, 5.0)
-    ax.xaxis.set_major_locator(LogLocator(base=10, subs=subs))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    ratio_axis(ax)
     ax.axvline(1.0, color=INK, linewidth=0.8, zorder=0)
     # Labels come from data: a dollar sign in one must not start matplotlib's mathematics.
     ax.set_yticks([height for height, _, _ in labels], [text for _, text, _ in labels], parse_math=False)

@@ -10,8 +10,11 @@ from gbveval.core._display import dose_rows, draw_along_dose, shrunken_pairs
 from gbveval.core.errors import DisclosureError
 from gbveval.core.estimand import LEVELS
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
+from gbveval.reporting.axes import printable, ratio_axis, short
 from gbveval.reporting.factor_figure import factor_forest, has_ratios
 from gbveval.reporting.factor_table import is_factor_table
+from gbveval.reporting.strata_figure import strata_figure, strata_rows
+from gbveval.reporting.strata_table import is_of_strata
 from gbveval.reporting.words import has_numbers
 
 if TYPE_CHECKING:
@@ -21,11 +24,6 @@ if TYPE_CHECKING:
 # Two of the Okabe-Ito colours, which differ for every kind of colour vision; markers differ too.
 BEFORE, AFTER, INK, PALE = "#d55e00", "#0072b2", "#1b1b1b", "#8c8c8c"
 MAXIMUM_ROWS = 40
-
-
-def printable(text: str) -> str:
-    """Return a label without the control characters that no picture format may hold."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def is_event_study(estimates: ReleasedEstimates) -> bool:
@@ -49,6 +47,8 @@ def contrast_words(estimates: ReleasedEstimates) -> str:
 
 def main_rows(estimates: ReleasedEstimates) -> list[ReleasedRow]:
     """Return the rows that share the first row's contrast: a figure has one axis, and it means one thing."""
+    if is_of_strata(estimates) and any(has_numbers(row) for row in strata_rows(estimates)):
+        return strata_rows(estimates)
     rows = [row for row in estimates.rows if row["interval_kind"] != "none"]
     return [row for row in rows if row["contrast"] == rows[0]["contrast"]]
 
@@ -101,6 +101,8 @@ def draw(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
         raise DisclosureError("Only released results are drawn in reports: call `release` first.")
     if is_factor_table(estimates) and has_ratios(estimates):
         return factor_forest(estimates, ax)
+    if is_of_strata(estimates) and any(has_numbers(row) for row in strata_rows(estimates)):
+        return strata_figure(estimates, ax)
     if is_event_study(estimates):
         return event_study(estimates, ax)
     return dose_curve(estimates, ax) if is_dose_curve(estimates) else forest(estimates, ax)
@@ -129,8 +131,7 @@ def forest(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:
             ax.plot([], [], marker="s", color=colour, markerfacecolor=face, linewidth=2.2, label=word)
         ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     if estimates.link == "log":
-        ax.set_xscale("log")
-        _plain_ticks(ax)
+        ratio_axis(ax)
     level = bool(rows) and rows[0]["estimand"] in LEVELS
     if estimates.link != "logit" and not level and contrast_words(estimates) not in ("mean", "proportion"):
         ax.axvline(1.0 if estimates.link == "log" else 0.0, color=INK, linewidth=0.8, zorder=0)
@@ -165,21 +166,7 @@ def _percent_axis(ax: Axes, rows: list[ReleasedRow]) -> str:
 
 def _name(row: ReleasedRow, *, several: bool) -> str:
     term = str(row["term"])
-    text = printable(f"{row['outcome']}: {term}" if several else term)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _plain_ticks(ax: Axes) -> None:
-    """Write ratios as 0.5, 1, 2 and not as powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = ax.get_xlim()
-    # Where all intervals lie close together, the ticks do too; with a single one nobody could read the ratio.
-    near = high < 2.2 * low
-    subs = (1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, *range(2, 10)) if near else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    ax.xaxis.set_major_locator(LogLocator(base=10, subs=subs))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    return short(f"{row['outcome']}: {term}" if several else term)
 
 
 def event_study(estimates: ReleasedEstimates, ax: Axes | None = None) -> Axes:

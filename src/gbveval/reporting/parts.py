@@ -11,6 +11,7 @@ from gbveval.core._display import shrunken_pairs
 from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow, ReleasedTable
 from gbveval.reporting.factor_table import IF_CAUSAL, factor_columns, factor_rows, is_factor_table, text_columns
 from gbveval.reporting.figures import alternative_text, is_dose_curve, is_event_study
+from gbveval.reporting.strata_table import CAPTION, is_of_strata, strata_notes, strata_table
 from gbveval.reporting.words import (
     NOT_SHOWN,
     cell_text,
@@ -42,6 +43,8 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
     """Return what the template shows of released estimates."""
     if is_factor_table(item):
         columns, rows, words = factor_columns(item), factor_rows(item), text_columns(item)
+    elif is_of_strata(item):
+        columns, rows, words = strata_table(item)
     elif is_test_table(item):
         columns, rows, words = _test_table(item)
     else:
@@ -49,6 +52,7 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
     image = None if svg is None else "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
     warned = [(status, f"{name}: {message}") for name, status, message in item.checks if status in ("warn", "fail")]
     quiet = [f"Check {name}: {status}: {message}" for name, status, message in item.checks if status in ("ok", "info")]
+    noted = [f"{row['term']}: {row.note}." for row in item.rows if row.note]
     return {
         "kind": "estimates",
         "title": heading(item),
@@ -59,7 +63,7 @@ def estimates_part(item: ReleasedEstimates, svg: str | None) -> dict[str, Any]:
         "columns": columns,
         "text_columns": words,
         "rows": rows,
-        "notes": list(dict.fromkeys(f"{row['term']}: {row.note}." for row in item.rows if row.note))[:12],
+        "notes": strata_notes(item) if is_of_strata(item) else list(dict.fromkeys(noted))[:12],
         "warnings": warned,
         "method": [f"Estimator: {item.estimator}.", *item.method, *quiet],
     }
@@ -72,6 +76,8 @@ def _caption(item: ReleasedEstimates) -> str:
             "Prevalence ratios by level of the ecological model, crude (hollow) and adjusted. They are associations. "
             f"{IF_CAUSAL}"
         )
+    if is_of_strata(item):
+        return CAPTION
     if is_event_study(item):
         if any(str(row["interval_kind"]).endswith("uniform") for row in item.rows):
             return "Event study. The intervals hold for all event times at once; each p-value is for its row alone."

@@ -65,7 +65,7 @@ def heading(estimates: ReleasedEstimates) -> str:
         names = [kind.removesuffix("_effect") for kind in kinds]
         what = f"{', '.join(names[:-1])} and {names[-1]} effects"
     contrast = str(first["contrast"]).replace("_", " ")
-    tail = "" if contrast == "none" else f" ({contrast})"
+    tail = "" if contrast in ("none", "share") else f" ({contrast})"
     method = estimates.estimator.replace("_", " ")
     return f"{what[0].upper()}{what[1:]}{tail}" + ("" if method in what else f": {method}")
 
@@ -96,6 +96,8 @@ def sentence(estimates: ReleasedEstimates) -> str:
     interval = f"{100 * estimates.level:g} % {kind} interval {interval_text(row)}"
     value = estimate_text(row, row["estimate"])
     contrast = str(row["contrast"]).replace("_", " ")
+    if row["contrast"] == "standard_deviation":
+        return f"Estimated {EFFECTS[row['estimand']]} on {row['outcome']}, {row['term']}: {value} ({interval})."
     if row["estimand"] in LEVELS:
         return f"Estimated {contrast} of {row['outcome']}, {row['term']}: {value} ({interval})."
     if not estimates.causal:
