@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,12 +94,19 @@ def difference_rows(logistic: Logistic) -> dict[int, SurveyRow]:
     """Return standardised risk differences: everybody in the category, less everybody in the reference."""
     models = logistic.models
     estimand = Estimand("association", "prevalence_difference", "survey_population")
+    strength = () if logistic.fit is None else logistic.fit.data.partial_r2()
     rows = {}
     for code in models.comparison.others():
         pair = logistic.risks(code)
         found = None if pair is None else _difference(*pair)
-        made = _row(models, code, "adjusted difference", estimand, found, logistic.reason)
-        rows[code] = made if pair is None else replace(made, extra=_with_risks(made.extra, *pair))
+        row = _row(models, code, "adjusted difference", estimand, found, logistic.reason)
+        if pair is not None:
+            explained = float(strength[logistic.codes.index(code)])
+            extra = _replaced(
+                _with_risks(row.extra, *pair), {"partial_r2": explained if np.isfinite(explained) else None}
+            )
+            row = replace(row, extra=extra)
+        rows[code] = row
     return rows
 
 
@@ -123,7 +131,12 @@ def _difference(exposed: Estimate, reference: Estimate) -> Estimate:
 
 
 def _with_risks(extra: Extra, exposed: Estimate, reference: Estimate) -> Extra:
-    found = {"standardised_risk_exposed": exposed.value, "standardised_risk_unexposed": reference.value}
+    return _replaced(
+        extra, {"standardised_risk_exposed": exposed.value, "standardised_risk_unexposed": reference.value}
+    )
+
+
+def _replaced(extra: Extra, found: Mapping[str, float | None]) -> Extra:
     return tuple((key, found.get(key, value)) for key, value in extra)
 
 

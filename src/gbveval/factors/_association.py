@@ -176,6 +176,7 @@ def extra_of(comparison: Comparison, code: int | None, model: str, missing_share
         ("risk_unexposed", unexposed if np.isfinite(unexposed) else None),
         ("standardised_risk_exposed", None),
         ("standardised_risk_unexposed", None),
+        ("partial_r2", None),
         ("missing_share", missing_share),
     )
 

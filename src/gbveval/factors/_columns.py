@@ -129,6 +129,32 @@ class ModelData:
         """Weighted share of each pattern with the outcome."""
         return np.clip(self.patterns.sums(self.weights * self.y) / self.total, 0.0, 1.0)
 
+    def partial_r2(self) -> FloatArray:
+        """Return how much of what covariates leave of the outcome each exposure column explains, shape (exposures,).
+
+        Of the weighted least-squares regression of the outcome on all columns: f^2 = b^2 x'x / e'e with x what the
+        other columns leave of the exposure and e the residuals of the whole regression, R^2 = f^2 / (1 + f^2). NaN
+        where nothing is left of the exposure, or of the outcome.
+        """
+        root = np.sqrt(self.total)
+        columns = np.column_stack([np.ones(self.patterns.count), self.covariates, self.exposures]) * root[:, None]
+        outcome = self.share * root
+        fitted = columns @ np.linalg.lstsq(columns, outcome, rcond=None)[0]
+        # Outcomes of 0 and 1 vary within a pattern too.
+        within = float(self.total @ (self.share * (1.0 - self.share)))
+        residual = within + float(np.sum((outcome - fitted) ** 2))
+        found = np.full(self.exposures.shape[1], np.nan)
+        first = columns.shape[1] - self.exposures.shape[1]
+        for k in range(self.exposures.shape[1]):
+            others, own = np.delete(columns, first + k, axis=1), columns[:, first + k]
+            left = own - others @ np.linalg.lstsq(others, own, rcond=None)[0]
+            square = float(left @ left)
+            if square > 1e-9 * float(own @ own) and residual > 0.0:
+                found[k] = (
+                    1.0 / (1.0 + residual * square / float(left @ outcome) ** 2) if left @ outcome != 0.0 else 0.0
+                )
+        return found
+
     def cases_without(self, log_ratio: FloatArray, row_values: FloatArray) -> tuple[float, FloatArray]:
         """Return the mean over cases of 1 - exp(-log ratio of their category), and its linearised values.
 

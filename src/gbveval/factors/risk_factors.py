@@ -38,7 +38,7 @@ from gbveval.factors._rows import (
     require_binary,
     survey_method,
 )
-from gbveval.factors._strength import with_e_values
+from gbveval.factors._strength import with_e_values, with_robustness
 from gbveval.factors.causal_graph import CausalGraph
 from gbveval.factors.factor import Factor
 
@@ -99,6 +99,11 @@ class RiskFactors:
     strongly a confounder that is not adjusted for would have to go with both factor and outcome to explain the ratio,
     if the association were causal.
 
+    **Robustness values** (columns `robustness_value`, `robustness_value_limit`, for adjusted differences): how much of
+    what covariates leave of factor and outcome a confounder would have to explain, of both, to take the difference
+    away, or to where its 95 % interval holds zero; from `partial_r2` of the weighted linear regression. They and
+    E-values say nothing of whether there is such a confounder.
+
     **Missing answers**: each row rests on the respondents complete for that row: outcome and factor, and for adjusted
     rows the covariates. What is left out is counted in the checks and in `missing_share`. Factor prevalence and risks
     beside an adjusted ratio are those of the crude rows.
@@ -113,7 +118,8 @@ class RiskFactors:
     ----------
     Zou (2004), American Journal of Epidemiology 159. Binder (1983), International Statistical Review 51. Westreich and
     Greenland (2013), American Journal of Epidemiology 177. Sjolander and Vansteelandt (2011), Biostatistics 12
-    (attributable fractions). VanderWeele and Ding (2017), Annals of Internal Medicine 167.
+    (attributable fractions). VanderWeele and Ding (2017), Annals of Internal Medicine 167. Cinelli
+    and Hazlett (2020), Journal of the Royal Statistical Society B 82.
 
     Examples
     --------
@@ -219,7 +225,7 @@ class RiskFactors:
             checks += missing_answer_check(factor.column, absent, data.n)
         used_roles = {key: entry.columns for key, entry in found.items() if entry.columns is not None}
         method = _method(data, used_roles, factors, self.measures)
-        return with_e_values(assemble(self, data, design, rows, method=method, checks=checks))
+        return with_robustness(with_e_values(assemble(self, data, design, rows, method=method, checks=checks)))
 
     def _adjusted(self, data: Survey, factor: str, outcome: str) -> Adjusted:
         graph = self.graph if isinstance(self.graph, CausalGraph) else None

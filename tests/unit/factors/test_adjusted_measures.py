@@ -144,6 +144,27 @@ def test_e_values_stand_beside_ratios_only_and_follow_their_interval() -> None:
             assert extra["e_value"] is None
 
 
+def test_robustness_values_are_those_of_the_weighted_regression() -> None:
+    """Whole weights: a regression on each respondent as often as it counts has the same partial R^2, by its own t."""
+    frame = _frame()
+    times = np.asarray(frame["w"]).astype(int)
+    fit = sm.OLS(np.repeat(np.asarray(frame["y"]), times), np.repeat(_design(frame), times, axis=0)).fit()
+    answer = _table(frame)
+    for place, level in ((1, "2 some"), (2, "3 many")):
+        row = answer[f"hours: {level} vs 1 few (adjusted difference)"]
+        extra = dict(row.extra)
+        t = float(fit.tvalues[place])
+        assert extra["partial_r2"] == pytest.approx(t**2 / (t**2 + fit.df_resid), rel=1e-9)
+        expected = gbv.robustness_value(float(fit.params[place]), float(fit.bse[place]), fit.df_resid).rows[0]
+        assert extra["robustness_value"] == pytest.approx(expected[2], rel=1e-9)
+        low, high = (x[0] for x in answer.with_terms([answer.index(row.term)]).intervals())
+        kept = min(abs(low), abs(high)) / abs(row.value) if low * high > 0 else 0.0  # type: ignore[arg-type]
+        limit = gbv.robustness_value(float(fit.params[place]), float(fit.bse[place]), fit.df_resid, q=kept or 1e-9)
+        assert extra["robustness_value_limit"] == pytest.approx(limit.rows[0][2], abs=1e-8)
+    others = [dict(row.extra)["robustness_value"] for row in answer.terms if "adjusted difference" not in row.term]
+    assert others == [None] * len(others)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(min_value=0, max_value=10_000))
 def test_patterns_change_nothing(seed: int) -> None:
