@@ -22,6 +22,7 @@ from gbveval.factors._rows import (
     assemble,
     clusters_in,
     design_of,
+    df_of,
     missing_answer_check,
     missing_outcome_check,
     require_binary,
@@ -139,7 +140,7 @@ def _corrected(level: float, data: Survey, design: SampleDesign, outcome: int, g
     def at(w: FloatArray) -> float:
         return corrected_share(reported(w), se.value, sp.value).value
 
-    df = design.df(counted)
+    df = df_of(data, design, counted)
     interval, deff = None, float("nan")
     if defined:
         variance = variance_of(data, design, found.row_values, found.value, reported)

@@ -105,6 +105,22 @@ def design_of(survey: Survey, lonely_psu: str) -> SampleDesign:
     return survey.sample_design("adjust" if survey.replicates is not None else lonely_psu)
 
 
+def df_of(survey: Survey, design: SampleDesign, counted: BoolArray) -> float:
+    """Return a group's degrees of freedom: primary units minus strata, and no more than replicate weights have.
+
+    Parameters
+    ----------
+    survey : Survey
+        Its replicate weights, where it has some, bound the degrees of freedom.
+    design : SampleDesign
+        Strata and units.
+    counted : ndarray of bool, shape (n,)
+        Who is in the group with a weight above zero.
+    """
+    df = design.df(counted)
+    return df if survey.replicates is None else min(df, survey.replicates.df)
+
+
 def is_binary(survey: Survey, outcome: int) -> bool:
     """Return whether every observed value of an outcome is 0 or 1."""
     y = survey.outcomes[survey.observed(outcome), outcome]
@@ -257,6 +273,7 @@ def assemble(
         covariance = influence.T @ influence
     terms = []
     for number, row in enumerate(rows):
+        # Rows of models and comparisons come with the design's own count.
         df = row.df if survey.replicates is None else min(row.df, survey.replicates.df)
         std_error, reason = _std_error(row, float(covariance[number, number]), df)
         if std_error is None:

@@ -25,6 +25,7 @@ from gbveval.factors._rows import (
     check_lonely,
     clusters_in,
     design_of,
+    df_of,
     is_binary,
     missing_answer_check,
     missing_outcome_check,
@@ -164,7 +165,7 @@ def _row(estimator: Prevalence, data: Survey, design: SampleDesign, outcome: int
         return mean(y, w, member).value
 
     found = mean(y, weights, member)
-    df = design.df(member & (weights > 0))
+    df = df_of(data, design, member & (weights > 0))
     variance, deff = float("nan"), float("nan")
     if np.isfinite(found.value):
         variance = variance_of(data, design, found.row_values, found.value, natural)

@@ -25,6 +25,7 @@ from gbveval.factors._rows import (
     clusters_in,
     design_checks,
     design_of,
+    df_of,
     missing_answer_check,
     missing_outcome_check,
     survey_method,
@@ -144,9 +145,7 @@ def _row(data: Survey, design: SampleDesign, outcome: int, by: str, labels: Labe
         )
     used = np.unique(labels.codes[member])
     found, reason = None, ""
-    df = design.df(member)
-    if data.replicates is not None:
-        df = min(df, data.replicates.df)
+    df = df_of(data, design, member)
     if min(values.size, used.size) < 2:
         reason = "the outcome, or the category, takes one value only, so there is nothing to compare"
     elif df < 1:

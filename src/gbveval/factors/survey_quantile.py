@@ -26,6 +26,7 @@ from gbveval.factors._rows import (
     check_lonely,
     clusters_in,
     design_of,
+    df_of,
     missing_answer_check,
     missing_outcome_check,
     survey_method,
@@ -145,7 +146,7 @@ class SurveyQuantile:
     def _row(self, data: Survey, design: SampleDesign, outcome: int, p: float, group: Group) -> SurveyRow:
         member = group.member & data.observed(outcome)
         weights, y = data.weights(), data.outcomes[:, outcome]
-        df = design.df(member & (weights > 0))
+        df = df_of(data, design, member & (weights > 0))
         found = None if not (weights[member] > 0).any() else _limits(data, design, (y, member, p), df, self.level)
         defined = found is not None and np.isfinite(found.slope)
         return SurveyRow(
@@ -174,8 +175,7 @@ def _limits(
     def variance(share: Linearised, at: AtWeights) -> float:
         return variance_of(data, design, share.row_values, share.value, at)
 
-    limits_df = df if data.replicates is None else min(df, data.replicates.df)
-    return woodruff(y, data.weights(), member, p, variance=variance, df=limits_df, level=level)
+    return woodruff(y, data.weights(), member, p, variance=variance, df=df, level=level)
 
 
 def _beyond(data: Survey, outcome: int, p: float) -> CellOf:

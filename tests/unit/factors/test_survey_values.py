@@ -319,3 +319,26 @@ def test_means_of_completed_surveys_are_pooled() -> None:
     within = np.mean([result.std_errors**2 for result in results], axis=0)
     total = within + 1.25 * values.var(axis=0, ddof=1)
     np.testing.assert_allclose(pooled.std_errors**2, total, rtol=1e-10)
+
+
+@pytest.mark.parametrize("interval", ["korn_graubard", "wilson", "likelihood", "arcsine"])
+def test_replicate_weights_bound_the_degrees_of_freedom_of_every_interval(interval: str) -> None:
+    """Six groups left out in turn leave five degrees of freedom, whatever the number of respondents."""
+    from gbveval.numerics.proportion_intervals import DESIGN
+
+    frame = _frame()
+    y = (frame["y"] > 2.0).astype(float)
+    group = np.repeat(np.arange(6), 20)
+    columns = {f"r{r}": np.where(group == r, 0.0, frame["w"] * 6 / 5) for r in range(6)}
+    roles = {"weight": "w", "replicate_weights": list(columns), "replicate_scale": 5 / 6}
+    survey = gbv.Survey({"y": y, "w": frame["w"], **columns}, outcome="y", **roles)
+    record = gbv.Prevalence(interval=interval).estimate(survey).records()[0]
+    share = float(np.average(y, weights=frame["w"]))
+    variance = 5 / 6 * sum((np.average(y, weights=weights) - share) ** 2 for weights in columns.values())
+    low, high = DESIGN[interval](share, variance, n=120, df=5.0, level=0.95)
+    # Rounding of a sum of six squares; with 119 degrees of freedom limits would be a quarter nearer.
+    assert (record["conf_low"], record["conf_high"]) == (pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
+    if interval == "wilson":
+        corrected = gbv.RoganGladen(0.9, 0.95).estimate(survey).records()[0]
+        for name, limit in (("conf_low", low), ("conf_high", high)):
+            assert corrected[name] == pytest.approx((limit - 0.05) / 0.85, rel=1e-9)
