@@ -26,6 +26,7 @@ BoolArray = NDArray[np.bool_]
 # Respondents without an answer to the factor form a group of their own, so that a total minus the groups shown does
 # not give them away. The brackets keep the label apart from the categories of a questionnaire.
 NO_ANSWER = "(no answer)"
+NO_VARIATION = "nothing varies between primary units, so there is no standard error"
 NOBODY = "nobody in this group has the outcome recorded with a weight above zero"
 # More categories than this is a number or an identifier, of which every value would be somebody.
 MAXIMUM_LEVELS = 200
@@ -316,8 +317,13 @@ def _std_error(row: SurveyRow, variance: float, df: float) -> tuple[float | None
         return None, "the group is found in no more primary units than strata, so its variance is unknown"
     if not np.isfinite(variance):
         return None, "the estimate is undefined under the weights of a replicate; merge the group with another"
-    # Rounding leaves about 1e-16 of the largest linearised total where nothing varies.
-    size = float(np.abs(row.row_values).sum())
-    if variance <= (1e-14 * max(size, 1e-300)) ** 2 or size == 0.0:
-        return None, row.reason or "nothing varies between primary units, so there is no standard error"
+    if not varies(variance, row.row_values):
+        return None, row.reason or NO_VARIATION
     return float(np.sqrt(variance)), ""
+
+
+def varies(variance: float, row_values: FloatArray) -> bool:
+    """Return whether a variance is more than what rounding leaves where nothing varies between primary units."""
+    # That is about 1e-16 of the largest linearised total.
+    size = float(np.abs(row_values).sum())
+    return size > 0.0 and variance > (1e-14 * size) ** 2

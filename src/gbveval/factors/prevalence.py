@@ -30,6 +30,7 @@ from gbveval.factors._rows import (
     missing_answer_check,
     missing_outcome_check,
     survey_method,
+    varies,
 )
 from gbveval.factors._variance import variance_of
 from gbveval.numerics.proportion_intervals import DESIGN
@@ -173,7 +174,7 @@ def _row(estimator: Prevalence, data: Survey, design: SampleDesign, outcome: int
     value, row_values, reason = _on_link(found.value, found.row_values, odds)
     at_end = binary and not odds and found.value in (0.0, 1.0)
     interval = None
-    if binary and estimator.interval in DESIGN and df >= 1 and np.isfinite(found.value) and (variance > 0 or at_end):
+    if binary and estimator.interval in DESIGN and df >= 1 and np.isfinite(found.value) and (at_end or varies(variance, found.row_values)):
         n = int((member & (weights > 0)).sum())
         limits = DESIGN[estimator.interval](found.value, variance, n=n, df=df, level=estimator.level)
         interval = None if np.isnan(limits[0]) else limits
