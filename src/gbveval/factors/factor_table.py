@@ -40,8 +40,8 @@ LEVELS = ("individual", "relationship", "community", "society")
 NOTES = (
     "These are associations: nothing here says that changing a factor would change the outcome.",
     "E-values (of the adjusted ratio, or else the standardised, the crude, or an odds ratio by its root; 95 % limits) "
-    "and attributable or prevented fractions say what would hold if the association were causal. Fractions of several factors are never "
-    "added up.",
+    "and attributable or prevented fractions say what would hold if the association were causal. Fractions of several "
+    "factors are never added up.",
 )
 
 

@@ -174,7 +174,8 @@ def _row(estimator: Prevalence, data: Survey, design: SampleDesign, outcome: int
     value, row_values, reason = _on_link(found.value, found.row_values, odds)
     at_end = binary and not odds and found.value in (0.0, 1.0)
     interval = None
-    if binary and estimator.interval in DESIGN and df >= 1 and np.isfinite(found.value) and (at_end or varies(variance, found.row_values)):
+    usable = bool(np.isfinite(found.value)) and df >= 1 and (at_end or varies(variance, found.row_values))
+    if binary and usable and estimator.interval in DESIGN:
         n = int((member & (weights > 0)).sum())
         limits = DESIGN[estimator.interval](found.value, variance, n=n, df=df, level=estimator.level)
         interval = None if np.isnan(limits[0]) else limits

@@ -342,3 +342,28 @@ def test_replicate_weights_bound_the_degrees_of_freedom_of_every_interval(interv
         corrected = gbv.RoganGladen(0.9, 0.95).estimate(survey).records()[0]
         for name, limit in (("conf_low", low), ("conf_high", high)):
             assert corrected[name] == pytest.approx((limit - 0.05) / 0.85, rel=1e-9)
+
+
+def _alike() -> dict[str, Any]:
+    """A third in every ward and every group, in wards of different weights: nothing varies but rounding."""
+    size = [3, 9, 18, 30, 42, 18]
+    return {
+        "y": np.tile([1.0, 0.0, 0.0], 40),
+        "ward": np.repeat(np.arange(6), size),
+        "w": np.repeat([0.1, 0.37, 1.3, 1.7, 0.9, 2.3], size),
+        "group": np.tile(list("aaabbbcccccc"), 10).tolist(),
+    }
+
+
+def test_rounding_is_no_variance_of_any_estimator() -> None:
+    survey = gbv.Survey(_alike(), outcome="y", psu="ward", weight="w")
+    median = gbv.SurveyQuantile().estimate(survey).records()[0]
+    assert (median["estimate"], median["std_error"], median["conf_low"]) == (0.0, None, None)
+    test = gbv.RaoScottTest("group").estimate(survey)[0]
+    assert (test.p_value, "does not vary" in test.reason) == (None, True)
+    with pytest.raises(gbv.IdentificationError, match="nothing varies between primary units"):
+        gbv.PriorCorrectedPrevalence(gbv.Beta(18, 4), 0.97).estimate(survey)
+    # Without a design effect a group of 30 counts as 30: a third, give or take a sixth.
+    pooled = gbv.PooledPrevalence("group").estimate(survey).records()[0]
+    assert pooled["n_effective"] == 30.0
+    assert pooled["conf_high"] - pooled["conf_low"] > 0.1
