@@ -49,7 +49,9 @@ class Survey(Checked):
         Sampling stratum.
     psu : str or sequence of str, optional
         Primary sampling unit; then, where units were drawn within it, those of the second and further stages. Labels
-        may repeat between strata and units. Absent, each respondent is one.
+        may repeat between strata and units. Absent, each respondent is one. With `fpc`, people who were drawn within
+        the last units are a stage of their own: give a column of respondents too, or the variance takes it that
+        everybody in a drawn unit was asked.
     fpc : str or sequence of str, optional
         Finite populations: how many primary units the stratum has, how many second-stage units the primary unit has,
         and so on, as counts. Absent, units were drawn with replacement (or from a population so large that it does
@@ -161,6 +163,12 @@ class Survey(Checked):
         """Names of all columns of the frame."""
         return tuple(self._reader.columns)
 
+    @property
+    def asked_everybody(self) -> bool:
+        """Whether finite populations are known at every stage, and the last units hold several respondents."""
+        units = (*(() if self.psu is None else (self.psu,)), *self.later_units)
+        return bool(units) and len(self.populations) == len(units) and units[-1].count < self.n
+
     def weights(self) -> FloatArray:
         """Return the sampling weights, ones when none is declared."""
         return np.ones(self.n) if self.weight is None else self.weight
@@ -201,6 +209,8 @@ class Survey(Checked):
         DesignError
             If the weights are calibrated already (make the replicates first, then calibrate), or later stages have
             finite populations, whose variance the jackknife of primary units does not hold.
+        IdentificationError
+            If a stratum has a single primary unit.
 
         Examples
         --------
@@ -223,7 +233,7 @@ class Survey(Checked):
 
         Raises
         ------
-        DesignError
+        DesignError, IdentificationError
             As for `with_jackknife`.
 
         Examples
@@ -244,7 +254,8 @@ class Survey(Checked):
             raise DesignError(f"The weights are calibrated already; make the {method} weights first, then calibrate.")
         if self.replicates is not None:
             raise DesignError("The survey has replicate weights already.")
-        design = self.sample_design()
+        # Lonely units are refused below, whatever would be done with them elsewhere.
+        design = self.sample_design("adjust")
         if design.later:
             raise DesignError(
                 f"The {method} of primary units leaves out the variance of later stages, which finite populations of "
@@ -256,7 +267,10 @@ class Survey(Checked):
                 f"{plural(self.n, 'respondent')}, which is too much. Use with_bootstrap."
             )
         if np.any(design.sizes < 2):
-            raise DesignError(f"A stratum has a single primary unit, and no {method} can leave it out. Merge strata.")
+            raise IdentificationError(
+                f"{int((design.sizes < 2).sum()):,} of {design.n_strata:,} strata have a single primary unit, which no "
+                f"{method} can leave out. Merge such strata with neighbours of their kind."
+            )
         return design
 
     def poststratified(self, column: str, totals: Mapping[str, float]) -> Survey:

@@ -35,6 +35,11 @@ LONELY_WORDS = {
     "certainty": "it was taken as certain to be drawn and adds no variance",
     "average": "it was given the average variance of the other strata",
 }
+LATER_WORDS = {
+    "adjust": "it was centred at the mean over all units of that stage",
+    "certainty": "it was taken as certain to be drawn and adds no variance",
+    "average": "it was given the average variance of the others of its stage",
+}
 # Below this many degrees of freedom a design-based standard error is itself poorly known.
 FEW_DF = 8.0
 
@@ -208,6 +213,16 @@ def design_checks(survey: Survey, design: SampleDesign, smallest_df: float) -> t
         shown = f"{design.n_lonely:,} of {design.n_strata:,} strata"
         text = f"{shown} have one primary unit; {LONELY_WORDS[design.lonely_psu]}."
         found.append(Check("lonely primary units", "warn", text))
+    if design.n_lonely_later and survey.replicates is None:
+        shown = plural(design.n_lonely_later, "unit")
+        text = f"{shown} of a stage have one unit of the next; {LATER_WORDS[design.lonely_psu]}."
+        found.append(Check("lonely later units", "warn", text))
+    if survey.asked_everybody:
+        text = (
+            "fpc covers every stage, and units of the last one hold several respondents: variances take it that "
+            "everybody in a drawn unit was asked. If people were drawn within it, name them as one more stage of psu."
+        )
+        found.append(Check("finite populations", "info" if survey.weights_implied else "warn", text))
     if smallest_df < FEW_DF:
         text = f"a row has {smallest_df:.0f} degrees of freedom; its standard error is itself poorly known."
         found.append(Check("degrees of freedom", "warn", text))
@@ -246,6 +261,7 @@ def _std_error_words(survey: Survey, linearised: str) -> str:
         drawn = "drawn from finite populations" + (
             f" at {len(survey.populations)} stages" if len(survey.populations) > 1 else ""
         )
+        drawn += ", of the last of which everybody was asked" if survey.asked_everybody else ""
     calibrated = "" if survey.calibration is None else ", of the residuals from the calibration margins"
     return f"{linearised}{calibrated}; {strata}, {units}, {drawn}"
 

@@ -367,3 +367,46 @@ def test_rounding_is_no_variance_of_any_estimator() -> None:
     pooled = gbv.PooledPrevalence("group").estimate(survey).records()[0]
     assert pooled["n_effective"] == 30.0
     assert pooled["conf_high"] - pooled["conf_low"] > 0.1
+
+
+def _two_stages(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
+    """Draw 10 of 20 wards and 8 of 80 people in each; return the sample and the population."""
+    population = (rng.random((20, 80)) < 1.0 / (1.0 + np.exp(1.0 - rng.normal(0, 0.5, (20, 1))))).astype(float)
+    wards = rng.choice(20, 10, replace=False)
+    y = np.concatenate([rng.choice(population[ward], 8, replace=False) for ward in wards])
+    return {"y": y, "ward": np.repeat(np.arange(10), 8), "person": np.arange(80), "N": np.full(80, 20.0)}, population
+
+
+def test_a_finite_population_of_units_alone_leaves_out_the_draw_of_people_and_says_so() -> None:
+    rng = np.random.default_rng(4)
+    one, whole, gap = [], [], []
+    for _ in range(400):
+        frame, population = _two_stages(rng)
+        frame["w"] = np.full(80, 20.0)
+        samples = [gbv.Survey(frame, outcome="y", weight="w", fpc="N", psu=psu) for psu in ("ward", ["ward", "person"])]
+        found = [gbv.SurveyMean().estimate(sample) for sample in samples]
+        one.append(found[0][0].std_error ** 2)
+        whole.append(found[1][0].std_error ** 2)
+        gap.append(found[0][0].value - population.mean())
+    assert found[0].check("finite populations").status == "warn"
+    assert "everybody was asked" in found[0].method.std_error
+    assert "finite populations" not in [check.name for check in found[1].checks]
+    # The spread of 400 gaps has a Monte Carlo error of 3.5 %, its square of 7 %: four of these.
+    true = float(np.var(gap))
+    assert np.mean(whole) == pytest.approx(true, rel=0.28)
+    assert np.mean(one) < 0.72 * true
+
+
+def test_lonely_units_of_a_later_stage_are_told() -> None:
+    frame = _two_stages(np.random.default_rng(5))[0] | {"M": np.full(80, 4.0), "block": np.zeros(80)}
+    survey = gbv.Survey(frame, outcome="y", psu=["ward", "block"], fpc=["N", "M"])
+    answer = gbv.SurveyMean(lonely_psu="certainty").estimate(survey)
+    assert answer.check("lonely later units").message.startswith("10 units of a stage have one unit of the next")
+
+
+def test_people_of_weight_zero_are_not_told_as_lost_to_the_model() -> None:
+    frame = _frame()
+    frame["y"] = (frame["y"] > 2.0).astype(float)
+    frame["w"] = np.where(np.arange(120) % 3 == 0, 0.0, frame["w"])
+    answer = gbv.RiskFactors(["sex"], {"sex": ["months"]}, behaviour="experience").estimate(_survey(frame))
+    assert "adjusted sample sex" not in [check.name for check in answer.checks]
