@@ -231,10 +231,11 @@ def _at_ends(name: str, arms: list[_Arm]) -> tuple[Check, ...]:
     if not still:
         return ()
     text = (
-        f"{name}: in {still} of {len(arms)} arms nobody, or everybody, said yes. Such an arm adds nothing to the standard "
-        "error though its risk is not known exactly: intervals are too short."
+        f"{name}: in {still} of {len(arms)} arms nobody, or everybody, said yes. Such an arm adds nothing to the "
+        "standard error though its risk is not known exactly: intervals are too short."
     )
-    return (Check("arms that do not vary", "warn", text),)
+    # That nobody in an arm said yes is for `release` to show or hide.
+    return (Check("arms that do not vary", "warn", text, f"{name}: whether answers vary in every arm was looked at."),)
 
 
 def _outside(name: str, arms: list[_Arm]) -> tuple[Check, ...]:
