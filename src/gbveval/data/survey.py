@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from gbveval.core.counts import CountTable
 from gbveval.core.errors import ConvergenceError, DataError, DesignError, IdentificationError
 from gbveval.core.provenance import digest_arrays
 from gbveval.data._counts import count_respondents
-from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
+from gbveval.data._frame import Checked, Labels, Reader, as_names, frozen, plural
 from gbveval.data._survey_parts import (
     Calibration,
     calibration_of,
@@ -24,6 +24,7 @@ from gbveval.data._survey_parts import (
     read_margins,
     read_replicates,
 )
+from gbveval.data._survey_totals import distance_of, read_totals
 from gbveval.numerics.calibration import rake
 from gbveval.numerics.replicate_weights import CENTRES, Replicates, jackknife, rescaled_bootstrap
 from gbveval.numerics.survey import SampleDesign, sample_design
@@ -345,12 +346,83 @@ class Survey(Checked):
                 )
             return answer.weights
 
+        return self._calibrated(met, calibration_of(found, self.weights()))
+
+    def calibrated(
+        self,
+        totals: Mapping[str, float | Mapping[str, float]],
+        *,
+        population: float | None = None,
+        distance: str = "linear",
+        bounds: tuple[float, float] | None = None,
+        max_iterations: int = 100,
+        tolerance: float = 1e-10,
+    ) -> Survey:
+        """Return the survey with weights that meet known totals of numbers, and of categories.
+
+        Parameters
+        ----------
+        totals : mapping of str to float, or to mapping of str to float
+            A numeric column to its total in the population (mean times number of people), or a column of categories to
+            the number of people in each.
+        population : float, optional
+            Number of people. Give it where it is known and no column has categories, which say it too.
+        distance : str
+            "linear": the generalised regression estimator; "raking": weights stay above zero.
+        bounds : tuple of float, optional
+            Least and largest factor by which a weight may change, such as (0.3, 3.0), with "linear".
+        max_iterations : int
+            Rounds at most.
+        tolerance : float
+            Difference from every total at which to stop, relative to the larger of it and the sum of absolute values.
+
+        Raises
+        ------
+        DataError
+            If columns and totals do not fit, or a column has gaps.
+        ConvergenceError
+            If no weights are found that meet the totals.
+        IdentificationError
+            If "linear" without bounds would make weights negative.
+        DesignError
+            If the weights are calibrated already, or an option is not known.
+
+        Notes
+        -----
+        The variance is that of the residuals from the regression on the columns; replicate weights, where there are
+        any, are calibrated one by one. To first order it is the same for all distances. **Do not use** with a column
+        that respondents understood otherwise than the source of its total did.
+
+        References
+        ----------
+        Deville and Saerndal (1992), Journal of the American Statistical Association 87.
+
+        Examples
+        --------
+        >>> survey = Survey({"harassed": [0, 1, 1], "hours": [1, 2, 6]}, outcome="harassed")
+        >>> met = survey.calibrated({"hours": 40.0}, population=10)
+        >>> round(float(met.weights() @ [1, 2, 6]), 6), round(float(met.weights().sum()), 6)
+        (40.0, 10.0)
+        """
+        if self.calibration is not None:
+            raise DesignError("The weights are calibrated already; give all totals to one call.")
+        if not totals:
+            raise DesignError("Give the population total of at least one column.")
+        moved = distance_of(distance, bounds)
+        found = read_totals(self, totals, population)
+
+        def met(weights: FloatArray) -> FloatArray:
+            return found.met(weights, moved, max_iterations, tolerance)
+
+        return self._calibrated(met, Calibration(found.names, frozen(found.columns), self.weights()))
+
+    def _calibrated(self, met: Callable[[FloatArray], FloatArray], calibration: Calibration) -> Survey:
+        """Return the survey with its weights, and those of every replicate, calibrated."""
         replicates = self.replicates
         if replicates is not None:
             each = np.column_stack([met(column) for column in replicates.weights.T])
             replicates = replace(replicates, weights=each)
-        base = self.weights()
-        return self._with(weight=met(base), replicates=replicates, calibration=calibration_of(found, base))
+        return self._with(weight=met(calibration.base), replicates=replicates, calibration=calibration)
 
     def _with(self, **changes: Any) -> Survey:
         """Return the survey with some parts replaced."""

@@ -262,7 +262,7 @@ def _std_error_words(survey: Survey, linearised: str) -> str:
             f" at {len(survey.populations)} stages" if len(survey.populations) > 1 else ""
         )
         drawn += ", of the last of which everybody was asked" if survey.asked_everybody else ""
-    calibrated = "" if survey.calibration is None else ", of the residuals from the calibration margins"
+    calibrated = "" if survey.calibration is None else ", of the residuals from the calibration columns"
     return f"{linearised}{calibrated}; {strata}, {units}, {drawn}"
 
 
