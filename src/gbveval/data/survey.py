@@ -340,9 +340,10 @@ class Survey(Checked):
         def met(weights: FloatArray) -> FloatArray:
             answer = rake(weights, codes, totals, max_iterations=max_iterations, tolerance=tolerance)
             if not answer.gap <= tolerance:
+                apart = f" (largest relative difference {answer.gap:.2g})" if np.isfinite(answer.gap) else ""
                 raise ConvergenceError(
-                    f"Raking did not meet its margins in {max_iterations:,} rounds (largest relative difference "
-                    f"{answer.gap:.2g}). Merge small categories, or leave a margin out."
+                    f"Raking did not meet its margins in {max_iterations:,} rounds{apart}. Merge small categories, or "
+                    "leave a margin out."
                 )
             return answer.weights
 
@@ -418,11 +419,17 @@ class Survey(Checked):
 
     def _calibrated(self, met: Callable[[FloatArray], FloatArray], calibration: Calibration) -> Survey:
         """Return the survey with its weights, and those of every replicate, calibrated."""
-        replicates = self.replicates
+        weight, replicates = met(calibration.base), self.replicates
         if replicates is not None:
-            each = np.column_stack([met(column) for column in replicates.weights.T])
+            try:
+                each = np.column_stack([met(column) for column in replicates.weights.T])
+            except (ConvergenceError, IdentificationError) as error:
+                raise type(error)(
+                    "The full sample meets the totals, a replicate does not: it may leave out everybody of a category. "
+                    f"{error}"
+                ) from error
             replicates = replace(replicates, weights=each)
-        return self._with(weight=met(calibration.base), replicates=replicates, calibration=calibration)
+        return self._with(weight=weight, replicates=replicates, calibration=calibration)
 
     def _with(self, **changes: Any) -> Survey:
         """Return the survey with some parts replaced."""

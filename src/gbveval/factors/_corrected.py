@@ -283,8 +283,8 @@ def _outside(name: str, found: Sequence[Corrected]) -> tuple[Check, ...]:
     if below or above:
         text = (
             f"{name}: corrected prevalences outside 0 to 1 ({below + above} of {len(values)}) are shown as they are. "
-            + ("Fewer said yes than the specificity alone explains. " if below else "")
-            + ("More said yes than the sensitivity allows. " if above else "")
+            + ("Answers lie beyond what people without the outcome would say. " if below else "")
+            + ("Answers lie beyond what people with the outcome would say. " if above else "")
             + "The rates do not hold for these people, or chance is at work: look at the limits, and doubt the rates."
         )
         return (Check("outside 0 to 1", "warn", text),)

@@ -157,3 +157,13 @@ def test_calibration_is_once_and_changes_the_digest() -> None:
     for again in (lambda: found.calibrated(TOTALS), lambda: found.raked({"sex": TOTALS["sex"]})):
         with pytest.raises(gbv.DesignError, match="calibrated already"):
             again()
+
+
+def test_a_replicate_that_cannot_meet_the_totals_says_that_it_is_one() -> None:
+    frame = _frame()
+    frame["sex"] = ["rare" if ward == 0 else "other" for ward in frame["ward"]]
+    survey, totals = _survey(frame).with_jackknife(), {"rare": 80.0, "other": 1500.0}
+    for calibrate in (lambda: survey.poststratified("sex", totals), lambda: survey.calibrated({"sex": totals})):
+        with pytest.raises(gbv.ConvergenceError, match="a replicate does not") as refused:
+            calibrate()
+        assert "nan" not in str(refused.value)
