@@ -26,7 +26,7 @@ from gbveval.data._survey_parts import (
 )
 from gbveval.data._survey_totals import distance_of, read_totals
 from gbveval.numerics.calibration import rake
-from gbveval.numerics.replicate_weights import CENTRES, Replicates, jackknife, rescaled_bootstrap
+from gbveval.numerics.replicate_weights import CENTRES, GIVEN, Replicates, jackknife, rescaled_bootstrap
 from gbveval.numerics.survey import SampleDesign, sample_design
 
 FloatArray = NDArray[np.float64]
@@ -166,7 +166,9 @@ class Survey(Checked):
 
     @property
     def asked_everybody(self) -> bool:
-        """Whether finite populations are known at every stage, and the last units hold several respondents."""
+        """Whether variances rest on finite populations at every stage whose last units hold several respondents."""
+        if self.replicates is not None and self.replicates.kind == GIVEN:
+            return False
         units = (*(() if self.psu is None else (self.psu,)), *self.later_units)
         return bool(units) and len(self.populations) == len(units) and units[-1].count < self.n
 

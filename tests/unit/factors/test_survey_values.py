@@ -391,6 +391,23 @@ def test_a_finite_population_of_units_alone_leaves_out_the_draw_of_people_and_sa
     assert found[0].check("finite populations").status == "warn"
     assert "everybody was asked" in found[0].method.std_error
     assert "finite populations" not in [check.name for check in found[1].checks]
+    # A jackknife of the units knows of the finite population, replicates that came with the data do not.
+    jackknife = samples[0].with_jackknife()
+    columns = {f"r{r}": jackknife.replicates.weights[:, r] for r in range(10)}
+    given = gbv.Survey(
+        frame | columns,
+        outcome="y",
+        weight="w",
+        fpc="N",
+        psu="ward",
+        replicate_weights=list(columns),
+        replicate_scale=jackknife.replicates.scale.tolist(),
+    )
+    told = [
+        "finite populations" in [check.name for check in gbv.SurveyMean().estimate(data).checks]
+        for data in (jackknife, given)
+    ]
+    assert told == [True, False]
     # The spread of 400 gaps has a Monte Carlo error of 3.5 %, its square of 7 %: four of these.
     true = float(np.var(gap))
     assert np.mean(whole) == pytest.approx(true, rel=0.28)
