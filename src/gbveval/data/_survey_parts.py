@@ -27,7 +27,7 @@ class Calibration:
     margins : tuple of str
         Columns whose population totals are met.
     columns : ndarray, shape (n, k)
-        Indicators of their categories.
+        Their numbers, or indicators of their categories.
     base : ndarray, shape (n,)
         Weights before calibration.
     """

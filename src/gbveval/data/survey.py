@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from gbveval.core.counts import CountTable
 from gbveval.core.errors import ConvergenceError, DataError, DesignError, IdentificationError
 from gbveval.core.provenance import digest_arrays
 from gbveval.data._counts import count_respondents
-from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
+from gbveval.data._frame import Checked, Labels, Reader, as_names, frozen, plural
 from gbveval.data._survey_parts import (
     Calibration,
     calibration_of,
@@ -24,8 +24,9 @@ from gbveval.data._survey_parts import (
     read_margins,
     read_replicates,
 )
+from gbveval.data._survey_totals import distance_of, read_totals
 from gbveval.numerics.calibration import rake
-from gbveval.numerics.replicate_weights import CENTRES, Replicates, jackknife, rescaled_bootstrap
+from gbveval.numerics.replicate_weights import CENTRES, GIVEN, Replicates, jackknife, rescaled_bootstrap
 from gbveval.numerics.survey import SampleDesign, sample_design
 
 FloatArray = NDArray[np.float64]
@@ -49,7 +50,9 @@ class Survey(Checked):
         Sampling stratum.
     psu : str or sequence of str, optional
         Primary sampling unit; then, where units were drawn within it, those of the second and further stages. Labels
-        may repeat between strata and units. Absent, each respondent is one.
+        may repeat between strata and units. Absent, each respondent is one. With `fpc`, people who were drawn within
+        the last units are a stage of their own: give a column of respondents too, or the variance takes it that
+        everybody in a drawn unit was asked.
     fpc : str or sequence of str, optional
         Finite populations: how many primary units the stratum has, how many second-stage units the primary unit has,
         and so on, as counts. Absent, units were drawn with replacement (or from a population so large that it does
@@ -161,6 +164,14 @@ class Survey(Checked):
         """Names of all columns of the frame."""
         return tuple(self._reader.columns)
 
+    @property
+    def asked_everybody(self) -> bool:
+        """Whether variances rest on finite populations at every stage whose last units hold several respondents."""
+        if self.replicates is not None and self.replicates.kind == GIVEN:
+            return False
+        units = (*(() if self.psu is None else (self.psu,)), *self.later_units)
+        return bool(units) and len(self.populations) == len(units) and units[-1].count < self.n
+
     def weights(self) -> FloatArray:
         """Return the sampling weights, ones when none is declared."""
         return np.ones(self.n) if self.weight is None else self.weight
@@ -201,6 +212,8 @@ class Survey(Checked):
         DesignError
             If the weights are calibrated already (make the replicates first, then calibrate), or later stages have
             finite populations, whose variance the jackknife of primary units does not hold.
+        IdentificationError
+            If a stratum has a single primary unit.
 
         Examples
         --------
@@ -223,7 +236,7 @@ class Survey(Checked):
 
         Raises
         ------
-        DesignError
+        DesignError, IdentificationError
             As for `with_jackknife`.
 
         Examples
@@ -244,7 +257,8 @@ class Survey(Checked):
             raise DesignError(f"The weights are calibrated already; make the {method} weights first, then calibrate.")
         if self.replicates is not None:
             raise DesignError("The survey has replicate weights already.")
-        design = self.sample_design()
+        # Lonely units are refused below, whatever would be done with them elsewhere.
+        design = self.sample_design("adjust")
         if design.later:
             raise DesignError(
                 f"The {method} of primary units leaves out the variance of later stages, which finite populations of "
@@ -256,7 +270,10 @@ class Survey(Checked):
                 f"{plural(self.n, 'respondent')}, which is too much. Use with_bootstrap."
             )
         if np.any(design.sizes < 2):
-            raise DesignError(f"A stratum has a single primary unit, and no {method} can leave it out. Merge strata.")
+            raise IdentificationError(
+                f"{int((design.sizes < 2).sum()):,} of {design.n_strata:,} strata have a single primary unit, which no "
+                f"{method} can leave out. Merge such strata with neighbours of their kind."
+            )
         return design
 
     def poststratified(self, column: str, totals: Mapping[str, float]) -> Survey:
@@ -325,18 +342,96 @@ class Survey(Checked):
         def met(weights: FloatArray) -> FloatArray:
             answer = rake(weights, codes, totals, max_iterations=max_iterations, tolerance=tolerance)
             if not answer.gap <= tolerance:
+                apart = f" (largest relative difference {answer.gap:.2g})" if np.isfinite(answer.gap) else ""
                 raise ConvergenceError(
-                    f"Raking did not meet its margins in {max_iterations:,} rounds (largest relative difference "
-                    f"{answer.gap:.2g}). Merge small categories, or leave a margin out."
+                    f"Raking did not meet its margins in {max_iterations:,} rounds{apart}. Merge small categories, or "
+                    "leave a margin out."
                 )
             return answer.weights
 
-        replicates = self.replicates
+        return self._calibrated(met, calibration_of(found, self.weights()))
+
+    def calibrated(
+        self,
+        totals: Mapping[str, float | Mapping[str, float]],
+        *,
+        population: float | None = None,
+        distance: str = "linear",
+        bounds: tuple[float, float] | None = None,
+        max_iterations: int = 100,
+        tolerance: float = 1e-10,
+    ) -> Survey:
+        """Return the survey with weights that meet known totals of numbers, and of categories.
+
+        Parameters
+        ----------
+        totals : mapping of str to float, or to mapping of str to float
+            A numeric column to its total in the population (mean times number of people), or a column of categories to
+            the number of people in each.
+        population : float, optional
+            Number of people. Give it where it is known and no column has categories, which say it too.
+        distance : str
+            "linear": the generalised regression estimator; "raking": weights stay above zero.
+        bounds : tuple of float, optional
+            Least and largest factor by which a weight may change, such as (0.3, 3.0), with "linear".
+        max_iterations : int
+            Rounds at most.
+        tolerance : float
+            Difference from every total at which to stop, relative to the larger of it and the sum of absolute values.
+
+        Raises
+        ------
+        DataError
+            If columns and totals do not fit, or a column has gaps.
+        ConvergenceError
+            If no weights are found that meet the totals.
+        IdentificationError
+            If "linear" without bounds would make weights negative.
+        DesignError
+            If the weights are calibrated already, or an option is not known.
+
+        Notes
+        -----
+        The variance is that of the residuals from the regression on the columns; replicate weights, where there are
+        any, are calibrated one by one. To first order it is the same for all distances. **Do not use** with a column
+        that respondents understood otherwise than the source of its total did.
+
+        References
+        ----------
+        Deville and Saerndal (1992), Journal of the American Statistical Association 87.
+
+        Examples
+        --------
+        >>> survey = Survey({"harassed": [0, 1, 1], "hours": [1, 2, 6]}, outcome="harassed")
+        >>> met = survey.calibrated({"hours": 40.0}, population=10)
+        >>> round(float(met.weights() @ [1, 2, 6]), 6), round(float(met.weights().sum()), 6)
+        (40.0, 10.0)
+        """
+        if self.calibration is not None:
+            raise DesignError("The weights are calibrated already; give all totals to one call.")
+        if not totals:
+            raise DesignError("Give the population total of at least one column.")
+        moved = distance_of(distance, bounds)
+        found = read_totals(self, totals, population)
+
+        def met(weights: FloatArray) -> FloatArray:
+            return found.met(weights, moved, max_iterations, tolerance)
+
+        return self._calibrated(met, Calibration(found.names, frozen(found.columns), self.weights()))
+
+    def _calibrated(self, met: Callable[[FloatArray], FloatArray], calibration: Calibration) -> Survey:
+        """Return the survey with its weights, and those of every replicate, calibrated."""
+        weight, replicates = met(calibration.base), self.replicates
         if replicates is not None:
-            each = np.column_stack([met(column) for column in replicates.weights.T])
+            try:
+                each = np.column_stack([met(column) for column in replicates.weights.T])
+            except (ConvergenceError, IdentificationError) as error:
+                raise type(error)(
+                    "The full sample meets the totals, a replicate does not: it may leave out everybody of a category. "
+                    f"{error}"
+                ) from error
             replicates = replace(replicates, weights=each)
-        base = self.weights()
-        return self._with(weight=met(base), replicates=replicates, calibration=calibration_of(found, base))
+        return self._with(weight=weight, replicates=replicates, calibration=calibration)
 
     def _with(self, **changes: Any) -> Survey:
         """Return the survey with some parts replaced."""

@@ -17,20 +17,23 @@ from gbveval.data._frame import as_names, plural
 from gbveval.data.survey import Survey
 from gbveval.factors._domains import Domains, Group, domain_extra, groups, outcome_cell, read_domains
 from gbveval.factors._rows import (
+    NO_VARIATION,
     NOBODY,
     SurveyRow,
     assemble,
     clusters_in,
     design_of,
+    df_of,
     missing_answer_check,
     missing_outcome_check,
     require_binary,
+    varies,
 )
 from gbveval.factors._variance import AtWeights, influence_of, variance_of
 from gbveval.numerics.inference import t_quantile
 from gbveval.numerics.misclassification import Rate, corrected_share, score_limits
 from gbveval.numerics.proportion_intervals import effective_size
-from gbveval.numerics.survey import SampleDesign, design_effect, mean
+from gbveval.numerics.survey import Linearised, SampleDesign, design_effect, mean
 
 FloatArray = NDArray[np.float64]
 # Name of an estimated rate, slope of a row in it, and its variance.
@@ -39,6 +42,7 @@ ANYTHING = (
     "at this level sensitivity + specificity may be one, at which answers say nothing; every prevalence fits. Validate "
     "more people"
 )
+TOO_FEW = "the group is found in no more primary units than strata, so its variance is unknown"
 AT_ENDS = "nobody, or everybody, said yes, so the reported share has no standard error"
 
 
@@ -139,25 +143,26 @@ def _corrected(level: float, data: Survey, design: SampleDesign, outcome: int, g
     def at(w: FloatArray) -> float:
         return corrected_share(reported(w), se.value, sp.value).value
 
-    df = design.df(counted)
-    interval, deff = None, float("nan")
+    df = df_of(data, design, counted)
+    interval, deff, reason = None, float("nan"), NOBODY
     if defined:
         variance = variance_of(data, design, found.row_values, found.value, reported)
         deff = design_effect(variance, y, weights, member)
-        at_end = found.value in (0.0, 1.0)
-        if df >= 1 and (variance > 0 or at_end):
+        reason = TOO_FEW if df < 1 else _without_error(found, variance)
+        if reason in ("", AT_ENDS):
             size = effective_size(found.value, variance, int(counted.sum()))
             interval = score_limits(found.value, size, se, sp, float(t_quantile(0.5 + level / 2.0, df)))
-    # Limits that do not exist must not be replaced by symmetric ones.
-    endless = defined and interval is None
+            reason = ANYTHING if interval is None else reason
     row = SurveyRow(
         term=group.term,
         outcome=data.outcome_names[outcome],
         estimand=Estimand("prevalence", "share", "survey_population"),
         value=answer.value if defined else None,
-        row_values=answer.by_reported * found.row_values if defined and not endless else None,
+        # Limits that do not exist must not be replaced by symmetric ones, and a share of 0 or 1 must not pass for known
+        # in a comparison because it does not vary in the sample.
+        row_values=None if reason else answer.by_reported * found.row_values,
         df=df,
-        reason=(ANYTHING if df >= 1 else "too few primary units") if endless else (AT_ENDS if defined else NOBODY),
+        reason=reason,
         n_units=int(member.sum()),
         n_clusters=clusters_in(data, member),
         support=group.support,
@@ -172,6 +177,13 @@ def _corrected(level: float, data: Survey, design: SampleDesign, outcome: int, g
     )
     pairs = ((rates.keys[0], answer.by_sensitivity, se), (rates.keys[1], answer.by_specificity, sp))
     return Corrected(row, group, tuple((key, slope, rate.variance) for key, slope, rate in pairs if rate.variance > 0))
+
+
+def _without_error(share: Linearised, variance: float) -> str:
+    """Return why a reported share has no standard error, or nothing."""
+    if share.value in (0.0, 1.0):
+        return AT_ENDS
+    return "" if varies(variance, share.row_values) else NO_VARIATION
 
 
 def _comparisons(
@@ -271,8 +283,8 @@ def _outside(name: str, found: Sequence[Corrected]) -> tuple[Check, ...]:
     if below or above:
         text = (
             f"{name}: corrected prevalences outside 0 to 1 ({below + above} of {len(values)}) are shown as they are. "
-            + ("Fewer said yes than the specificity alone explains. " if below else "")
-            + ("More said yes than the sensitivity allows. " if above else "")
+            + ("Answers lie beyond what people without the outcome would say. " if below else "")
+            + ("Answers lie beyond what people with the outcome would say. " if above else "")
             + "The rates do not hold for these people, or chance is at work: look at the limits, and doubt the rates."
         )
         return (Check("outside 0 to 1", "warn", text),)

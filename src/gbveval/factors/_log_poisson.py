@@ -76,7 +76,12 @@ def fit_log_poisson(x: FloatArray, y: FloatArray, weights: FloatArray) -> LogPoi
         # What statsmodels warns of (separation, no convergence) is judged below by the score and the fitted means.
         warnings.simplefilter("ignore")
         model: Any = GLM(y, x, family=Poisson(), var_weights=w)
-        fit = model.fit(start_params=start, maxiter=MAXIMUM_STEPS, tol=1e-14, tol_criterion="deviance")
+        try:
+            fit = model.fit(start_params=start, maxiter=MAXIMUM_STEPS, tol=1e-14, tol_criterion="deviance")
+        except ValueError:
+            # A weight that is nearly all of the sum can send a step beyond what a float holds.
+            nothing = np.full(x.shape, np.nan)
+            return LogPoisson(np.full(x.shape[1], np.nan), nothing[:, 0], nothing, nothing, False)
     gamma = np.asarray(fit.params, dtype=np.float64)
     # One more scoring step squares what the stopping rule left.
     gamma = gamma + _step(x, y, w, gamma)

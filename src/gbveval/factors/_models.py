@@ -115,14 +115,14 @@ def check_size(comparison: Comparison, member: BoolArray, k: int) -> None:
 def sample_check(models: Models) -> list[Check]:
     """Return a check that counts who is in the crude rows and not in the models."""
     comparison = models.comparison
-    total = int(comparison.analysed.sum())
+    total = int((comparison.analysed & (comparison.survey.weights() > 0)).sum())
     lost = total - int(models.model.sum())
     if not lost or not models.adjust_for:
         return []
     text = (
         f"{comparison.factor.column}: {lost:,} of {plural(total, 'respondent')} in the crude rows of "
-        f"{comparison.outcome_name} lack an answer to {', '.join(models.adjust_for)} (or have weight zero) and are "
-        "not in the adjusted model; part of the change from crude to adjusted may come from that."
+        f"{comparison.outcome_name} lack an answer to {', '.join(models.adjust_for)} and are not in the adjusted "
+        "model; part of the change from crude to adjusted may come from that."
     )
     return [Check(f"adjusted sample {comparison.factor.column}", "warn" if lost > 0.05 * total else "info", text)]
 

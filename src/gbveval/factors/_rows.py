@@ -26,6 +26,7 @@ BoolArray = NDArray[np.bool_]
 # Respondents without an answer to the factor form a group of their own, so that a total minus the groups shown does
 # not give them away. The brackets keep the label apart from the categories of a questionnaire.
 NO_ANSWER = "(no answer)"
+NO_VARIATION = "nothing varies between primary units, so there is no standard error"
 NOBODY = "nobody in this group has the outcome recorded with a weight above zero"
 # More categories than this is a number or an identifier, of which every value would be somebody.
 MAXIMUM_LEVELS = 200
@@ -33,6 +34,11 @@ LONELY_WORDS = {
     "adjust": "it was centred at the mean over all primary units",
     "certainty": "it was taken as certain to be drawn and adds no variance",
     "average": "it was given the average variance of the other strata",
+}
+LATER_WORDS = {
+    "adjust": "it was centred at the mean over all units of that stage",
+    "certainty": "it was taken as certain to be drawn and adds no variance",
+    "average": "it was given the average variance of the others of its stage",
 }
 # Below this many degrees of freedom a design-based standard error is itself poorly known.
 FEW_DF = 8.0
@@ -103,6 +109,22 @@ def design_of(survey: Survey, lonely_psu: str) -> SampleDesign:
     """Return the sample design of a survey; IdentificationError when its variance cannot be estimated."""
     # Replicate weights bring their own variance, so a lonely unit does not stop them.
     return survey.sample_design("adjust" if survey.replicates is not None else lonely_psu)
+
+
+def df_of(survey: Survey, design: SampleDesign, counted: BoolArray) -> float:
+    """Return a group's degrees of freedom: primary units minus strata, and no more than replicate weights have.
+
+    Parameters
+    ----------
+    survey : Survey
+        Its replicate weights, where it has some, bound the degrees of freedom.
+    design : SampleDesign
+        Strata and units.
+    counted : ndarray of bool, shape (n,)
+        Who is in the group with a weight above zero.
+    """
+    df = design.df(counted)
+    return df if survey.replicates is None else min(df, survey.replicates.df)
 
 
 def is_binary(survey: Survey, outcome: int) -> bool:
@@ -191,6 +213,16 @@ def design_checks(survey: Survey, design: SampleDesign, smallest_df: float) -> t
         shown = f"{design.n_lonely:,} of {design.n_strata:,} strata"
         text = f"{shown} have one primary unit; {LONELY_WORDS[design.lonely_psu]}."
         found.append(Check("lonely primary units", "warn", text))
+    if design.n_lonely_later and survey.replicates is None:
+        shown = plural(design.n_lonely_later, "unit")
+        text = f"{shown} of a stage have one unit of the next; {LATER_WORDS[design.lonely_psu]}."
+        found.append(Check("lonely later units", "warn", text))
+    if survey.asked_everybody:
+        text = (
+            "fpc covers every stage, and units of the last one hold several respondents: variances take it that "
+            "everybody in a drawn unit was asked. If people were drawn within it, name them as one more stage of psu."
+        )
+        found.append(Check("finite populations", "info" if survey.weights_implied else "warn", text))
     if smallest_df < FEW_DF:
         text = f"a row has {smallest_df:.0f} degrees of freedom; its standard error is itself poorly known."
         found.append(Check("degrees of freedom", "warn", text))
@@ -229,7 +261,8 @@ def _std_error_words(survey: Survey, linearised: str) -> str:
         drawn = "drawn from finite populations" + (
             f" at {len(survey.populations)} stages" if len(survey.populations) > 1 else ""
         )
-    calibrated = "" if survey.calibration is None else ", of the residuals from the calibration margins"
+        drawn += ", of the last of which everybody was asked" if survey.asked_everybody else ""
+    calibrated = "" if survey.calibration is None else ", of the residuals from the calibration columns"
     return f"{linearised}{calibrated}; {strata}, {units}, {drawn}"
 
 
@@ -257,6 +290,7 @@ def assemble(
         covariance = influence.T @ influence
     terms = []
     for number, row in enumerate(rows):
+        # Rows of models and comparisons come with the design's own count.
         df = row.df if survey.replicates is None else min(row.df, survey.replicates.df)
         std_error, reason = _std_error(row, float(covariance[number, number]), df)
         if std_error is None:
@@ -299,8 +333,13 @@ def _std_error(row: SurveyRow, variance: float, df: float) -> tuple[float | None
         return None, "the group is found in no more primary units than strata, so its variance is unknown"
     if not np.isfinite(variance):
         return None, "the estimate is undefined under the weights of a replicate; merge the group with another"
-    # Rounding leaves about 1e-16 of the largest linearised total where nothing varies.
-    size = float(np.abs(row.row_values).sum())
-    if variance <= (1e-14 * max(size, 1e-300)) ** 2 or size == 0.0:
-        return None, row.reason or "nothing varies between primary units, so there is no standard error"
+    if not varies(variance, row.row_values):
+        return None, row.reason or NO_VARIATION
     return float(np.sqrt(variance)), ""
+
+
+def varies(variance: float, row_values: FloatArray) -> bool:
+    """Return whether a variance is more than what rounding leaves where nothing varies between primary units."""
+    # That is about 1e-16 of the largest linearised total.
+    size = float(np.abs(row_values).sum())
+    return size > 0.0 and variance > (1e-14 * size) ** 2

@@ -54,6 +54,9 @@ class ConditionalLogistic:
     clustered sample; with covariates that are constant within sets (they drop out, and a check says so); or to read a
     ratio of risks off a common outcome.
 
+    **E-values** take the root of the odds ratio, as for a common outcome; for a rare one they are larger:
+    `e_value(..., measure="odds_ratio", outcome_is_rare=True)`.
+
     **Undefined** where the likelihood has no maximum (separation): rows are null with the reason.
 
     References

@@ -108,7 +108,7 @@ class CorrectedEffect:
         keys = sorted({key for pair in rates for key, _ in pair})
         for outcome in range(len(data.outcome_names)):
             arms = [_Arm.of(data, outcome, arm, rates[arm], keys) for arm in range(len(data.arms))]
-            checks += _outside(data.outcome_names[outcome], arms)
+            checks += (*_outside(data.outcome_names[outcome], arms), *_at_ends(data.outcome_names[outcome], arms))
             for arm in range(1, len(arms)):
                 for ratio in (False, True):
                     row, slope = _compared(data, outcome, arm, arms, ratio=ratio)
@@ -223,6 +223,19 @@ def _compared(data: Trial, outcome: int, arm: int, arms: list[_Arm], *, ratio: b
         reason="" if positive or not ratio else "a corrected risk is zero or less, so there is no ratio",
     )
     return row, scale[0] * one.slopes - scale[1] * base.slopes
+
+
+def _at_ends(name: str, arms: list[_Arm]) -> tuple[Check, ...]:
+    """Return a warning where nobody, or everybody, of an arm said yes: Neyman's variance of it is then zero."""
+    still = sum(arm.reported in (0.0, 1.0) for arm in arms)
+    if not still:
+        return ()
+    text = (
+        f"{name}: in {still} of {len(arms)} arms nobody, or everybody, said yes. Such an arm adds nothing to the "
+        "standard error though its risk is not known exactly: intervals are too short."
+    )
+    # That nobody in an arm said yes is for `release` to show or hide.
+    return (Check("arms that do not vary", "warn", text, f"{name}: whether answers vary in every arm was looked at."),)
 
 
 def _outside(name: str, arms: list[_Arm]) -> tuple[Check, ...]:

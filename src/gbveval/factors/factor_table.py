@@ -33,13 +33,15 @@ MEASURES = (
     "attributable_fraction",
     "prevented_fraction",
 )
+# Whose E-value and adjusted p-value a line shows: the first of these that was asked for.
+RATIOS = ("adjusted_ratio", "standardised_ratio", "crude_ratio", "adjusted_odds_ratio", "crude_odds_ratio")
 AFTER = ("p_adjusted", "e_value", "e_value_limit", "adjusted_for", "adjustment_reason", "missing_share")
 LEVELS = ("individual", "relationship", "community", "society")
 NOTES = (
     "These are associations: nothing here says that changing a factor would change the outcome.",
-    "E-values (of the adjusted ratio, or the crude one where there is no other; 95 % limits) and attributable or "
-    "prevented fractions say what would hold if the association were causal. Fractions of several factors are never "
-    "added up.",
+    "E-values (of the adjusted ratio, or else the standardised, the crude, or an odds ratio by its root; 95 % limits) "
+    "and attributable or prevented fractions say what would hold if the association were causal. Fractions of several "
+    "factors are never added up.",
 )
 
 
@@ -124,6 +126,7 @@ def _fill(line: dict[str, Any], record: dict[str, Any]) -> None:
         line["adjusted_for"] = str(record["model"]).removeprefix("adjusted for ")
         line["adjustment_reason"] = record["adjustment_reason"] or None
         line["missing_share"] = record["missing_share"]
-    if measure == "adjusted_ratio" or (record["e_value"] is not None and line.get("adjusted_ratio") is None):
+    if measure in RATIOS and RATIOS.index(measure) < line.get("e_value_of", len(RATIOS)):
+        line["e_value_of"] = RATIOS.index(measure)
         line["e_value"], line["e_value_limit"] = record["e_value"], record["e_value_limit"]
         line["p_adjusted"] = record.get("p_adjusted")

@@ -28,6 +28,7 @@ from gbveval.factors._rows import (
     missing_answer_check,
     missing_outcome_check,
     require_binary,
+    varies,
 )
 from gbveval.factors._variance import variance_of
 from gbveval.numerics.priors import HalfNormal, Normal
@@ -297,7 +298,8 @@ def _direct(data: Survey, design: SampleDesign, domains: Domains) -> _Direct:
         found = mean(y, weights, member)
         share[g] = found.value
         if n[g] > 1 and 0.0 < found.value < 1.0 and design.df(member) >= 1:
-            actual += variance_of(data, design, found.row_values, found.value, _Share(y, member))
+            variance = variance_of(data, design, found.row_values, found.value, _Share(y, member))
+            actual += variance if varies(variance, found.row_values) else 0.0
             simple += found.value * (1.0 - found.value) / n[g]
     seen = int((n > 0).sum())
     if seen < MINIMUM_GROUPS:

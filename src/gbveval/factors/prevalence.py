@@ -25,10 +25,12 @@ from gbveval.factors._rows import (
     check_lonely,
     clusters_in,
     design_of,
+    df_of,
     is_binary,
     missing_answer_check,
     missing_outcome_check,
     survey_method,
+    varies,
 )
 from gbveval.factors._variance import variance_of
 from gbveval.numerics.proportion_intervals import DESIGN
@@ -164,7 +166,7 @@ def _row(estimator: Prevalence, data: Survey, design: SampleDesign, outcome: int
         return mean(y, w, member).value
 
     found = mean(y, weights, member)
-    df = design.df(member & (weights > 0))
+    df = df_of(data, design, member & (weights > 0))
     variance, deff = float("nan"), float("nan")
     if np.isfinite(found.value):
         variance = variance_of(data, design, found.row_values, found.value, natural)
@@ -172,7 +174,8 @@ def _row(estimator: Prevalence, data: Survey, design: SampleDesign, outcome: int
     value, row_values, reason = _on_link(found.value, found.row_values, odds)
     at_end = binary and not odds and found.value in (0.0, 1.0)
     interval = None
-    if binary and estimator.interval in DESIGN and df >= 1 and np.isfinite(found.value) and (variance > 0 or at_end):
+    usable = bool(np.isfinite(found.value)) and df >= 1 and (at_end or varies(variance, found.row_values))
+    if binary and usable and estimator.interval in DESIGN:
         n = int((member & (weights > 0)).sum())
         limits = DESIGN[estimator.interval](found.value, variance, n=n, df=df, level=estimator.level)
         interval = None if np.isnan(limits[0]) else limits

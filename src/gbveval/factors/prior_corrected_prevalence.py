@@ -29,6 +29,7 @@ from gbveval.factors._rows import (
     missing_answer_check,
     missing_outcome_check,
     require_binary,
+    varies,
 )
 from gbveval.factors._variance import variance_of
 from gbveval.numerics.misclassification import ShareDraws, draw_shares
@@ -240,6 +241,11 @@ def _effective(data: Survey, design: SampleDesign, group: Group) -> tuple[float,
                 "Merge the group with another."
             )
         variance = variance_of(data, design, found.row_values, found.value, lambda w: mean(y, w, member).value)
+        if not varies(variance, found.row_values):
+            raise IdentificationError(
+                f"In the row {group.term!r} nothing varies between primary units, so it is unknown how much its "
+                "answers say. Merge the group with another, or take respondents as the primary units and say so."
+            )
         size = effective_size(found.value, variance, counted)
     return found.value * size, size
 

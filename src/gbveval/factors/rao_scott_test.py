@@ -25,6 +25,7 @@ from gbveval.factors._rows import (
     clusters_in,
     design_checks,
     design_of,
+    df_of,
     missing_answer_check,
     missing_outcome_check,
     survey_method,
@@ -144,9 +145,7 @@ def _row(data: Survey, design: SampleDesign, outcome: int, by: str, labels: Labe
         )
     used = np.unique(labels.codes[member])
     found, reason = None, ""
-    df = design.df(member)
-    if data.replicates is not None:
-        df = min(df, data.replicates.df)
+    df = df_of(data, design, member)
     if min(values.size, used.size) < 2:
         reason = "the outcome, or the category, takes one value only, so there is nothing to compare"
     elif df < 1:
@@ -191,9 +190,11 @@ def _test(
     influence = influence_of(data, design, values, ways)
     covariance = influence.T @ influence
     table = np.array([share.value for share in shares]).reshape(first.shape[1], second.shape[1])
-    if not np.trace(covariance) > 1e-28:
-        return None, "nothing varies between primary units, so there is no test"
-    return rao_scott(table, covariance, n=int(member.sum()), df=df), ""
+    found = rao_scott(table, covariance, n=int(member.sum()), df=df) if np.trace(covariance) > 0.0 else None
+    # A design effect of less than this is what rounding leaves of none.
+    if found is None or not found.mean_design_effect > 1e-12:
+        return None, "what is tested does not vary between primary units, so there is no test"
+    return found, ""
 
 
 def _cell_share(column: FloatArray, member: BoolArray) -> AtWeights:

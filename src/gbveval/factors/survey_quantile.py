@@ -26,9 +26,11 @@ from gbveval.factors._rows import (
     check_lonely,
     clusters_in,
     design_of,
+    df_of,
     missing_answer_check,
     missing_outcome_check,
     survey_method,
+    varies,
 )
 from gbveval.factors._variance import AtWeights, variance_of
 from gbveval.numerics.survey import Linearised, SampleDesign
@@ -37,8 +39,8 @@ from gbveval.numerics.survey_quantile import Quantile, weighted_quantile, woodru
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 OPEN = (
-    "a limit of the share at or below the quantile leaves 0 to 1, or both limits are one value, so there is no "
-    "standard error"
+    "the share at or below the quantile does not vary, a limit of it leaves 0 to 1, or both limits are one value, so "
+    "there is no standard error"
 )
 
 
@@ -61,9 +63,9 @@ class SurveyQuantile:
     Notes
     -----
     **Estimates** the smallest value whose weighted distribution function reaches the share asked for. **Limits** are
-    Woodruff's: t limits of the share at or below the quantile, turned back through the distribution. The standard error
-    is their width over twice the t quantile, and rows share the covariance of those shares, so groups can be
-    contrasted.
+    Woodruff's: t limits of the share at or below the quantile, turned back through the distribution; where many are
+    tied at the quantile, they are around the share asked for. The standard error is their width over twice the t
+    quantile, and rows share the covariance of those shares, so groups can be contrasted.
 
     **Disclosure**: a quantile is one respondent's answer, or close to it. The counts behind a row are those on either
     side of it, so `release` hides it where few are beyond.
@@ -145,7 +147,7 @@ class SurveyQuantile:
     def _row(self, data: Survey, design: SampleDesign, outcome: int, p: float, group: Group) -> SurveyRow:
         member = group.member & data.observed(outcome)
         weights, y = data.weights(), data.outcomes[:, outcome]
-        df = design.df(member & (weights > 0))
+        df = df_of(data, design, member & (weights > 0))
         found = None if not (weights[member] > 0).any() else _limits(data, design, (y, member, p), df, self.level)
         defined = found is not None and np.isfinite(found.slope)
         return SurveyRow(
@@ -172,10 +174,11 @@ def _limits(
     y, member, p = asked
 
     def variance(share: Linearised, at: AtWeights) -> float:
-        return variance_of(data, design, share.row_values, share.value, at)
+        found = variance_of(data, design, share.row_values, share.value, at)
+        # Limits of a share that differ by rounding alone have no width to divide by.
+        return found if varies(found, share.row_values) else 0.0
 
-    limits_df = df if data.replicates is None else min(df, data.replicates.df)
-    return woodruff(y, data.weights(), member, p, variance=variance, df=limits_df, level=level)
+    return woodruff(y, data.weights(), member, p, variance=variance, df=df, level=level)
 
 
 def _beyond(data: Survey, outcome: int, p: float) -> CellOf:

@@ -15,15 +15,15 @@ IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Raked:
-    """Weights after raking.
+class Calibrated:
+    """Weights after calibration.
 
     Attributes
     ----------
     weights : ndarray, shape (n,)
         Calibrated weights.
     gap : float
-        Largest remaining difference from a margin, relative to it.
+        Largest remaining difference from a total, relative to it.
     """
 
     weights: FloatArray
@@ -37,7 +37,7 @@ def rake(
     *,
     max_iterations: int = 100,
     tolerance: float = 1e-10,
-) -> Raked:
+) -> Calibrated:
     """Return weights that meet margins by iterative proportional fitting; one margin is poststratification.
 
     Parameters
@@ -76,7 +76,99 @@ def rake(
         )
         if gap <= tolerance:
             break
-    return Raked(w, gap)
+    return Calibrated(w, gap)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """The chi-square distance: a weight is multiplied by 1 + u, within bounds if there are some."""
+
+    low: float = -np.inf
+    high: float = np.inf
+
+    def factor(self, u: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the factor, its derivative and its integral from zero."""
+        value = np.clip(1.0 + u, self.low, self.high)
+        inside = np.clip(u, self.low - 1.0, self.high - 1.0)
+        return value, (value == 1.0 + u).astype(np.float64), inside + inside**2 / 2.0 + value * (u - inside)
+
+
+@dataclass(frozen=True, slots=True)
+class Raking:
+    """The distance of raking: a weight is multiplied by exp(u), so that it stays above zero."""
+
+    def factor(self, u: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the factor, its derivative and its integral, up to a constant."""
+        # A step too far overflows, and is taken back.
+        with np.errstate(over="ignore"):
+            value = np.exp(u)
+        return value, value, value
+
+
+def calibrate(
+    weights: FloatArray,
+    columns: FloatArray,
+    totals: FloatArray,
+    *,
+    distance: Linear | Raking,
+    max_iterations: int = 100,
+    tolerance: float = 1e-10,
+) -> Calibrated:
+    """Return the weights nearest to those given under which the columns have known totals.
+
+    With d the weights and x the columns, w = d F(x'lambda), where lambda solves sum of w x = totals (Deville and
+    Saerndal 1992). F = 1 + u gives the generalised regression estimator. lambda is where the convex function
+    sum of d G(x'lambda) - totals'lambda is least, G the integral of F; Newton's steps are halved where they overshoot.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (n,)
+        Sampling weights.
+    columns : ndarray, shape (n, k)
+        Numbers and indicators; a column of ones fixes the number of people. They may be linearly dependent, if their
+        totals are too.
+    totals : ndarray, shape (k,)
+        Their totals in the population.
+    distance : Linear or Raking
+        What "nearest" means.
+    max_iterations : int
+        Steps at most.
+    tolerance : float
+        Difference from every total at which to stop, relative to the larger of it and the sum of absolute values.
+
+    References
+    ----------
+    Deville and Saerndal (1992), Journal of the American Statistical Association 87.
+
+    Examples
+    --------
+    Two people, ten in the population, whose hours add to forty:
+
+    >>> x = np.array([[1.0, 2.0], [1.0, 7.0]])
+    >>> calibrate(np.ones(2), x, np.array([10.0, 40.0]), distance=Linear()).weights.round(6).tolist()
+    [6.0, 4.0]
+    """
+    size = np.maximum(np.abs(totals), weights @ np.abs(columns))
+    scale = np.where(size > 0.0, size, 1.0)
+    x, target = columns / scale, totals / scale
+    multiplier = np.zeros(x.shape[1])
+    factor, slope, integral = distance.factor(x @ multiplier)
+    for _ in range(max_iterations):
+        missing = target - x.T @ (weights * factor)
+        if np.max(np.abs(missing)) <= tolerance:
+            break
+        curvature = (x * (weights * slope)[:, None]).T @ x
+        step = np.linalg.pinv(curvature, hermitian=True) @ missing
+        reached = float(weights @ integral - target @ multiplier)
+        for halving in range(60):
+            trial = multiplier + step / 2.0**halving
+            factor, slope, integral = distance.factor(x @ trial)
+            value = float(weights @ integral - target @ trial)
+            if value <= reached + 1e-13 * (abs(reached) + float(weights.sum())):
+                break
+        multiplier = trial
+    gap = float(np.max(np.abs(target - x.T @ (weights * factor))))
+    return Calibrated(weights * factor, gap)
 
 
 def margin_columns(codes: Sequence[IntArray], sizes: Sequence[int]) -> FloatArray:
@@ -109,7 +201,10 @@ def calibrated_residuals(
     used = weights > 0
     u = row_values[used] / weights[used][:, None]
     root = np.sqrt(base[used])[:, None]
-    slope = np.linalg.lstsq(columns[used] * root, u * root, rcond=None)[0]
+    # Numbers of any unit: what counts as dependent must not rest on how large a column is.
+    size = np.sqrt((columns[used] ** 2).mean(axis=0))
+    x = columns[used] / np.where(size > 0.0, size, 1.0)
+    slope = np.linalg.lstsq(x * root, u * root, rcond=None)[0]
     result = np.zeros_like(row_values)
-    result[used] = (u - columns[used] @ slope) * weights[used][:, None]
+    result[used] = (u - x @ slope) * weights[used][:, None]
     return result

@@ -129,6 +129,7 @@ def design_effect_test(
         # one. Others without a standard error have been seen in nobody, or in everybody.
         varies = shares.std_error[row] > 1e-12
         varies[-1 if row == 0 else 0] = False
+        varies = _independent(shares.value[row], shares.covariance[row], varies)
         value, covariance = shares.value[row][varies], shares.covariance[row][np.ix_(varies, varies)]
         if not value.size:
             continue
@@ -143,6 +144,25 @@ def design_effect_test(
         if statistic[row] > 0.0 and near.any():
             each[row] = _mixture_tail(statistic[row], covariance[np.ix_(near, near)], rng, n_draws)
     return DesignEffectTest(statistic, each, float(min(1.0, 2.0 * each.min())), kept)
+
+
+def _independent(value: FloatArray, covariance: FloatArray, among: BoolArray) -> BoolArray:
+    """Return which shares are left when those that are sums of others (but for a constant) are taken out.
+
+    In a small sample counts that nobody gives tie shares to each other: with none of two, "at most one" and "at most
+    two" are the same people. The lowest shares are kept, for it is these that the test is about.
+    """
+    kept: list[int] = []
+    for k in sorted(np.flatnonzero(among).tolist(), key=lambda k: value[k] / np.sqrt(covariance[k, k])):
+        own = covariance[k, k]
+        if kept:
+            with_kept = covariance[np.ix_([k], kept)][0]
+            own = own - with_kept @ np.linalg.solve(covariance[np.ix_(kept, kept)], with_kept)
+        if own > 1e-9 * covariance[k, k]:
+            kept.append(k)
+    result = np.zeros(among.size, dtype=bool)
+    result[kept] = True
+    return result
 
 
 def _mixture_tail(statistic: float, covariance: FloatArray, rng: np.random.Generator, n_draws: int) -> float:

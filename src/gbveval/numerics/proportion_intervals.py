@@ -174,8 +174,10 @@ def likelihood_design(share: float, variance: float, *, n: int, df: float, level
     def beyond(p: float) -> float:
         return 2.0 * size * (peak - float(xlogy(share, p) + xlog1py(1.0 - share, -p))) - limit
 
-    low = float(brentq(beyond, 1e-300, share, xtol=1e-15)) if share > 0.0 else 0.0
-    high = float(brentq(beyond, share, 1.0 - 1e-16, xtol=1e-15)) if share < 1.0 else 1.0
+    # With one degree of freedom the quantile is 161: a limit can then be nearer to 0 or 1 than a float can tell.
+    least, most = 1e-300, float(np.nextafter(1.0, 0.0))
+    low = float(brentq(beyond, least, share, xtol=1e-15)) if share > 0.0 and beyond(least) > 0.0 else 0.0
+    high = float(brentq(beyond, share, most, xtol=1e-15)) if share < 1.0 and beyond(most) > 0.0 else 1.0
     return low, high
 
 

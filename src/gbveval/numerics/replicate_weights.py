@@ -11,6 +11,8 @@ from gbveval.numerics.survey import SampleDesign
 
 FloatArray = NDArray[np.float64]
 CENTRES = ("estimate", "mean")
+# What replicate weights are called that came with the data: they know nothing of declared finite populations.
+GIVEN = "the survey's replicate weights"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -147,4 +149,4 @@ def given_replicates(weights: FloatArray, scale: FloatArray) -> Replicates:
     """
     roots = np.linalg.eigvalsh(weights.T @ weights)
     rank = int((roots > roots[-1] * roots.size * np.finfo(float).eps).sum())
-    return Replicates(weights, scale, "the survey's replicate weights", rank - 1.0)
+    return Replicates(weights, scale, GIVEN, rank - 1.0)

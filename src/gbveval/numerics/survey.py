@@ -58,6 +58,11 @@ class SampleDesign:
         """Strata with a single primary unit that is not the whole stratum."""
         return int(self.first().lonely.sum())
 
+    @property
+    def n_lonely_later(self) -> int:
+        """Units of any stage of which a single unit of the next stage was drawn, and that have more."""
+        return sum(int(stage.lonely.sum()) for stage in self.later)
+
     def first(self) -> Stage:
         """Return the first stage: primary units in strata."""
         return Stage(self.unit, self.stratum, self.sizes, self.fraction)

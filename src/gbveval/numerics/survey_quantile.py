@@ -16,6 +16,9 @@ BoolArray = NDArray[np.bool_]
 AtWeights = Callable[[FloatArray], float]
 # Cumulated weights reach a round share up to rounding.
 SLACK = 1e-12
+# Where those at the quantile are a share above this many of its standard errors, which of the neighbouring values the
+# sample's quantile falls on is chance, and the share at or below it is no centre.
+MANY_TIES = 0.5
 
 
 def weighted_quantile(y: FloatArray, weights: FloatArray, member: BoolArray, p: float) -> float:
@@ -84,6 +87,10 @@ def woodruff(
 ) -> Quantile:
     """Return a quantile with limits at the t limits of the share of people at or below it (Woodruff 1952).
 
+    With an outcome of many values that share is p but for a respondent, and limits are around the share itself, as in
+    the R package survey. Where many are tied at the quantile it can be far above p: limits are then around p, which
+    are those that Woodruff has.
+
     Parameters
     ----------
     y, weights : ndarray, shape (n,)
@@ -112,7 +119,9 @@ def woodruff(
 
     below = mean(indicator, weights, member)
     spread = np.array([np.sqrt(variance(below, share_at))])
-    limits = wald_interval(np.array([below.value]), spread, df=np.array([df]), level=level)
+    tied = mean((np.where(member, y, np.inf) == value).astype(float), weights, member).value
+    centre = p if tied > MANY_TIES * float(spread[0]) else below.value
+    limits = wald_interval(np.array([centre]), spread, df=np.array([df]), level=level)
     share_low, share_high = (float(x[0]) for x in limits)
     if not np.isfinite(share_low + share_high):
         return Quantile(value, np.nan, np.nan, np.nan, below, share_at)

@@ -130,7 +130,7 @@ def _value(row: ReleasedRow | None, factor: float) -> str:
 
 def _ratio(rows: Rows) -> ReleasedRow | None:
     """Return the most adjusted ratio of a line."""
-    order = ("adjusted ratio", "crude ratio", "adjusted odds ratio", "crude odds ratio")
+    order = ("adjusted ratio", "standardised ratio", "crude ratio", "adjusted odds ratio", "crude odds ratio")
     return next((rows[name] for name in order if name in rows), None)
 
 

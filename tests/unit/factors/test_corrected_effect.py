@@ -78,3 +78,10 @@ def test_risks_beyond_the_range_are_told_and_have_no_ratio() -> None:
     assert any(check.name == "outside 0 to 1" for check in found.checks)
     assert found[1].value is None
     assert "no ratio" in found[1].reason
+
+
+def test_an_arm_in_which_nobody_said_yes_is_told() -> None:
+    frame = {"told": [0.0] * 20 + [1.0, 0.0] * 10, "arm": ["new"] * 20 + ["usual"] * 20}
+    trial = gbv.Trial(frame, outcome="told", arm="arm", control="usual")
+    assert "1 of 2 arms nobody" in gbv.CorrectedEffect(0.9).estimate(trial).check("arms that do not vary").message
+    assert "arms that do not vary" not in [check.name for check in gbv.CorrectedEffect(0.9).estimate(_trial()).checks]

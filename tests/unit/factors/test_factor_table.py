@@ -143,3 +143,17 @@ def test_adjusted_p_values_have_a_column_of_their_own() -> None:
     from gbveval.reporting.factor_table import factor_columns
 
     assert "p, adjusted" in factor_columns(gbv.release(adjusted).estimates()[0])
+
+
+def test_the_e_value_beside_a_ratio_is_that_of_the_ratio() -> None:
+    """The odds ratio of a line comes after its ratio and has an E-value of its own, by its root."""
+    answer = _answer(measures=("ratio", "odds_ratio"))
+    table = gbv.factor_table(answer)
+    records = {record["term"]: record for record in answer.records()}
+    shown = dict(zip(zip(table.column("factor"), table.column("factor_level"), strict=True), table.column("e_value")))
+    crude = next(term for term in records if term.startswith("gender: ") and term.endswith("(crude ratio)"))
+    ratio = records[crude]["estimate"]
+    # VanderWeele and Ding (2017): g + sqrt(g (g - 1)), with g the ratio or its inverse.
+    g = max(ratio, 1 / ratio)
+    assert shown["gender", records[crude]["factor_level"]] == pytest.approx(g + np.sqrt(g * (g - 1)), rel=1e-12)
+    assert shown["lgbtq", "yes"] == records["lgbtq: yes vs no (adjusted ratio)"]["e_value"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
+import gbveval as gbv
 from gbveval.factors._log_poisson import fit_log_poisson
 
 
@@ -62,3 +63,17 @@ def test_rare_common_and_constant_outcomes_converge(share: float):
     fit = fit_log_poisson(x[:, :1], y, w)
     assert fit.converged
     assert fit.fitted[0] == pytest.approx(np.average(y, weights=w), rel=1e-10)
+
+
+def test_a_weight_that_is_nearly_all_of_the_sum_is_no_bare_error() -> None:
+    rng = np.random.default_rng(8)
+    n = 240
+    frame = {
+        "y": (rng.random(n) < 0.3).astype(float),
+        "x": rng.choice(["n", "y"], n),
+        "g": rng.choice(["u", "v", "z"], n),
+        "w": np.where(np.arange(n) == 5, 1e8, rng.uniform(1, 2, n)),
+    }
+    survey = gbv.Survey(frame, outcome="y", weight="w")
+    with pytest.raises(gbv.ConvergenceError, match="found no solution"):
+        gbv.RiskFactors(["x"], {"x": ["g"]}, behaviour="experience", measures=["ratio"]).estimate(survey)

@@ -319,3 +319,111 @@ def test_means_of_completed_surveys_are_pooled() -> None:
     within = np.mean([result.std_errors**2 for result in results], axis=0)
     total = within + 1.25 * values.var(axis=0, ddof=1)
     np.testing.assert_allclose(pooled.std_errors**2, total, rtol=1e-10)
+
+
+@pytest.mark.parametrize("interval", ["korn_graubard", "wilson", "likelihood", "arcsine"])
+def test_replicate_weights_bound_the_degrees_of_freedom_of_every_interval(interval: str) -> None:
+    """Six groups left out in turn leave five degrees of freedom, whatever the number of respondents."""
+    from gbveval.numerics.proportion_intervals import DESIGN
+
+    frame = _frame()
+    y = (frame["y"] > 2.0).astype(float)
+    group = np.repeat(np.arange(6), 20)
+    columns = {f"r{r}": np.where(group == r, 0.0, frame["w"] * 6 / 5) for r in range(6)}
+    roles = {"weight": "w", "replicate_weights": list(columns), "replicate_scale": 5 / 6}
+    survey = gbv.Survey({"y": y, "w": frame["w"], **columns}, outcome="y", **roles)
+    record = gbv.Prevalence(interval=interval).estimate(survey).records()[0]
+    share = float(np.average(y, weights=frame["w"]))
+    variance = 5 / 6 * sum((np.average(y, weights=weights) - share) ** 2 for weights in columns.values())
+    low, high = DESIGN[interval](share, variance, n=120, df=5.0, level=0.95)
+    # Rounding of a sum of six squares; with 119 degrees of freedom limits would be a quarter nearer.
+    assert (record["conf_low"], record["conf_high"]) == (pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
+    if interval == "wilson":
+        corrected = gbv.RoganGladen(0.9, 0.95).estimate(survey).records()[0]
+        for name, limit in (("conf_low", low), ("conf_high", high)):
+            assert corrected[name] == pytest.approx((limit - 0.05) / 0.85, rel=1e-9)
+
+
+def _alike() -> dict[str, Any]:
+    """A third in every ward and every group, in wards of different weights: nothing varies but rounding."""
+    size = [3, 9, 18, 30, 42, 18]
+    return {
+        "y": np.tile([1.0, 0.0, 0.0], 40),
+        "ward": np.repeat(np.arange(6), size),
+        "w": np.repeat([0.1, 0.37, 1.3, 1.7, 0.9, 2.3], size),
+        "group": np.tile(list("aaabbbcccccc"), 10).tolist(),
+    }
+
+
+def test_rounding_is_no_variance_of_any_estimator() -> None:
+    survey = gbv.Survey(_alike(), outcome="y", psu="ward", weight="w")
+    median = gbv.SurveyQuantile().estimate(survey).records()[0]
+    assert (median["estimate"], median["std_error"], median["conf_low"]) == (0.0, None, None)
+    test = gbv.RaoScottTest("group").estimate(survey)[0]
+    assert (test.p_value, "does not vary" in test.reason) == (None, True)
+    with pytest.raises(gbv.IdentificationError, match="nothing varies between primary units"):
+        gbv.PriorCorrectedPrevalence(gbv.Beta(18, 4), 0.97).estimate(survey)
+    # Without a design effect a group of 30 counts as 30: a third, give or take a sixth.
+    pooled = gbv.PooledPrevalence("group").estimate(survey).records()[0]
+    assert pooled["n_effective"] == 30.0
+    assert pooled["conf_high"] - pooled["conf_low"] > 0.1
+
+
+def _two_stages(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray]:
+    """Draw 10 of 20 wards and 8 of 80 people in each; return the sample and the population."""
+    population = (rng.random((20, 80)) < 1.0 / (1.0 + np.exp(1.0 - rng.normal(0, 0.5, (20, 1))))).astype(float)
+    wards = rng.choice(20, 10, replace=False)
+    y = np.concatenate([rng.choice(population[ward], 8, replace=False) for ward in wards])
+    return {"y": y, "ward": np.repeat(np.arange(10), 8), "person": np.arange(80), "N": np.full(80, 20.0)}, population
+
+
+def test_a_finite_population_of_units_alone_leaves_out_the_draw_of_people_and_says_so() -> None:
+    rng = np.random.default_rng(4)
+    one, whole, gap = [], [], []
+    for _ in range(400):
+        frame, population = _two_stages(rng)
+        frame["w"] = np.full(80, 20.0)
+        samples = [gbv.Survey(frame, outcome="y", weight="w", fpc="N", psu=psu) for psu in ("ward", ["ward", "person"])]
+        found = [gbv.SurveyMean().estimate(sample) for sample in samples]
+        one.append(found[0][0].std_error ** 2)
+        whole.append(found[1][0].std_error ** 2)
+        gap.append(found[0][0].value - population.mean())
+    assert found[0].check("finite populations").status == "warn"
+    assert "everybody was asked" in found[0].method.std_error
+    assert "finite populations" not in [check.name for check in found[1].checks]
+    # A jackknife of the units knows of the finite population, replicates that came with the data do not.
+    jackknife = samples[0].with_jackknife()
+    columns = {f"r{r}": jackknife.replicates.weights[:, r] for r in range(10)}
+    given = gbv.Survey(
+        frame | columns,
+        outcome="y",
+        weight="w",
+        fpc="N",
+        psu="ward",
+        replicate_weights=list(columns),
+        replicate_scale=jackknife.replicates.scale.tolist(),
+    )
+    told = [
+        "finite populations" in [check.name for check in gbv.SurveyMean().estimate(data).checks]
+        for data in (jackknife, given)
+    ]
+    assert told == [True, False]
+    # The spread of 400 gaps has a Monte Carlo error of 3.5 %, its square of 7 %: four of these.
+    true = float(np.var(gap))
+    assert np.mean(whole) == pytest.approx(true, rel=0.28)
+    assert np.mean(one) < 0.72 * true
+
+
+def test_lonely_units_of_a_later_stage_are_told() -> None:
+    frame = _two_stages(np.random.default_rng(5))[0] | {"M": np.full(80, 4.0), "block": np.zeros(80)}
+    survey = gbv.Survey(frame, outcome="y", psu=["ward", "block"], fpc=["N", "M"])
+    answer = gbv.SurveyMean(lonely_psu="certainty").estimate(survey)
+    assert answer.check("lonely later units").message.startswith("10 units of a stage have one unit of the next")
+
+
+def test_people_of_weight_zero_are_not_told_as_lost_to_the_model() -> None:
+    frame = _frame()
+    frame["y"] = (frame["y"] > 2.0).astype(float)
+    frame["w"] = np.where(np.arange(120) % 3 == 0, 0.0, frame["w"])
+    answer = gbv.RiskFactors(["sex"], {"sex": ["months"]}, behaviour="experience").estimate(_survey(frame))
+    assert "adjusted sample sex" not in [check.name for check in answer.checks]

@@ -215,3 +215,35 @@ def test_collinear_columns_are_named_and_change_nothing() -> None:
     assert both["x"].value == pytest.approx(one["x"].value, rel=1e-9)
     assert both["twice"].value is None
     assert any("twice" in check.message for check in both.checks)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [gbv.RoganGladen(0.9, by="g", reference="b"), gbv.RandomisedResponse(1.0, forced_yes=0.0, by="g", reference="b")],
+)
+def test_a_group_in_which_nobody_said_yes_does_not_pass_for_known_in_a_difference(estimator: Any) -> None:
+    """Its variance in the sample is zero, not in the population: a difference has no error, as with no ratio."""
+    frame = {"told": [0.0] * 20 + [1.0, 0.0] * 10, "g": ["a"] * 20 + ["b"] * 20}
+    answer = estimator.estimate(gbv.Survey(frame, outcome="told"))
+    alone, apart = answer["g: a"], answer["g: a vs b (difference)"]
+    # Wilson's upper limit of 0 of 20, with a t quantile of 19 degrees of freedom, over the sensitivity.
+    t2, rate = 2.093024**2, 0.9 if isinstance(estimator, gbv.RoganGladen) else 1.0
+    assert answer.records()[1]["conf_high"] == pytest.approx(t2 / (20 + t2) / rate, rel=1e-5)
+    assert apart.value == pytest.approx(-0.5 / rate, rel=1e-12)
+    assert apart.std_error is None
+    assert "nobody, or everybody" in apart.reason
+    assert "nobody, or everybody" in alone.reason
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 6, [0.1, 0.37, 1.3, 1.7, 0.9, 2.3]])
+def test_wards_that_are_all_alike_have_no_limits_and_the_reason_is_theirs(weights: list[float]) -> None:
+    """A third in every ward: the variance is zero up to rounding, which must not become an interval of one point."""
+    size = [3, 9, 18, 30, 42, 18]
+    frame = {"told": [1.0, 0.0, 0.0] * 40, "ward": np.repeat(np.arange(6), size), "w": np.repeat(weights, size)}
+    survey = _survey(frame, weight="w", psu="ward")
+    corrected = gbv.RoganGladen(0.9, 0.95).estimate(survey)
+    shares = [gbv.Prevalence(interval=name).estimate(survey) for name in ("korn_graubard", "wilson", "likelihood")]
+    for answer in (corrected, *shares):
+        record = answer.records()[0]
+        assert (record["std_error"], record["conf_low"], record["conf_high"]) == (None, None, None)
+        assert answer[0].reason.startswith("nothing varies between primary units")

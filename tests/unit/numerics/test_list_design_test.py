@@ -93,3 +93,26 @@ def test_counts_that_the_item_changes_are_found() -> None:
     # A fifth of those with the long list count one item fewer.
     count = np.where(long & (rng.random(2000) < 0.2), np.maximum(count - 1.0, 0.0), count)
     assert design_effect_test(joint_shares(count, long, 3), rng=rng).p_value < 1e-3
+
+
+def test_counts_that_nobody_gives_change_nothing() -> None:
+    """Shares that are one and the same, or sums of others, leave a singular covariance: they count once."""
+    rng = np.random.default_rng(9)
+    short, long = np.repeat([0.0, 1.0, 3.0], [10, 20, 30]), np.repeat([0.0, 1.0, 3.0, 4.0], [25, 25, 8, 2])
+    both, arm = np.concatenate([short, long]), np.repeat([False, True], 60)
+    shares = joint_shares(both, arm, 3)
+    # Nobody counts two, so that "at most one" and "at most two" are one share; without it two are left.
+    assert shares.value[0, 1] == shares.value[0, 2]
+    inverse = np.linalg.cholesky(np.linalg.inv(shares.covariance[0][:2, :2])).T
+    expected = optimize.nnls(inverse, inverse @ shares.value[0, :2])[1] ** 2
+    assert design_effect_test(shares, rng=rng, n_draws=1000).statistic[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_small_lists_have_a_test_whatever_counts_are_absent() -> None:
+    rng = np.random.default_rng(10)
+    for _ in range(300):
+        n, items = int(rng.integers(6, 30)), int(rng.integers(2, 6))
+        long = np.arange(n) % 2 == 1
+        y = rng.choice(rng.integers(0, items + 1, 3), n) + long * (rng.random(n) < 0.1)
+        found = design_effect_test(joint_shares(y.astype(float), long, items), rng=rng, n_draws=1000)
+        assert 0.0 <= found.p_value <= 1.0

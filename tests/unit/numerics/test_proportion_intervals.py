@@ -127,3 +127,11 @@ def test_every_simple_interval_holds_the_share() -> None:
         for events in (0, 5, 12):
             low, high = interval(events, 12, 0.95)
             assert low <= events / 12 <= high, name
+
+
+def test_one_degree_of_freedom_leaves_likelihood_limits_at_the_ends() -> None:
+    """With an effective size of one and F(1, 1) = 161 no share inside 0 to 1 is rejected, as far as floats tell."""
+    low, high = likelihood_design(0.5, 0.2, n=10, df=1.0)
+    # The deviance at p near 0 is 2 n_eff (9/10) (-log 2 - log(p)/2): it reaches 161 near p = exp(-160).
+    assert low == pytest.approx(np.exp(-161.4476388 / 1.125 - 2 * np.log(2)), rel=1e-6)
+    assert high == 1.0

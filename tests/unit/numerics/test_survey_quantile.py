@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t
 
+from gbveval.core.replicate import binomial_band
 from gbveval.numerics.survey import sample_design, unit_influence
 from gbveval.numerics.survey_quantile import weighted_quantile, woodruff
 
@@ -60,3 +61,28 @@ def test_a_limit_beyond_the_sample_is_infinite() -> None:
 def test_without_variation_there_are_no_limits() -> None:
     found, _ = _simple(np.ones(10), 0.5)
     assert (found.value, np.isnan(found.low)) == (1.0, True)
+
+
+def test_limits_hold_the_median_where_many_are_tied_at_it() -> None:
+    """51 % have none, so that the median is none; half of all samples say one.
+
+    Limits around the share at or below the sample's own median would leave out the truth in a third of the samples.
+    """
+    rng = np.random.default_rng(8)
+    held = 0
+    for _ in range(500):
+        found, _ = _simple(rng.choice([0.0, 1.0, 2.0, 3.0], 200, p=[0.51, 0.2, 0.15, 0.14]), 0.5)
+        held += found.low <= 0.0 <= found.high
+    # Limits that are answers themselves hold more than their level; at least it, with a false alarm in 10,000.
+    assert held / 500 >= binomial_band(0.95, 500, false_alarm=1e-4)[0]
+
+
+def test_a_few_ties_leave_limits_around_the_share_at_or_below() -> None:
+    y = np.arange(1.0, 201.0)
+    y[99:102] = 100.0
+    found, design = _simple(y, 0.5)
+    share = 102 / 200
+    half = t.ppf(0.975, 199) * np.sqrt(share * (1 - share) / 199)
+    # Three of 200 at the median are less than half a standard error of the share (0.018).
+    assert (found.low, found.high) == (np.ceil(200 * (share - half)), np.ceil(200 * (share + half)))
+    assert design.n_units == 200
