@@ -35,7 +35,16 @@ MEASURES = (
 )
 # Whose E-value and adjusted p-value a line shows: the first of these that was asked for.
 RATIOS = ("adjusted_ratio", "standardised_ratio", "crude_ratio", "adjusted_odds_ratio", "crude_odds_ratio")
-AFTER = ("p_adjusted", "e_value", "e_value_limit", "adjusted_for", "adjustment_reason", "missing_share")
+AFTER = (
+    "p_adjusted",
+    "e_value",
+    "e_value_limit",
+    "robustness_value",
+    "robustness_value_limit",
+    "adjusted_for",
+    "adjustment_reason",
+    "missing_share",
+)
 LEVELS = ("individual", "relationship", "community", "society")
 NOTES = (
     "These are associations: nothing here says that changing a factor would change the outcome.",
@@ -126,6 +135,9 @@ def _fill(line: dict[str, Any], record: dict[str, Any]) -> None:
         line["adjusted_for"] = str(record["model"]).removeprefix("adjusted for ")
         line["adjustment_reason"] = record["adjustment_reason"] or None
         line["missing_share"] = record["missing_share"]
+    if measure == "adjusted_difference":
+        line["robustness_value"] = record["robustness_value"]
+        line["robustness_value_limit"] = record["robustness_value_limit"]
     if measure in RATIOS and RATIOS.index(measure) < line.get("e_value_of", len(RATIOS)):
         line["e_value_of"] = RATIOS.index(measure)
         line["e_value"], line["e_value_limit"] = record["e_value"], record["e_value_limit"]

@@ -12,8 +12,8 @@ from gbveval.reporting.words import ABSENT, NOT_SHOWN, cell_text
 Rows = dict[str, ReleasedRow]
 LEVELS = ("individual", "relationship", "community", "society", "not declared")
 IF_CAUSAL = (
-    "E-values and attributable or prevented fractions say what would hold if the association were causal; fractions of "
-    "several factors overlap and are never added up."
+    "E-values, robustness values and attributable or prevented fractions say what would hold if the association were "
+    "causal; fractions of several factors overlap and are never added up."
 )
 
 
@@ -94,6 +94,7 @@ def _columns(item: ReleasedEstimates) -> list[tuple[str, Callable[[Rows], str]]]
     columns += [
         ("p, adjusted", _p_adjusted, said("p_adjusted")),
         ("E-value (limit), if causal", _e_value, said("e_value")),
+        ("robustness (limit), %, if causal", _robustness, said("robustness_value")),
         ("adjusted for", _adjusted_for, True),
         ("why these", lambda rows: str(_any(rows)["adjustment_reason"] or ABSENT), said("adjustment_reason")),
         ("missing, %", _missing, True),
@@ -151,6 +152,15 @@ def _e_value(rows: Rows) -> str:
         return NOT_SHOWN if row.hidden else ABSENT
     limit = row["e_value_limit"]
     return f"{row['e_value']:.2f} ({ABSENT if limit is None else f'{limit:.2f}'})"
+
+
+def _robustness(rows: Rows) -> str:
+    """Return the robustness value of the adjusted difference and of its limit."""
+    row = rows.get("adjusted difference")
+    if row is None or row["robustness_value"] is None:
+        return NOT_SHOWN if row is not None and row.hidden else ABSENT
+    limit = row["robustness_value_limit"]
+    return f"{100 * row['robustness_value']:.0f} ({ABSENT if limit is None else f'{100 * limit:.0f}'})"
 
 
 def _adjusted_for(rows: Rows) -> str:

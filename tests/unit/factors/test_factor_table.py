@@ -37,6 +37,8 @@ def test_the_table_has_a_line_a_category_in_the_order_of_levels() -> None:
     assert row["adjusted_difference_low"] == record["lgbtq: yes vs no (adjusted difference)"]["conf_low"]
     assert row["attributable_fraction"] == record["lgbtq: attributable fraction, if causal"]["estimate"]
     assert row["e_value"] == record["lgbtq: yes vs no (adjusted ratio)"]["e_value"]
+    assert row["robustness_value"] == record["lgbtq: yes vs no (adjusted difference)"]["robustness_value"]
+    assert 0.0 < row["robustness_value_limit"] < row["robustness_value"] < 1.0
     assert (row["time_order"], row["adjusted_for"], row["adjustment_reason"]) == (
         "before",
         "age",
