@@ -9,12 +9,15 @@ import numpy as np
 
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import DisclosureError
-from gbveval.core.method import Cell
-from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
+from gbveval.core.method import NO_ANSWER, Cell
+from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts
 from gbveval.disclosure._layout import BoolArray, FloatArray, IntArray
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
 from gbveval.disclosure.suppressed import FEW_RESPONDENTS, SuppressedTable
+
+# What groups vary by when their table does not say so, and when there is but one, of everybody.
+UNNAMED, NO_VARIABLE = "groups of ", ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +32,14 @@ class Asked:
         What its directions are.
     categories : tuple of tuple of str
         Labels along each direction.
+    finest : tuple of tuple of tuple of str
+        The finer categories that each of them was merged from.
     groups : dict of int to sequence of sequences of str
         Levels of groups along a direction.
     n, events : ndarray of int
         Respondents, and those with the outcome or None.
     outcome : str
-        Name of the outcome.
+        Name of the outcome; without `events` the table counts those who answered.
     within : tuple of (str, str)
         Subgroup to which the table is confined.
     answered : frozenset of str
@@ -44,6 +49,7 @@ class Asked:
     title: str
     variables: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
+    finest: tuple[tuple[tuple[str, ...], ...], ...]
     n: IntArray
     events: IntArray | None
     groups: dict[int, Sequence[Sequence[str]]] = field(default_factory=dict)
@@ -63,16 +69,18 @@ class Asked:
         return found
 
     def places(self) -> tuple[tuple[frozenset[str], ...], ...]:
-        """Return, for each direction, the categories behind each place."""
+        """Return, for each direction, the finest categories behind each place."""
         found = []
-        for number, labels in enumerate(self.categories):
-            sets = [frozenset([label]) for label in labels]
+        for number, finest in enumerate(self.finest):
+            sets = [frozenset(names) for names in finest]
+            everything = frozenset().union(*sets)
+            cells = tuple(sets)
             for level in self.groups.get(number, ()):
                 sets += [
-                    frozenset(label for label, group in zip(labels, level, strict=True) if group == name)
-                    for name in dict.fromkeys(level)
+                    frozenset().union(*(names for names, group in zip(cells, level, strict=True) if group == label))
+                    for label in dict.fromkeys(level)
                 ]
-            found.append((*sets, frozenset(labels)))
+            found.append((*sets, everything))
         return tuple(found)
 
     def facts(self, found: SuppressedTable, policy: Policy, number: int = -1) -> TableFacts:
@@ -86,17 +94,21 @@ class Asked:
 
     def _facts(self, known: Sequence[tuple[float, float, int]], number: int = -1) -> TableFacts:
         axes: list[tuple[str, tuple[frozenset[str], ...]]] = list(zip(self.variables, self.places(), strict=True))
+        answered = frozenset([WITH, WITHOUT])
         if self.events is not None:
-            axes.append((self.outcome, (frozenset([WITH]), frozenset([WITHOUT]), frozenset([WITH, WITHOUT]))))
+            axes.append((self.outcome, (frozenset([WITH]), frozenset([WITHOUT]), answered)))
+        elif self.outcome:
+            # Counted are those who answered, whatever they said.
+            axes.append((self.outcome, (answered,)))
         facts = []
         spots = np.ndindex(*(len(sets) for _, sets in axes))
         for entry, (spot, ends) in enumerate(zip(spots, known, strict=True)):
-            where = {variable: sets[at] for (variable, sets), at in zip(axes, spot, strict=True)}
+            where = {variable: sets[at] for (variable, sets), at in zip(axes, spot, strict=True) if variable}
             where |= {variable: frozenset([category]) for variable, category in self.within}
             facts.append(Fact(where, *ends, table=number, entry=entry))
         return TableFacts(
             title=self.title,
-            axes=tuple((variable, tuple(sorted(sets[-1]))) for variable, sets in axes),
+            axes=tuple((variable, tuple(sorted(sets[-1]))) for variable, sets in axes if variable),
             within=tuple((variable, (category,)) for variable, category in self.within),
             answered=self.answered,
             facts=tuple(facts),
@@ -120,13 +132,15 @@ def _known(found: SuppressedTable, spot: tuple[int, ...], policy: Policy) -> tup
 def ask_counts(table: CountTable) -> Asked:
     """Return a printed table as it is asked for."""
     unknown = tuple(f"{table.title}, direction {number + 1}" for number in range(len(table.directions)))
-    variables, outcome = table.variables or unknown, table.outcome or f"outcome of {table.title}"
+    variables = table.variables or unknown
+    outcome = "" if table.events is None else table.outcome or f"outcome of {table.title}"
     # Of a table that does not say what it breaks down nobody knows whose total its total is.
     answered = table.answered if table.left_out or not table.variables else (*variables, outcome)
     return Asked(
         title=table.title,
         variables=variables,
         categories=table.directions,
+        finest=table.finest,
         n=table.counts(),
         events=table.event_counts(),
         groups={number: levels for number, levels in enumerate(table.groups) if levels},
@@ -136,11 +150,12 @@ def ask_counts(table: CountTable) -> Asked:
     )
 
 
-def ask_support(name: str, cells: Sequence[Cell]) -> Asked:
+def ask_support(name: str, cells: Sequence[Cell], outcome: str = "") -> Asked:
     """Return the groups behind estimates as a table by one variable.
 
-    Groups with counts of an outcome are named "outcome by variable" and exclude each other. Others may be anything,
-    such as comparison groups that overlap, so they are compared only with a table of the same name.
+    Groups named "outcome by variable" exclude each other, and "all" in a table named like the outcome is everybody who
+    gave an answer to it. Groups of other names may be anything, such as comparison groups that overlap, so they are
+    compared only with a table of the same name. Outcomes can have a "by" in their name; the outcome says where it ends.
     """
     counted = [cell.events is not None for cell in cells]
     if any(counted) and not all(counted):
@@ -148,12 +163,27 @@ def ask_support(name: str, cells: Sequence[Cell]) -> Asked:
             "Some groups of one table come with counts of the outcome and some without; they cannot be protected "
             "together. Release them in tables of their own."
         )
-    what, _, by = name.partition(" by ")
+    labels = tuple(cell.label for cell in cells)
+    what, by = _named(name, labels, outcome, all(counted))
     return Asked(
         title=name,
-        variables=(by if by and all(counted) else f"groups of {name}",),
-        categories=(tuple(cell.label for cell in cells),),
+        variables=(by,),
+        categories=(labels,),
+        finest=(tuple((ELSE if label == NO_ANSWER else label,) for label in labels),),
         n=np.array([cell.n for cell in cells], dtype=np.int64),
         events=np.array([cell.events for cell in cells], dtype=np.int64) if all(counted) else None,
         outcome=what,
     )
+
+
+def _named(name: str, labels: Sequence[str], outcome: str, counted: bool) -> tuple[str, str]:
+    """Return the outcome of a table behind estimates, empty if unknown, and the variable of its groups."""
+    start = f"{outcome} by "
+    if outcome and name.startswith(start):
+        return outcome, name.removeprefix(start)
+    if outcome and name == outcome and tuple(labels) == ("all",):
+        return outcome, NO_VARIABLE
+    if not counted:
+        return "", f"{UNNAMED}{name}"
+    what, _, by = name.partition(" by ")
+    return what, by or f"{UNNAMED}{name}"

@@ -124,7 +124,7 @@ def simplify(tables: Sequence[TableFacts]) -> list[TableFacts]:
                 if any(variable in other.variables() for other in others):
                     continue
                 totals = [fact for fact in table.facts if fact.where[variable] == frozenset(categories)]
-                if len(totals) == len(table.facts) or not all(fact.is_shown for fact in totals):
+                if not all(fact.is_shown for fact in totals):
                     continue
                 current[number] = _over(table, variable, totals)
                 again = True
@@ -134,8 +134,8 @@ def simplify(tables: Sequence[TableFacts]) -> list[TableFacts]:
 
 def _over(table: TableFacts, variable: str, totals: Sequence[Fact]) -> TableFacts:
     """Return a table summed over a variable; who answered it is kept in mind unless everybody did."""
-    # Where nobody's answer is missing in the subgroup, those who answered are the subgroup.
-    everybody = variable in table.answered
+    # Where nobody's answer is missing in the subgroup, or those without one are a category, all of it is counted.
+    everybody = variable in table.answered or ELSE in dict(table.axes)[variable]
     facts = []
     for fact in totals:
         where = {name: categories for name, categories in fact.where.items() if name != variable}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gbveval.core.errors import DisclosureError
-from gbveval.disclosure._asked import Asked
-from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
+from gbveval.disclosure._asked import UNNAMED, Asked
+from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts
 from gbveval.disclosure._joint import Exposure, compare
 from gbveval.disclosure._layout import BoolArray, layout
 from gbveval.disclosure.ledger import Ledger
@@ -35,6 +35,7 @@ def protect_together(
         if ledger is not None:
             new = [ledger.confine(table) for table in new]
         _refuse_opaque(new, [*earlier, *new])
+        _refuse_other_categories(new, [*earlier, *new])
         comparison = compare([*earlier, *new], new, policy)
         if not comparison.exposures:
             more = sum(int(table.hidden.sum()) for table in found) - before
@@ -97,6 +98,32 @@ def _refuse_opaque(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> N
                     f"The tables {table.title!r} and {other.title!r} break the same people down, and a number is "
                     "hidden in one of them; the other would give it away. Release only one of the two."
                 )
+
+
+def _refuse_other_categories(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> None:
+    """Refuse two tables of the same people by one variable, each with categories that the other does not know.
+
+    Merged categories look like this, and nobody can see which of the other table's are in them.
+    """
+    for table in new:
+        for other in tables:
+            if table is other or _apart(table, other):
+                continue
+            theirs = dict(other.axes)
+            for name, labels in table.axes:
+                mine, rest = set(labels) - {ELSE}, set(theirs.get(name, labels)) - {ELSE}
+                if not name.startswith(UNNAMED) and mine - rest and rest - mine:
+                    raise DisclosureError(
+                        f"The tables {table.title!r} and {other.title!r} break {name!r} down into different "
+                        "categories, so they cannot be compared. Merge categories by `collapse_categories`, which "
+                        "keeps in mind what they were, and give a category that nobody has as 0."
+                    )
+
+
+def _apart(table: TableFacts, other: TableFacts) -> bool:
+    """Return whether two tables are confined to subgroups that nobody is in both of."""
+    theirs = dict(other.within)
+    return any(name in theirs and not set(labels) & set(theirs[name]) for name, labels in table.within)
 
 
 def _is_opaque(table: TableFacts) -> bool:

@@ -186,6 +186,7 @@ def _protect(items: Sequence[Item], policy: Policy, ledger: Ledger | None) -> _P
 def _behind(items: Sequence[Item]) -> dict[str, Asked]:
     """Return the tables behind estimates by their name."""
     tables: dict[str, dict[str, Cell]] = {}
+    outcomes = sorted({row.outcome for item in items if isinstance(item, Estimates) for row in item.terms}, key=len)
     for item in items:
         for name, cell in _supports(item):
             known = tables.setdefault(name, {}).setdefault(cell.label, cell)
@@ -195,7 +196,15 @@ def _behind(items: Sequence[Item]) -> dict[str, Asked]:
                     "difference could show a few people. Release results on the same respondents together, and "
                     "those on others in a call of their own."
                 )
-    return {name: ask_support(name, list(cells.values())) for name, cells in tables.items()}
+    return {
+        name: ask_support(name, list(cells.values()), _outcome_of(name, outcomes)) for name, cells in tables.items()
+    }
+
+
+def _outcome_of(name: str, outcomes: Sequence[str]) -> str:
+    """Return the longest of the outcomes, given from short to long, that a table's name begins with."""
+    found = [outcome for outcome in outcomes if name == outcome or name.startswith(f"{outcome} by ")]
+    return found[-1] if found else ""
 
 
 def _unjudged(items: Sequence[Item]) -> list[str]:

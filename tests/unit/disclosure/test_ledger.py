@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,7 @@ from tests.unit.disclosure.test_release import estimates, row
 
 import gbveval as gbv
 from gbveval.core.errors import DisclosureError
-from gbveval.core.method import Cell
+from gbveval.core.method import NO_ANSWER, Cell
 from gbveval.disclosure.released import Released
 
 
@@ -157,6 +158,93 @@ def test_tables_of_many_variables_are_compared_two_at_a_time() -> None:
     released = gbv.release(tables)
     assert any("two at a time" in note for note in released.suppressed)
     assert all(set(dict(table.rows).values()) == {None} for table in released.tables())
+
+
+def by_age_and_region() -> gbv.CountTable:
+    return gbv.CountTable(
+        "by age and region",
+        ("teens", "twenties", "thirties", "older"),
+        ("north", "south"),
+        ((3, 30), (200, 210), (25, 36), (100, 110)),
+        variables=("age", "region"),
+    )
+
+
+MERGED = {"teens": "young", "twenties": "young", "thirties": "old", "older": "old"}
+
+
+def test_a_collapsed_table_does_not_open_the_one_it_was_made_of(ledger: gbv.Ledger) -> None:
+    fine = gbv.release(by_age_and_region(), ledger=ledger).tables()[0]
+    assert (fine.rows[0][1], fine.rows[1][1]) == (None, 200)
+    merged = gbv.collapse_categories(by_age_and_region(), "age", MERGED)
+    # 203 young people in the north, less the 200 in their twenties, are the three teenagers.
+    assert gbv.release(merged).tables()[0].rows[0][1] == 203
+    assert gbv.release(merged, ledger=ledger).tables()[0].rows[0][1] is None
+
+
+def test_the_parts_of_a_table_collapsed_twice_are_known(ledger: gbv.Ledger) -> None:
+    once = gbv.collapse_categories(by_age_and_region(), "age", MERGED)
+    twice = gbv.collapse_categories(once, "age", {"young": "all ages", "old": "all ages"})
+    assert twice.finest == ((("teens", "twenties", "thirties", "older"),), (("north",), ("south",)))
+    gbv.release(by_age_and_region(), ledger=ledger)
+    assert gbv.release(twice, ledger=ledger).tables()[0].rows[0] == ("all ages", 328, 386, 714)
+    with pytest.raises(ValueError, match="each of them once"):
+        replace(once, merged=((("teens",), ("teens",)), (("north",), ("south",))))
+
+
+def test_categories_merged_by_hand_are_refused(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("by age", {"teens": 60, "twenties": 65, "older": 70}, "age"), ledger=ledger)
+    young = one_way("hearing", {"young": 123, "older": 70}, "age", within=(("hearing", "yes"),))
+    with pytest.raises(DisclosureError, match="collapse_categories"):
+        gbv.release(young, ledger=ledger)
+    # Wards of two districts are different ones, and nobody is in both.
+    for district, wards in (("a", {"a1": 20, "a2": 30}), ("b", {"b1": 20, "b2": 30})):
+        gbv.release(one_way(district, wards, "ward", within=(("district", district),)), ledger=ledger)
+
+
+@pytest.mark.parametrize("outcome", ["harmed", "harmed by an ex"])
+@pytest.mark.parametrize("counted", [True, False], ids=["yes or no", "a mean"])
+def test_groups_behind_any_estimate_less_a_subgroup_are_hidden(ledger: gbv.Ledger, outcome: str, counted: bool) -> None:
+    cells = [Cell(label, n, n // 2 if counted else None, f"{outcome} by region") for label, n in (("n", 40), ("s", 60))]
+    gbv.release(estimates(*(replace(row(cell.label, cell), outcome=outcome) for cell in cells)), ledger=ledger)
+    hearing = gbv.CountTable(
+        "hearing",
+        ("n", "s"),
+        (),
+        ((37,), (45,)),
+        ((19,), (20,)),
+        variables=("region",),
+        within=(("hearing", "yes"),),
+        outcome=outcome,
+    )
+    assert gbv.release(hearing).tables()[0].rows[0] == ("n", 37, 19)
+    assert gbv.release(hearing, ledger=ledger).tables()[0].rows[0][1] is None
+
+
+def test_everybody_less_a_subgroup_is_hidden(ledger: gbv.Ledger) -> None:
+    gbv.release(estimates(replace(row("all", Cell("all", 100, 45, "harmed")), outcome="harmed")), ledger=ledger)
+    hearing = gbv.CountTable(
+        "hearing",
+        ("n", "s"),
+        (),
+        ((52,), (45,)),
+        ((20,), (22,)),
+        variables=("region",),
+        within=(("hearing", "yes"),),
+        outcome="harmed",
+        answered=("region", "harmed"),
+    )
+    total = gbv.release(hearing, ledger=ledger).tables()[0].rows[-1]
+    # 100 - 97 and 45 - 42 would be three people, each of whom was harmed.
+    assert total == ("total", None, None)
+
+
+def test_those_without_a_group_are_those_whom_no_table_counts(ledger: gbv.Ledger) -> None:
+    cells = [Cell(*each, "y by region") for each in (("n", 40, 20), ("s", 60, 30), (NO_ANSWER, 12, 10))]
+    gbv.release(estimates(*(row(cell.label, cell) for cell in cells)), ledger=ledger)
+    # The same respondents: no contradiction, and the twelve are enough.
+    released = gbv.release(one_way("by region", {"n": 45, "s": 66}, left_out=20, answered=()), ledger=ledger)
+    assert shown(released) == {"n": None, "s": None, "total": 111}
 
 
 # -- respondents who join -------------------------------------------------------------------------------------------
