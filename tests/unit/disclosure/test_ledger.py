@@ -19,6 +19,7 @@ from tests.unit.disclosure.test_release import estimates, row
 import gbveval as gbv
 from gbveval.core.errors import DisclosureError
 from gbveval.core.method import NO_ANSWER, Cell
+from gbveval.disclosure._joint import Target
 from gbveval.disclosure.released import Released
 
 
@@ -245,6 +246,24 @@ def test_those_without_a_group_are_those_whom_no_table_counts(ledger: gbv.Ledger
     # The same respondents: no contradiction, and the twelve are enough.
     released = gbv.release(one_way("by region", {"n": 45, "s": 66}, left_out=20, answered=()), ledger=ledger)
     assert shown(released) == {"n": None, "s": None, "total": 111}
+
+
+def test_women_and_men_are_taken_for_all(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("staff", {"north": 16, "south": 60}), ledger=ledger)
+    for gender in ("women", "men"):
+        table = one_way(gender, {"north": 8, "south": 30}, within=(("gender", gender),))
+        if gender == "women":
+            assert shown(gbv.release(table, ledger=ledger))["north"] is None
+        else:
+            # 16 in the north, and neither 10 women nor 10 men: there are 7 to 9 of each.
+            with pytest.raises(DisclosureError, match="Release only one"):
+                gbv.release(table, ledger=ledger)
+
+
+@pytest.mark.parametrize(("least", "most", "safe"), [(0.5, 5.5, False), (0.0, 5.0, True), (0.4, 6.0, True)])
+def test_people_are_whole(least: float, most: float, safe: bool) -> None:
+    # Of the first, 1 to 5 are possible, which is four wide.
+    assert Target(np.ones(1, dtype=bool), width=5).is_safe(np.array([most, least])) is safe
 
 
 # -- respondents who join -------------------------------------------------------------------------------------------
