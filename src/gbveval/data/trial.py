@@ -319,7 +319,7 @@ class Trial(Checked):
             units, clusters = self.sizes_by_arm(mask)
             for code, label in enumerate(self.arms):
                 rows.append(FlowRow(stage, label, int(units[code]), None if clusters is None else int(clusters[code])))
-        return Flow(tuple(rows))
+        return Flow(tuple(rows), self.outcome_names[number])
 
     def sizes_by_arm(self, member: BoolArray) -> tuple[IntArray, IntArray | None]:
         """Return how many units, and how many clusters, of each arm are among some rows; None without clusters."""

@@ -176,6 +176,19 @@ def ask_support(name: str, cells: Sequence[Cell], outcome: str = "") -> Asked:
     )
 
 
+def ask_sizes(title: str, arms: Sequence[str], n: Sequence[int], outcome: str) -> Asked:
+    """Return how many of each arm gave an answer to an outcome, as a table."""
+    return Asked(
+        title=title,
+        variables=("arm",),
+        categories=(tuple(arms),),
+        finest=(tuple((arm,) for arm in arms),),
+        n=np.array(n, dtype=np.int64),
+        events=None,
+        outcome=outcome or f"outcome of {title}",
+    )
+
+
 def _named(name: str, labels: Sequence[str], outcome: str, counted: bool) -> tuple[str, str]:
     """Return the outcome of a table behind estimates, empty if unknown, and the variable of its groups."""
     start = f"{outcome} by "
