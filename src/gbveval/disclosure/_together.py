@@ -89,11 +89,13 @@ def _refuse_opaque(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> N
     """
     for table in new:
         for other in tables:
-            if table is other or not (_is_opaque(table) or _is_opaque(other)):
+            if table is other or not (_is_opaque(table) or _is_opaque(other)) or _apart(table, other):
                 continue
             mine, theirs = _parts(table), _parts(other)
-            nested = mine[1] and theirs[1] and (mine[1] < theirs[1] or theirs[1] < mine[1])
-            if mine[0] == theirs[0] and nested and (_hides(table) or _hides(other)):
+            # Of the same name are groups that can be told apart by their labels.
+            same = {name for name, _ in table.axes} & {name for name, _ in other.axes} - {mine[0]}
+            related = mine[1] & theirs[1] and not same
+            if related and (_hides(table, mine[0] == theirs[0]) or _hides(other, mine[0] == theirs[0])):
                 raise DisclosureError(
                     f"The tables {table.title!r} and {other.title!r} break the same people down, and a number is "
                     "hidden in one of them; the other would give it away. Release only one of the two."
@@ -130,8 +132,13 @@ def _is_opaque(table: TableFacts) -> bool:
     return any(len(_split(name)) > 1 for name, _ in table.axes)
 
 
-def _hides(table: TableFacts) -> bool:
-    return any(not fact.is_shown for fact in table.facts)
+def _hides(table: TableFacts, of_outcome: bool) -> bool:
+    """Return whether a table hides a number, of the outcome if it matters, or of whatever outcome."""
+    sides = frozenset([WITH]), frozenset([WITHOUT])
+    return any(
+        not fact.is_shown and (of_outcome or not any(labels in sides for labels in fact.where.values()))
+        for fact in table.facts
+    )
 
 
 def _parts(table: TableFacts) -> tuple[str, frozenset[str]]:

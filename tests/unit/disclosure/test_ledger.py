@@ -147,6 +147,46 @@ def test_groups_by_two_variables_in_one_name_are_refused_beside_one_of_them(ledg
     assert len(ledger.releases()) == 1
 
 
+PAIRS = (("w, north", 60, 3), ("w, south", 60, 20), ("m, north", 60, 40), ("m, south", 60, 45))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "other", "refused"),
+    [
+        # The table with its margins hides other numbers besides the 3 than the list of groups does.
+        ("y", "gender x region", True),
+        # The women of both ages are those of both regions.
+        ("y", "y by gender and age", True),
+        # Numbers of another outcome say nothing of those with this one, whose n are shown.
+        ("z", "z by gender and age", False),
+    ],
+)
+def test_groups_by_two_variables_are_refused_beside_any_table_by_one_of_them(
+    ledger: gbv.Ledger, outcome: str, other: str, refused: bool
+) -> None:
+    gbv.release(
+        estimates(*(row(label, Cell(label, n, x, "y by gender and region")) for label, n, x in PAIRS)), ledger=ledger
+    )
+    if other == "gender x region":
+        item: object = gbv.CountTable(
+            "both",
+            ("w", "m"),
+            ("north", "south"),
+            ((60, 60), (60, 60)),
+            ((3, 20), (40, 45)),
+            variables=("gender", "region"),
+            outcome="y",
+        )
+    else:
+        cells = [Cell(label, 60, 25, other) for label in ("w, young", "w, old", "m, young", "m, old")]
+        item = estimates(*(replace(row(cell.label, cell), outcome=outcome) for cell in cells))
+    if refused:
+        with pytest.raises(DisclosureError, match="break the same people down"):
+            gbv.release(item, ledger=ledger)
+    else:
+        gbv.release(item, ledger=ledger)
+
+
 def test_tables_that_do_not_say_what_they_break_down_are_left_alone() -> None:
     # Staff and pupils: neither total says anything of the other.
     tables = [gbv.CountTable(title, ("a", "b"), (), ((n,), (n + 3,))) for title, n in (("staff", 40), ("pupils", 43))]
