@@ -38,10 +38,11 @@ _LONG_TEXT = 60
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A frame of which named columns are kept though they look like identifiers; `keep_identifiers` makes it."""
+    """A frame of which named columns are kept though they look like identifiers, and a remark of which and why."""
 
     frame: Any
     columns: tuple[str, ...]
+    remark: str
 
 
 def keep_identifiers(frame: Any, columns: str | Sequence[str], *, reason: str) -> Kept:
@@ -54,8 +55,8 @@ def keep_identifiers(frame: Any, columns: str | Sequence[str], *, reason: str) -
     columns : str or sequence of str
         The columns to keep.
     reason : str
-        Why: one sentence. It is printed at once, as a warning; put it into `Policy.override` as well, so that the
-        report prints it too.
+        Why: one sentence. It is printed at once, as a warning, and goes with the data into results and what is released
+        of them, so that the report prints it too.
 
     Returns
     -------
@@ -91,9 +92,9 @@ def keep_identifiers(frame: Any, columns: str | Sequence[str], *, reason: str) -
     if not isinstance(reason, str) or not reason.strip():
         raise DesignError("The reason for keeping identifiers is empty: write one sentence, because it is printed.")
     shown = ", ".join(repr(name) for name in names)
-    message = f"identifiers_kept: columns that look like identifiers are kept ({shown}). Reason: {reason.strip()}"
-    warnings.warn(message, GbvevalWarning, stacklevel=2)
-    return Kept(frame, names)
+    remark = f"columns that look like identifiers are kept ({shown}). Reason: {' '.join(reason.split())}"
+    warnings.warn(f"identifiers_kept: {remark}", GbvevalWarning, stacklevel=2)
+    return Kept(frame, names, remark)
 
 
 def identifier_problem(column: str, series: Any, *, places: bool = False) -> list[str]:

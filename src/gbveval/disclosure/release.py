@@ -188,6 +188,7 @@ def _protect(items: Sequence[Item], policy: Policy, ledger: Ledger | None) -> _P
             *(f"{table.title}: {kept.audit.sentence()}" for table, kept in judged),
             *(f"{table.title}: {table.notes[0]}" for table, _ in rounded),
             *_unjudged(items),
+            *_identifiers(items),
             *remarks,
         ),
         stated=[*(table.facts(kept, policy) for table, kept in judged), *as_they_are],
@@ -235,6 +236,12 @@ def _unjudged(items: Sequence[Item]) -> list[str]:
         for row in item.terms
     )
     return [f"{unjudged} rows come from site estimates without counts, so they could not be judged"] if unjudged else []
+
+
+def _identifiers(items: Sequence[Item]) -> list[str]:
+    """Return which columns of the data were let in though they look like identifiers, and why."""
+    remarks = (item.provenance.identifiers for item in items if isinstance(item, Estimates))
+    return [remark for remark in dict.fromkeys(remarks) if remark]
 
 
 def _hidden_groups(table: Asked, found: SuppressedTable) -> frozenset[str]:

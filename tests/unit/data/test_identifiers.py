@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,6 +109,27 @@ def test_an_override_needs_a_reason_which_is_printed() -> None:
         other = gbv.keep_identifiers({**frame, "email": list("abcd")}, "handle", reason="Made up.")
     with pytest.raises(DataError, match="'email'"):
         gbv.Survey(other, outcome="y")
+
+
+def test_the_reason_goes_with_the_data_into_what_is_released(tmp_path: Path) -> None:
+    frame = {"y": [0.0, 1.0] * 30, "arm": ["a", "b", "b", "a"] * 15, "handle": [f"h{i}" for i in range(60)]}
+    with pytest.warns(gbv.GbvevalWarning):
+        kept = gbv.keep_identifiers(frame, "handle", reason="These are made-up accounts.")
+    trial = gbv.DifferenceInMeans().estimate(gbv.Trial(kept, outcome="y", arm="arm", control="a"))
+    survey = gbv.Survey(kept, outcome="y")
+    prevalence = gbv.Prevalence().estimate(pickle.loads(pickle.dumps(survey)))
+    half = gbv.Prevalence().estimate(survey.domain(np.arange(60) < 40))
+    for result in (trial, prevalence, half, gbv.Estimates.from_json(trial.to_json())):
+        assert type(result.provenance.data_digest) is str
+        released = gbv.release(result)
+        assert [note for note in released.suppressed if "'handle'" in note] == [
+            "columns that look like identifiers are kept ('handle'). Reason: These are made-up accounts."
+        ]
+        assert "made-up accounts" in released.to_json()
+    page = gbv.write_report([gbv.Section("Trial", gbv.release(trial))], out=tmp_path).page
+    assert "Reason: These are made-up accounts." in page.read_text(encoding="utf-8")
+    plain = gbv.Survey({"y": frame["y"]}, outcome="y")
+    assert gbv.Prevalence().estimate(plain).provenance.identifiers == ""
 
 
 def test_the_check_costs_little() -> None:
