@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +12,7 @@ import numpy as np
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import DisclosureError
 from gbveval.core.method import NO_ANSWER, Cell
-from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts
+from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts, Where
 from gbveval.disclosure._layout import BoolArray, FloatArray, IntArray
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
@@ -44,6 +46,8 @@ class Asked:
         Subgroup to which the table is confined.
     answered : frozenset of str
         Variables, the outcome included, to which nobody's answer (in the subgroup) is missing.
+    tells_missing : bool
+        Whether it says that somebody is without an answer to the others; the groups behind estimates do not.
     """
 
     title: str
@@ -56,6 +60,7 @@ class Asked:
     outcome: str = ""
     within: tuple[tuple[str, str], ...] = ()
     answered: frozenset[str] = frozenset()
+    tells_missing: bool = False
 
     def protect(self, policy: Policy, also_hidden: BoolArray | None = None) -> SuppressedTable:
         """Return the table in which what must not be shown is absent."""
@@ -68,19 +73,28 @@ class Asked:
             )
         return found
 
-    def places(self) -> tuple[tuple[frozenset[str], ...], ...]:
-        """Return, for each direction, the finest categories behind each place."""
-        found = []
-        for number, finest in enumerate(self.finest):
-            sets = [frozenset(names) for names in finest]
-            everything = frozenset().union(*sets)
-            cells = tuple(sets)
-            for level in self.groups.get(number, ()):
-                sets += [
-                    frozenset().union(*(names for names, group in zip(cells, level, strict=True) if group == label))
-                    for label in dict.fromkeys(level)
-                ]
-            found.append((*sets, everything))
+    def places(self) -> tuple[tuple[Where, ...], ...]:
+        """Return, for each direction, of which variables which finest categories are behind each place."""
+        found: list[tuple[Where, ...]] = []
+        for number, (variable, finest) in enumerate(zip(self.variables, self.finest, strict=True)):
+            cells = [frozenset(names) for names in finest]
+            sets = [
+                frozenset().union(*(names for names, group in zip(cells, level, strict=True) if group == label))
+                for level in self.groups.get(number, ())
+                for label in dict.fromkeys(level)
+            ]
+            everything: frozenset[str] = frozenset().union(*cells)
+            crossed = _crossed(variable, self.categories[number])
+            if crossed is None:
+                found.append(tuple({variable: names} if variable else {} for names in (*cells, *sets, everything)))
+            else:
+                found.append(crossed)
+        answered = frozenset([WITH, WITHOUT])
+        if self.events is not None:
+            found.append(tuple({self.outcome: side} for side in (frozenset([WITH]), frozenset([WITHOUT]), answered)))
+        elif self.outcome:
+            # Counted are those who answered, whatever they said.
+            found.append(({self.outcome: answered},))
         return tuple(found)
 
     def facts(self, found: SuppressedTable, policy: Policy, number: int = -1) -> TableFacts:
@@ -93,26 +107,42 @@ class Asked:
         return self._facts([(bottom, top, 0) for bottom, top in ends])
 
     def _facts(self, known: Sequence[tuple[float, float, int]], number: int = -1) -> TableFacts:
-        axes: list[tuple[str, tuple[frozenset[str], ...]]] = list(zip(self.variables, self.places(), strict=True))
-        answered = frozenset([WITH, WITHOUT])
-        if self.events is not None:
-            axes.append((self.outcome, (frozenset([WITH]), frozenset([WITHOUT]), answered)))
-        elif self.outcome:
-            # Counted are those who answered, whatever they said.
-            axes.append((self.outcome, (answered,)))
+        axes = self.places()
+        within = {variable: frozenset([category]) for variable, category in self.within}
         facts = []
-        spots = np.ndindex(*(len(sets) for _, sets in axes))
-        for entry, (spot, ends) in enumerate(zip(spots, known, strict=True)):
-            where = {variable: sets[at] for (variable, sets), at in zip(axes, spot, strict=True) if variable}
-            where |= {variable: frozenset([category]) for variable, category in self.within}
+        for entry, (places, ends) in enumerate(zip(itertools.product(*axes), known, strict=True)):
+            where = dict(itertools.chain.from_iterable(place.items() for place in places)) | within
             facts.append(Fact(where, *ends, table=number, entry=entry))
         return TableFacts(
             title=self.title,
-            axes=tuple((variable, tuple(sorted(sets[-1]))) for variable, sets in axes if variable),
+            axes=tuple((variable, tuple(sorted(labels))) for places in axes for variable, labels in places[-1].items()),
             within=tuple((variable, (category,)) for variable, category in self.within),
             answered=self.answered,
             facts=tuple(facts),
+            tells_missing=self.tells_missing,
         )
+
+
+def _crossed(name: str, labels: Sequence[str]) -> tuple[Where, ...] | None:
+    """Return groups by several variables in one name, taken apart, and all of them in the last place.
+
+    "w, north" of "gender and region" is taken apart if every combination of categories is there, so that the sum of all
+    groups is a group again. Otherwise None: then nobody can see whom the list leaves out.
+    """
+    variables = split_name(name)
+    parts = [label.split(", ") for label in labels]
+    if len(variables) < 2 or any(len(part) != len(variables) for part in parts):
+        return None
+    levels = [tuple(dict.fromkeys(column)) for column in zip(*parts, strict=True)]
+    if len(labels) != math.prod(len(level) for level in levels) or len(set(map(tuple, parts))) != len(labels):
+        return None
+    cells = [{variable: frozenset([one]) for variable, one in zip(variables, part, strict=True)} for part in parts]
+    return (*cells, dict(zip(variables, map(frozenset, levels), strict=True)))
+
+
+def split_name(name: str) -> list[str]:
+    """Return the variables in a name of several, such as "gender and region" or "arm x age"."""
+    return [part for part in name.replace(" x ", " and ").split(" and ") if part]
 
 
 def _known(found: SuppressedTable, spot: tuple[int, ...], policy: Policy) -> tuple[float, float, int]:
@@ -147,6 +177,7 @@ def ask_counts(table: CountTable) -> Asked:
         outcome=outcome,
         within=table.within,
         answered=frozenset(answered),
+        tells_missing=True,
     )
 
 

@@ -206,10 +206,10 @@ class Joint:
         A table of a subgroup says that nobody of the subgroup is without an answer, and nothing of the others; but who
         reads of women and of men will take them for all. None if that adds nothing to what the tables say.
         """
-        told = [(variable, variable in table.answered) for table in self.tables for variable, _ in table.axes]
-        missing = {variable for variable, answered in told if not answered}
+        missing = set().union(*(table.missing() for table in self.tables))
         groups = Counter(variable for variable, _ in sorted({each for table in self.tables for each in table.within}))
-        asked = [variable for variable, _ in told] + [variable for variable, number in groups.items() if number > 1]
+        asked = [variable for table in self.tables for variable, _ in table.axes]
+        asked += [variable for variable, number in groups.items() if number > 1]
         complete: list[str] = []
         joint: Joint | None = None
         for variable in dict.fromkeys(variable for variable in asked if variable not in missing):

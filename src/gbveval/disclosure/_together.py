@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gbveval.core.errors import DisclosureError
-from gbveval.disclosure._asked import UNNAMED, Asked
+from gbveval.disclosure._asked import UNNAMED, Asked, split_name
 from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts
 from gbveval.disclosure._joint import Exposure, compare
 from gbveval.disclosure._layout import BoolArray, layout
@@ -85,7 +85,7 @@ def _level(table: SuppressedTable, fact: Fact) -> float:
 def _refuse_opaque(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> None:
     """Refuse groups by several variables in one name beside a table by some of these, when either hides a number.
 
-    Their labels do not say which category of which variable a group is, so the two cannot be compared.
+    These are groups that could not be taken apart, so the two cannot be compared.
     """
     for table in new:
         for other in tables:
@@ -129,7 +129,7 @@ def _apart(table: TableFacts, other: TableFacts) -> bool:
 
 
 def _is_opaque(table: TableFacts) -> bool:
-    return any(len(_split(name)) > 1 for name, _ in table.axes)
+    return any(len(split_name(name)) > 1 for name, _ in table.axes)
 
 
 def _hides(table: TableFacts, of_outcome: bool) -> bool:
@@ -144,9 +144,5 @@ def _hides(table: TableFacts, of_outcome: bool) -> bool:
 def _parts(table: TableFacts) -> tuple[str, frozenset[str]]:
     """Return the outcome that a table counts and the variables it counts by."""
     outcome = "".join(name for name, labels in table.axes if set(labels) == {WITH, WITHOUT})
-    parts = [part for name, labels in table.axes if set(labels) != {WITH, WITHOUT} for part in _split(name)]
+    parts = [part for name, labels in table.axes if set(labels) != {WITH, WITHOUT} for part in split_name(name)]
     return outcome, frozenset(parts)
-
-
-def _split(name: str) -> list[str]:
-    return [part for part in name.replace(" x ", " and ").split(" and ") if part]

@@ -18,9 +18,12 @@ from tests.unit.disclosure.test_release import estimates, row
 
 import gbveval as gbv
 from gbveval.core.errors import DisclosureError
+from gbveval.core.estimates import Estimates
 from gbveval.core.method import NO_ANSWER, Cell
 from gbveval.disclosure._joint import Target
 from gbveval.disclosure.released import Released
+
+N_STUDIES = int(os.environ.get("GBVEVAL_STUDIES", "40"))
 
 
 @pytest.fixture
@@ -137,12 +140,13 @@ def test_groups_behind_estimates_are_compared_with_tables(ledger: gbv.Ledger) ->
     assert north["with outcome"] is None
 
 
-def test_groups_by_two_variables_in_one_name_are_refused_beside_one_of_them(ledger: gbv.Ledger) -> None:
-    pair = [Cell("w, north", 40, 3, "y by gender and region"), Cell("m, north", 60, 25, "y by gender and region")]
+def test_groups_by_two_variables_that_cannot_be_taken_apart_are_refused(ledger: gbv.Ledger) -> None:
+    # Men in the south are not in the list: nobody can say whether there are none.
+    pair = [Cell(label, 60, x, "y by gender and region") for label, x in (("w, n", 3), ("m, n", 25), ("w, s", 20))]
     gbv.release(estimates(row("a", *pair)), ledger=ledger)
     with pytest.raises(DisclosureError, match="break the same people down"):
         gbv.release(
-            estimates(row("b", Cell("w", 80, 40, "y by gender"), Cell("m", 90, 30, "y by gender"))), ledger=ledger
+            estimates(row("b", Cell("w", 120, 40, "y by gender"), Cell("m", 190, 60, "y by gender"))), ledger=ledger
         )
     assert len(ledger.releases()) == 1
 
@@ -151,22 +155,24 @@ PAIRS = (("w, north", 60, 3), ("w, south", 60, 20), ("m, north", 60, 40), ("m, s
 
 
 @pytest.mark.parametrize(
-    ("outcome", "other", "refused"),
+    ("left_out", "outcome", "other", "refused"),
     [
         # The table with its margins hides other numbers besides the 3 than the list of groups does.
-        ("y", "gender x region", True),
+        (1, "y", "gender x region", True),
         # The women of both ages are those of both regions.
-        ("y", "y by gender and age", True),
+        (1, "y", "y by gender and age", True),
         # Numbers of another outcome say nothing of those with this one, whose n are shown.
-        ("z", "z by gender and age", False),
+        (1, "z", "z by gender and age", False),
+        # With all four groups in the list, it is a table of both.
+        (0, "y", "gender x region", False),
+        (0, "y", "y by gender and age", False),
     ],
 )
-def test_groups_by_two_variables_are_refused_beside_any_table_by_one_of_them(
-    ledger: gbv.Ledger, outcome: str, other: str, refused: bool
+def test_groups_by_two_variables_beside_other_tables_by_one_of_them(
+    ledger: gbv.Ledger, left_out: int, outcome: str, other: str, refused: bool
 ) -> None:
-    gbv.release(
-        estimates(*(row(label, Cell(label, n, x, "y by gender and region")) for label, n, x in PAIRS)), ledger=ledger
-    )
+    cells = [Cell(label, n, x, "y by gender and region") for label, n, x in PAIRS[: 4 - left_out]]
+    gbv.release(estimates(*(row(cell.label, cell) for cell in cells)), ledger=ledger)
     if other == "gender x region":
         item: object = gbv.CountTable(
             "both",
@@ -178,13 +184,64 @@ def test_groups_by_two_variables_are_refused_beside_any_table_by_one_of_them(
             outcome="y",
         )
     else:
-        cells = [Cell(label, 60, 25, other) for label in ("w, young", "w, old", "m, young", "m, old")]
-        item = estimates(*(replace(row(cell.label, cell), outcome=outcome) for cell in cells))
+        more = [Cell(label, 60, x, other) for label, x in (("w, a", 11), ("w, b", 12), ("m, a", 43), ("m, b", 42))]
+        item = estimates(*(replace(row(cell.label, cell), outcome=outcome) for cell in more))
     if refused:
         with pytest.raises(DisclosureError, match="break the same people down"):
             gbv.release(item, ledger=ledger)
     else:
         gbv.release(item, ledger=ledger)
+
+
+def as_estimates(cube: np.ndarray, by: tuple[str, ...]) -> tuple[Estimates, dict[str, tuple[int, ...]]]:
+    """Rows of "y by ..." from counts by gender, region, age and y, with the place of each label along `by`."""
+    axes = [AXES.index(name) for name in by]
+    table = np.moveaxis(cube, axes, range(len(by))).sum(axis=tuple(range(len(by), 3)))
+    places = list(itertools.product(*(range(len(AXIS_LEVELS[name])) for name in by)))
+    named = {", ".join(AXIS_LEVELS[name][at] for name, at in zip(by, place, strict=True)): place for place in places}
+    cells = [
+        Cell(label, int(table[place].sum()), int(table[place][1]), f"y by {' and '.join(by)}")
+        for label, place in named.items()
+    ]
+    return estimates(*(row(cell.label, cell, n_units=cell.n) for cell in cells)), named
+
+
+AXES = ("gender", "region", "age")
+AXIS_LEVELS = {"gender": ("w", "m"), "region": ("north", "south"), "age": ("young", "old")}
+
+
+@given(seed=st.integers(0, 10**6), asked=st.permutations([(0, 1), (0, 2), (1, 2), (0,), (1,), (0, 1, 2)]))
+@settings(max_examples=max(N_STUDIES // 4, 10), deadline=None)
+def test_no_small_number_follows_from_groups_by_several_variables(seed: int, asked: list[tuple[int, ...]]) -> None:
+    rng = np.random.default_rng(seed)
+    cube = rng.multinomial(rng.integers(80, 400), rng.dirichlet(np.full(16, 1.0))).reshape(2, 2, 2, 2)
+    here = np.indices(cube.shape)
+    rows, low, high, small = [], [], [], []
+    with TemporaryDirectory() as folder:
+        ledger = gbv.Ledger(Path(folder) / "study.json")
+        for axes in asked[:3]:
+            result, places = as_estimates(cube, tuple(AXES[at] for at in axes))
+            try:
+                (released,) = gbv.release(result, ledger=ledger).estimates()
+            except DisclosureError:
+                continue
+            for record in released.rows:
+                inside = np.all(
+                    [here[axis] == at for axis, at in zip(axes, places[record["term"]], strict=True)], axis=0
+                )
+                for member in (inside, inside & (here[3] == 1), inside & (here[3] == 0)):
+                    true = float(cube[member].sum())
+                    rows.append(member.ravel().astype(float))
+                    assert record.hidden or true >= 10
+                    # Who sees a hidden row is taken to know which of its numbers are small.
+                    low.append((0.0 if true < 10 else 10.0) if record.hidden else true)
+                    high.append((9.0 if true < 10 else np.inf) if record.hidden else true)
+                    small.append(record.hidden and true < 10)
+    if not any(small):
+        return
+    incidence = np.array(rows)
+    least, largest = linear_attack(incidence, np.array(low), np.array(high), incidence[np.array(small)])
+    assert (largest - least).min() >= 5 - 1e-6
 
 
 def test_tables_that_do_not_say_what_they_break_down_are_left_alone() -> None:
@@ -380,7 +437,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(ledger: gbv.Ledger, monkey
 
 # -- any tables -----------------------------------------------------------------------------------------------------
 
-N_STUDIES = int(os.environ.get("GBVEVAL_STUDIES", "40"))
 LEVELS = {"gender": ("w", "m"), "region": ("north", "south", "west"), "age": ("young", "old")}
 OUTCOME = ("with", "without")
 
