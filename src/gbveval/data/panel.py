@@ -150,7 +150,6 @@ class Panel(Checked):
             )
         reader.raise_problems()
         periods, codes = np.unique(times, return_inverse=True)
-        codes = codes.astype(np.intp)
         if periods.size < 2:
             reader.problem(f"Column {time!r} (time) holds one period; at least two were expected.")
         if np.all(np.isnan(values)):
