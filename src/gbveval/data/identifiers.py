@@ -18,12 +18,26 @@ _NAMES = {
     "a telephone number": ("phone", "telephone", "mobile", "cellphone", "msisdn", "whatsapp"),
     "a name": ("first_name", "last_name", "full_name", "surname", "family_name", "forename", "given_name"),
     "an account name": ("username", "user_name", "handle", "screen_name", "nickname"),
-    _COORDINATES: ("latitude", "longitude", "lat", "lon", "lng", "gps", "geolocation", "coordinates"),
+    _COORDINATES: (
+        "latitude",
+        "longitude",
+        "lat",
+        "lon",
+        "lng",
+        "gps",
+        "geolocation",
+        "geopoint",
+        "geo_point",
+        "coordinates",
+    ),
     "a postal address": ("street_address", "home_address", "postcode", "zipcode", "zip_code"),
     "a network address or device": ("ip_address", "ip", "mac_address", "device_id", "imei", "user_agent"),
     "an official number": ("passport", "national_id", "id_card", "ssn", "social_security"),
-    "a date of birth": ("dob", "date_of_birth", "birthdate", "birth_date"),
+    "a date of birth": ("dob", "date_of_birth", "birthdate", "birth_date", "birthday"),
 }
+# What the whole name of a column may not be: parts of names such as "school_name" or "address_known" say no more.
+_WHOLE_NAMES = {"name": "a name", "names": "a name", "tel": "a telephone number", "address": "a postal address"}
+_PEOPLE = ("respondent", "participant", "survivor", "person", "child", "student", "pupil", "client", "contact")
 _CONTENTS = {
     "e-mail addresses": re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}"),
     "account names": re.compile(r"@\w{2,}"),
@@ -123,6 +137,11 @@ def _by_name(column: str) -> str:
     """Return what the name of a column says that it is."""
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()
     padded = f"_{re.sub(r'[^a-z0-9]+', '_', words)}_"
+    whole = padded.strip("_")
+    if whole in _WHOLE_NAMES:
+        return _WHOLE_NAMES[whole]
+    if whole in {f"{person}_name" for person in _PEOPLE}:
+        return "a name"
     return next((what for what, names in _NAMES.items() if any(f"_{name}_" in padded for name in names)), "")
 
 

@@ -38,6 +38,12 @@ def survey(**columns: Any) -> gbv.Survey:
         "ip",
         "first name",
         "home address",
+        "name",
+        "Respondent name",
+        "tel",
+        "address",
+        "birthday",
+        "_geopoint",
     ],
 )
 def test_a_name_that_says_who_is_refused(name: str) -> None:
@@ -67,6 +73,7 @@ def test_contents_that_say_who_are_refused_without_showing_them(values: list[str
 @pytest.mark.parametrize(
     ("name", "values"),
     [
+        ("school_name", ["north", "south", "north", "south"]),
         ("participant_id", ["p-0001", "p-0002", "p-0003", "p-0004"]),
         ("school", ["10023456", "10023457", "10023458", "10023459"]),
         ("platform", ["a", "b", "c", "d"]),
