@@ -45,6 +45,9 @@ class CountTable:
         Name of the outcome that `events` counts.
     answered : tuple of str
         Those of `variables` and `outcome` to which nobody's answer is missing; all of them if nobody is left out.
+    merged : tuple of tuple of tuple of str
+        The finer categories that each category was merged from, for each direction one tuple a category; empty if none
+        was. `collapse_categories` sets it, and by it a ledger compares the table with finer ones.
 
     Examples
     --------
@@ -67,6 +70,7 @@ class CountTable:
     within: tuple[tuple[str, str], ...] = ()
     outcome: str = ""
     answered: tuple[str, ...] = ()
+    merged: tuple[tuple[tuple[str, ...], ...], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.layers) > _MOST_LAYERS or (self.layers and not self.columns):
@@ -78,16 +82,27 @@ class CountTable:
                 raise ValueError(
                     f"The counts of {self.title!r} must have {shape[0]} rows and {shape[1]} columns{further}."
                 )
-        for name, given in (("groups", self.groups), ("variables", self.variables)):
+        for name, given in (("groups", self.groups), ("variables", self.variables), ("merged", self.merged)):
             if given and len(given) != len(self.directions):
                 raise ValueError(
                     f"`{name}` of {self.title!r} must have one entry for each of {len(self.directions)} directions."
+                )
+        for labels, finer in zip(self.directions, self.merged, strict=False):
+            named = [name for names in finer for name in names]
+            if len(finer) != len(labels) or not all(finer) or len(set(named)) != len(named):
+                raise ValueError(
+                    f"`merged` of {self.title!r} must name the finer categories of each category, each of them once."
                 )
 
     @property
     def directions(self) -> tuple[tuple[str, ...], ...]:
         """The category labels of each direction."""
         return (self.rows, *((self.columns,) if self.columns else ()), *self.layers)
+
+    @property
+    def finest(self) -> tuple[tuple[tuple[str, ...], ...], ...]:
+        """The finer categories behind each category of each direction; the category itself where none was merged."""
+        return self.merged or tuple(tuple((label,) for label in labels) for labels in self.directions)
 
     def counts(self) -> NDArray[np.int64]:
         """Respondents, one axis a direction."""

@@ -35,9 +35,12 @@ class Flow:
     ----------
     rows : tuple of FlowRow
         In the order of the stages.
+    outcome : str
+        Of which outcome those analysed are; by it `release` compares the flow with tables of the outcome by arm.
     """
 
     rows: tuple[FlowRow, ...]
+    outcome: str = ""
 
     def count(self, stage: str, arm: str = "all") -> int:
         """Return the number of units at a stage in an arm (or in all arms together)."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Respondents without an answer form a group of their own, so that a total minus the groups shown does
+# not give them away. The brackets keep the label apart from the categories of a questionnaire.
+NO_ANSWER = "(no answer)"
+
 
 @dataclass(frozen=True, slots=True)
 class Method:

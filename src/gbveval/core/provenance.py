@@ -40,6 +40,28 @@ def digest_arrays(parts: Iterable[tuple[str, Any]]) -> str:
     return state.hexdigest()
 
 
+class DataDigest(str):
+    """A digest of checked data, with what whoever reads a result of the data must be told.
+
+    It travels as the text that it is, so that no estimator has to know of it.
+
+    Parameters
+    ----------
+    digest : str
+        SHA-256.
+    identifiers : str
+        Columns that look like identifiers and were kept, and why; empty if there are none.
+    """
+
+    identifiers: str
+
+    def __new__(cls, digest: str, identifiers: str = "") -> DataDigest:
+        """Return the digest with the remark."""
+        found = super().__new__(cls, digest)
+        found.identifiers = identifiers
+        return found
+
+
 def options_of(value: Any) -> dict[str, Any]:
     """Return the options of a frozen dataclass as plain values that JSON can hold."""
 
@@ -84,6 +106,8 @@ class Provenance:
     seed_derived : bool
         Whether the seed was derived from the data. Such a seed, like the digest, lets a reader confirm a guess of the
         whole data, so it does not leave.
+    identifiers : str
+        Columns that look like identifiers and were kept, and why; taken from the digest. `release` prints it.
     """
 
     data_digest: str = ""
@@ -91,3 +115,9 @@ class Provenance:
     seed: int | None = None
     versions: tuple[tuple[str, str], ...] = ()
     seed_derived: bool = False
+    identifiers: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data_digest, DataDigest):
+            object.__setattr__(self, "identifiers", self.data_digest.identifiers)
+            object.__setattr__(self, "data_digest", str(self.data_digest))

@@ -84,7 +84,7 @@ def to_json(estimates: Estimates) -> str:
         "method": asdict(estimates.method),
         "checks": [asdict(item) for item in estimates.checks],
         "provenance": asdict(estimates.provenance),
-        "flow": None if estimates.flow is None else [asdict(row) for row in estimates.flow.rows],
+        "flow": None if estimates.flow is None else asdict(estimates.flow),
         "posterior": None if estimates.posterior is None else estimates.posterior.to_dict(),
         "band": None if estimates.band is None else asdict(estimates.band),
     }
@@ -166,7 +166,7 @@ def from_json(text: str) -> Estimates:
             level=content["level"],
             checks=tuple(Check(**item) for item in content["checks"]),
             provenance=Provenance(**origin),
-            flow=None if content["flow"] is None else Flow(tuple(FlowRow(**row) for row in content["flow"])),
+            flow=None if content["flow"] is None else _flow(content["flow"]),
             posterior=None if content["posterior"] is None else posterior_from_dict(content["posterior"]),
             band=None
             if band is None
@@ -176,3 +176,7 @@ def from_json(text: str) -> Estimates:
         if isinstance(error, DataError):
             raise
         raise DataError("The text is not a complete result of gbveval; write it anew with `to_json`.") from error
+
+
+def _flow(content: dict[str, Any]) -> Flow:
+    return Flow(tuple(FlowRow(**row) for row in content["rows"]), content["outcome"])

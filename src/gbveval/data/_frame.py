@@ -117,8 +117,9 @@ class Reader:
         self._taken: dict[str, str] = {}
         self.first_levels: tuple[tuple[str, str], ...] = ()
         kept: tuple[str, ...] = ()
+        self.kept_identifiers = ""
         if isinstance(frame, Kept):
-            kept, frame = frame.columns, frame.frame
+            kept, self.kept_identifiers, frame = frame.columns, frame.remark, frame.frame
         twice = [name for name, count in Counter(_listed_columns(frame)).items() if count > 1]
         if twice:
             shown = ", ".join(repr(name) for name in twice)

@@ -18,12 +18,26 @@ _NAMES = {
     "a telephone number": ("phone", "telephone", "mobile", "cellphone", "msisdn", "whatsapp"),
     "a name": ("first_name", "last_name", "full_name", "surname", "family_name", "forename", "given_name"),
     "an account name": ("username", "user_name", "handle", "screen_name", "nickname"),
-    _COORDINATES: ("latitude", "longitude", "lat", "lon", "lng", "gps", "geolocation", "coordinates"),
+    _COORDINATES: (
+        "latitude",
+        "longitude",
+        "lat",
+        "lon",
+        "lng",
+        "gps",
+        "geolocation",
+        "geopoint",
+        "geo_point",
+        "coordinates",
+    ),
     "a postal address": ("street_address", "home_address", "postcode", "zipcode", "zip_code"),
     "a network address or device": ("ip_address", "ip", "mac_address", "device_id", "imei", "user_agent"),
     "an official number": ("passport", "national_id", "id_card", "ssn", "social_security"),
-    "a date of birth": ("dob", "date_of_birth", "birthdate", "birth_date"),
+    "a date of birth": ("dob", "date_of_birth", "birthdate", "birth_date", "birthday"),
 }
+# What the whole name of a column may not be: parts of names such as "school_name" or "address_known" say no more.
+_WHOLE_NAMES = {"name": "a name", "names": "a name", "tel": "a telephone number", "address": "a postal address"}
+_PEOPLE = ("respondent", "participant", "survivor", "person", "child", "student", "pupil", "client", "contact")
 _CONTENTS = {
     "e-mail addresses": re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}"),
     "account names": re.compile(r"@\w{2,}"),
@@ -38,10 +52,11 @@ _LONG_TEXT = 60
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A frame of which named columns are kept though they look like identifiers; `keep_identifiers` makes it."""
+    """A frame of which named columns are kept though they look like identifiers, and a remark of which and why."""
 
     frame: Any
     columns: tuple[str, ...]
+    remark: str
 
 
 def keep_identifiers(frame: Any, columns: str | Sequence[str], *, reason: str) -> Kept:
@@ -54,8 +69,8 @@ def keep_identifiers(frame: Any, columns: str | Sequence[str], *, reason: str) -
     columns : str or sequence of str
         The columns to keep.
     reason : str
-        Why: one sentence. It is printed at once, as a warning; put it into `Policy.override` as well, so that the
-        report prints it too.
+        Why: one sentence. It is printed at once, as a warning, and goes with the data into results and what is released
+        of them, so that the report prints it too.
 
     Returns
     -------
@@ -91,9 +106,9 @@ def keep_identifiers(frame: Any, columns: str | Sequence[str], *, reason: str) -
     if not isinstance(reason, str) or not reason.strip():
         raise DesignError("The reason for keeping identifiers is empty: write one sentence, because it is printed.")
     shown = ", ".join(repr(name) for name in names)
-    message = f"identifiers_kept: columns that look like identifiers are kept ({shown}). Reason: {reason.strip()}"
-    warnings.warn(message, GbvevalWarning, stacklevel=2)
-    return Kept(frame, names)
+    remark = f"columns that look like identifiers are kept ({shown}). Reason: {' '.join(reason.split())}"
+    warnings.warn(f"identifiers_kept: {remark}", GbvevalWarning, stacklevel=2)
+    return Kept(frame, names, remark)
 
 
 def identifier_problem(column: str, series: Any, *, places: bool = False) -> list[str]:
@@ -122,6 +137,11 @@ def _by_name(column: str) -> str:
     """Return what the name of a column says that it is."""
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()
     padded = f"_{re.sub(r'[^a-z0-9]+', '_', words)}_"
+    whole = padded.strip("_")
+    if whole in _WHOLE_NAMES:
+        return _WHOLE_NAMES[whole]
+    if whole in {f"{person}_name" for person in _PEOPLE}:
+        return "a name"
     return next((what for what, names in _NAMES.items() if any(f"_{name}_" in padded for name in names)), "")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.flow import Flow, FlowRow
-from gbveval.core.provenance import digest_arrays
+from gbveval.core.provenance import DataDigest, digest_arrays
 from gbveval.data._effects import read_effects
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
 from gbveval.data._periods import Calendar, read_periods
@@ -88,6 +88,7 @@ class Panel(Checked):
     <Panel: 2 units, 2 periods, 4 rows, balanced; 1 cohort, 1 never treated; outcome y (0 missing)>
     """
 
+    kept_identifiers: str = ""
     outcome_name: str
     outcome: FloatArray
     periods: FloatArray
@@ -149,7 +150,6 @@ class Panel(Checked):
             )
         reader.raise_problems()
         periods, codes = np.unique(times, return_inverse=True)
-        codes = codes.astype(np.intp)
         if periods.size < 2:
             reader.problem(f"Column {time!r} (time) holds one period; at least two were expected.")
         if np.all(np.isnan(values)):
@@ -166,6 +166,7 @@ class Panel(Checked):
         periods_as_clusters = Labels(codes, tuple(calendar.name(float(x)) for x in periods))
         ways = two_ways(clusters, unit=unit, time=time, by_time=periods_as_clusters)
         self._set(
+            kept_identifiers=reader.kept_identifiers,
             outcome_name=outcome,
             outcome=values,
             periods=periods,
@@ -234,7 +235,7 @@ class Panel(Checked):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the checked data; it identifies them and holds none of them."""
-        return digest_arrays(
+        digest = digest_arrays(
             [
                 ("outcome", self.outcome),
                 ("periods", self.periods),
@@ -257,6 +258,7 @@ class Panel(Checked):
                 *((("dose", self.dose),) if self.dose is not None else ()),
             ]
         )
+        return DataDigest(digest, self.kept_identifiers) if self.kept_identifiers else digest
 
     @cached_property
     def neighbourhood(self) -> Neighbourhood | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import ConvergenceError, DataError, DesignError, IdentificationError
-from gbveval.core.provenance import digest_arrays
+from gbveval.core.provenance import DataDigest, digest_arrays
 from gbveval.data._counts import count_respondents
 from gbveval.data._frame import Checked, Labels, Reader, as_names, frozen, plural
 from gbveval.data._survey_parts import (
@@ -77,6 +77,7 @@ class Survey(Checked):
     <Survey: 4 respondents, 2 primary sampling units, unweighted; outcome harassed (1 missing)>
     """
 
+    kept_identifiers: str = ""
     outcome_names: tuple[str, ...]
     outcomes: FloatArray
     weight: FloatArray | None
@@ -131,6 +132,7 @@ class Survey(Checked):
         reader.raise_problems()
         implied = weights is None and bool(populations)
         self._set(
+            kept_identifiers=reader.kept_identifiers,
             outcome_names=names,
             outcomes=outcomes,
             weight=implied_weights(populations, stages, strata) if implied else weights,
@@ -544,7 +546,7 @@ class Survey(Checked):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of outcomes and design; it identifies them and holds none of them."""
-        return digest_arrays(
+        digest = digest_arrays(
             [
                 ("outcomes", self.outcomes),
                 ("weight", self.weight),
@@ -559,6 +561,7 @@ class Survey(Checked):
                 ),
             ]
         )
+        return DataDigest(digest, self.kept_identifiers) if self.kept_identifiers else digest
 
     def __repr__(self) -> str:
         missing = np.isnan(self.outcomes).sum(axis=0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gbveval.core.errors import DataError
 from gbveval.core.flow import Flow, FlowRow
 from gbveval.core.protocols import Allocation
-from gbveval.core.provenance import digest_arrays
+from gbveval.core.provenance import DataDigest, digest_arrays
 from gbveval.data._allocation import match_allocation
 from gbveval.data._assignment import check_design, control_first, probabilities, recode, varies_within
 from gbveval.data._frame import Checked, Labels, Reader, as_names, plural
@@ -168,6 +168,7 @@ class Trial(Checked):
             if np.all(np.isnan(outcomes[randomised, number])):
                 reader.problem(f"Column {name!r} (outcome) is missing in every randomised row.")
         self._set(
+            kept_identifiers=reader.kept_identifiers,
             n_assessed=n_assessed,
             outcome_names=names,
             outcomes=outcomes[randomised],
@@ -191,6 +192,7 @@ class Trial(Checked):
         reader.raise_problems()
 
     # What the constructor sets, for readers and type checkers.
+    kept_identifiers: str = ""
     n_assessed: int
     outcome_names: tuple[str, ...]
     outcomes: FloatArray
@@ -281,7 +283,7 @@ class Trial(Checked):
             for roles in (GROUP_ROLES, NUMBER_ROLES)
         )
         later = [(role, getattr(self, role)) for role in LATER_ROLES if getattr(self, role) is not None]
-        return digest_arrays(
+        digest = digest_arrays(
             [
                 ("outcomes", self.outcomes),
                 ("arm", self.arm),
@@ -294,6 +296,7 @@ class Trial(Checked):
                 *((role, _array_of(value)) for role, value in later),
             ]
         )
+        return DataDigest(digest, self.kept_identifiers) if self.kept_identifiers else digest
 
     def _subgroup_digest(self) -> list[tuple[str, Any]]:
         """Return what the digest takes in of subgroups: nothing where there are none."""
@@ -319,7 +322,7 @@ class Trial(Checked):
             units, clusters = self.sizes_by_arm(mask)
             for code, label in enumerate(self.arms):
                 rows.append(FlowRow(stage, label, int(units[code]), None if clusters is None else int(clusters[code])))
-        return Flow(tuple(rows))
+        return Flow(tuple(rows), self.outcome_names[number])
 
     def sizes_by_arm(self, member: BoolArray) -> tuple[IntArray, IntArray | None]:
         """Return how many units, and how many clusters, of each arm are among some rows; None without clusters."""

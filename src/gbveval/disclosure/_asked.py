@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,12 +11,15 @@ import numpy as np
 
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import DisclosureError
-from gbveval.core.method import Cell
-from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
+from gbveval.core.method import NO_ANSWER, Cell
+from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts, Where
 from gbveval.disclosure._layout import BoolArray, FloatArray, IntArray
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
 from gbveval.disclosure.suppressed import FEW_RESPONDENTS, SuppressedTable
+
+# What groups vary by when their table does not say so, and when there is but one, of everybody.
+UNNAMED, NO_VARIABLE = "groups of ", ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,27 +34,33 @@ class Asked:
         What its directions are.
     categories : tuple of tuple of str
         Labels along each direction.
+    finest : tuple of tuple of tuple of str
+        The finer categories that each of them was merged from.
     groups : dict of int to sequence of sequences of str
         Levels of groups along a direction.
     n, events : ndarray of int
         Respondents, and those with the outcome or None.
     outcome : str
-        Name of the outcome.
+        Name of the outcome; without `events` the table counts those who answered.
     within : tuple of (str, str)
         Subgroup to which the table is confined.
     answered : frozenset of str
         Variables, the outcome included, to which nobody's answer (in the subgroup) is missing.
+    tells_missing : bool
+        Whether it says that somebody is without an answer to the others; the groups behind estimates do not.
     """
 
     title: str
     variables: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
+    finest: tuple[tuple[tuple[str, ...], ...], ...]
     n: IntArray
     events: IntArray | None
     groups: dict[int, Sequence[Sequence[str]]] = field(default_factory=dict)
     outcome: str = ""
     within: tuple[tuple[str, str], ...] = ()
     answered: frozenset[str] = frozenset()
+    tells_missing: bool = False
 
     def protect(self, policy: Policy, also_hidden: BoolArray | None = None) -> SuppressedTable:
         """Return the table in which what must not be shown is absent."""
@@ -62,17 +73,28 @@ class Asked:
             )
         return found
 
-    def places(self) -> tuple[tuple[frozenset[str], ...], ...]:
-        """Return, for each direction, the categories behind each place."""
-        found = []
-        for number, labels in enumerate(self.categories):
-            sets = [frozenset([label]) for label in labels]
-            for level in self.groups.get(number, ()):
-                sets += [
-                    frozenset(label for label, group in zip(labels, level, strict=True) if group == name)
-                    for name in dict.fromkeys(level)
-                ]
-            found.append((*sets, frozenset(labels)))
+    def places(self) -> tuple[tuple[Where, ...], ...]:
+        """Return, for each direction, of which variables which finest categories are behind each place."""
+        found: list[tuple[Where, ...]] = []
+        for number, (variable, finest) in enumerate(zip(self.variables, self.finest, strict=True)):
+            cells = [frozenset(names) for names in finest]
+            sets = [
+                frozenset().union(*(names for names, group in zip(cells, level, strict=True) if group == label))
+                for level in self.groups.get(number, ())
+                for label in dict.fromkeys(level)
+            ]
+            everything: frozenset[str] = frozenset().union(*cells)
+            crossed = _crossed(variable, self.categories[number])
+            if crossed is None:
+                found.append(tuple({variable: names} if variable else {} for names in (*cells, *sets, everything)))
+            else:
+                found.append(crossed)
+        answered = frozenset([WITH, WITHOUT])
+        if self.events is not None:
+            found.append(tuple({self.outcome: side} for side in (frozenset([WITH]), frozenset([WITHOUT]), answered)))
+        elif self.outcome:
+            # Counted are those who answered, whatever they said.
+            found.append(({self.outcome: answered},))
         return tuple(found)
 
     def facts(self, found: SuppressedTable, policy: Policy, number: int = -1) -> TableFacts:
@@ -85,22 +107,42 @@ class Asked:
         return self._facts([(bottom, top, 0) for bottom, top in ends])
 
     def _facts(self, known: Sequence[tuple[float, float, int]], number: int = -1) -> TableFacts:
-        axes: list[tuple[str, tuple[frozenset[str], ...]]] = list(zip(self.variables, self.places(), strict=True))
-        if self.events is not None:
-            axes.append((self.outcome, (frozenset([WITH]), frozenset([WITHOUT]), frozenset([WITH, WITHOUT]))))
+        axes = self.places()
+        within = {variable: frozenset([category]) for variable, category in self.within}
         facts = []
-        spots = np.ndindex(*(len(sets) for _, sets in axes))
-        for entry, (spot, ends) in enumerate(zip(spots, known, strict=True)):
-            where = {variable: sets[at] for (variable, sets), at in zip(axes, spot, strict=True)}
-            where |= {variable: frozenset([category]) for variable, category in self.within}
+        for entry, (places, ends) in enumerate(zip(itertools.product(*axes), known, strict=True)):
+            where = dict(itertools.chain.from_iterable(place.items() for place in places)) | within
             facts.append(Fact(where, *ends, table=number, entry=entry))
         return TableFacts(
             title=self.title,
-            axes=tuple((variable, tuple(sorted(sets[-1]))) for variable, sets in axes),
+            axes=tuple((variable, tuple(sorted(labels))) for places in axes for variable, labels in places[-1].items()),
             within=tuple((variable, (category,)) for variable, category in self.within),
             answered=self.answered,
             facts=tuple(facts),
+            tells_missing=self.tells_missing,
         )
+
+
+def _crossed(name: str, labels: Sequence[str]) -> tuple[Where, ...] | None:
+    """Return groups by several variables in one name, taken apart, and all of them in the last place.
+
+    "w, north" of "gender and region" is taken apart if every combination of categories is there, so that the sum of all
+    groups is a group again. Otherwise None: then nobody can see whom the list leaves out.
+    """
+    variables = split_name(name)
+    parts = [label.split(", ") for label in labels]
+    if len(variables) < 2 or any(len(part) != len(variables) for part in parts):
+        return None
+    levels = [tuple(dict.fromkeys(column)) for column in zip(*parts, strict=True)]
+    if len(labels) != math.prod(len(level) for level in levels) or len(set(map(tuple, parts))) != len(labels):
+        return None
+    cells = [{variable: frozenset([one]) for variable, one in zip(variables, part, strict=True)} for part in parts]
+    return (*cells, dict(zip(variables, map(frozenset, levels), strict=True)))
+
+
+def split_name(name: str) -> list[str]:
+    """Return the variables in a name of several, such as "gender and region" or "arm x age"."""
+    return [part for part in name.replace(" x ", " and ").split(" and ") if part]
 
 
 def _known(found: SuppressedTable, spot: tuple[int, ...], policy: Policy) -> tuple[float, float, int]:
@@ -120,27 +162,31 @@ def _known(found: SuppressedTable, spot: tuple[int, ...], policy: Policy) -> tup
 def ask_counts(table: CountTable) -> Asked:
     """Return a printed table as it is asked for."""
     unknown = tuple(f"{table.title}, direction {number + 1}" for number in range(len(table.directions)))
-    variables, outcome = table.variables or unknown, table.outcome or f"outcome of {table.title}"
+    variables = table.variables or unknown
+    outcome = "" if table.events is None else table.outcome or f"outcome of {table.title}"
     # Of a table that does not say what it breaks down nobody knows whose total its total is.
     answered = table.answered if table.left_out or not table.variables else (*variables, outcome)
     return Asked(
         title=table.title,
         variables=variables,
         categories=table.directions,
+        finest=table.finest,
         n=table.counts(),
         events=table.event_counts(),
         groups={number: levels for number, levels in enumerate(table.groups) if levels},
         outcome=outcome,
         within=table.within,
         answered=frozenset(answered),
+        tells_missing=True,
     )
 
 
-def ask_support(name: str, cells: Sequence[Cell]) -> Asked:
+def ask_support(name: str, cells: Sequence[Cell], outcome: str = "") -> Asked:
     """Return the groups behind estimates as a table by one variable.
 
-    Groups with counts of an outcome are named "outcome by variable" and exclude each other. Others may be anything,
-    such as comparison groups that overlap, so they are compared only with a table of the same name.
+    Groups named "outcome by variable" exclude each other, and "all" in a table named like the outcome is everybody who
+    gave an answer to it. Groups of other names may be anything, such as comparison groups that overlap, so they are
+    compared only with a table of the same name. Outcomes can have a "by" in their name; the outcome says where it ends.
     """
     counted = [cell.events is not None for cell in cells]
     if any(counted) and not all(counted):
@@ -148,12 +194,40 @@ def ask_support(name: str, cells: Sequence[Cell]) -> Asked:
             "Some groups of one table come with counts of the outcome and some without; they cannot be protected "
             "together. Release them in tables of their own."
         )
-    what, _, by = name.partition(" by ")
+    labels = tuple(cell.label for cell in cells)
+    what, by = _named(name, labels, outcome, all(counted))
     return Asked(
         title=name,
-        variables=(by if by and all(counted) else f"groups of {name}",),
-        categories=(tuple(cell.label for cell in cells),),
+        variables=(by,),
+        categories=(labels,),
+        finest=(tuple((ELSE if label == NO_ANSWER else label,) for label in labels),),
         n=np.array([cell.n for cell in cells], dtype=np.int64),
         events=np.array([cell.events for cell in cells], dtype=np.int64) if all(counted) else None,
         outcome=what,
     )
+
+
+def ask_sizes(title: str, arms: Sequence[str], n: Sequence[int], outcome: str) -> Asked:
+    """Return how many of each arm gave an answer to an outcome, as a table."""
+    return Asked(
+        title=title,
+        variables=("arm",),
+        categories=(tuple(arms),),
+        finest=(tuple((arm,) for arm in arms),),
+        n=np.array(n, dtype=np.int64),
+        events=None,
+        outcome=outcome or f"outcome of {title}",
+    )
+
+
+def _named(name: str, labels: Sequence[str], outcome: str, counted: bool) -> tuple[str, str]:
+    """Return the outcome of a table behind estimates, empty if unknown, and the variable of its groups."""
+    start = f"{outcome} by "
+    if outcome and name.startswith(start):
+        return outcome, name.removeprefix(start)
+    if outcome and name == outcome and tuple(labels) == ("all",):
+        return outcome, NO_VARIABLE
+    if not counted:
+        return "", f"{UNNAMED}{name}"
+    what, _, by = name.partition(" by ")
+    return what, by or f"{UNNAMED}{name}"

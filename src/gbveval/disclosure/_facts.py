@@ -65,6 +65,8 @@ class TableFacts:
         Variables, the outcome included, to which nobody's answer is missing in the subgroup.
     facts : tuple of Fact
         One an entry.
+    tells_missing : bool
+        Whether the table says that somebody is without an answer to the other variables.
     """
 
     title: str
@@ -72,6 +74,7 @@ class TableFacts:
     within: tuple[tuple[str, tuple[str, ...]], ...]
     answered: frozenset[str]
     facts: tuple[Fact, ...]
+    tells_missing: bool = True
 
     def variables(self) -> set[str]:
         """Return every variable that the table knows of."""
@@ -81,6 +84,11 @@ class TableFacts:
         """Return groups that are known to be empty: nobody of the subgroup is without an answer."""
         within = {variable: frozenset(labels) for variable, labels in self.within}
         return [{**within, variable: frozenset([ELSE])} for variable, _ in self.axes if variable in self.answered]
+
+    def missing(self) -> set[str]:
+        """Return the variables to which some are said to have no answer."""
+        told = (name for name, _ in self.axes if self.tells_missing and name not in self.answered)
+        return {name for name, labels in self.axes if ELSE in labels}.union(told)
 
     def has_everybody(self) -> bool:
         """Return whether every respondent is in a cell."""
@@ -124,7 +132,8 @@ def simplify(tables: Sequence[TableFacts]) -> list[TableFacts]:
                 if any(variable in other.variables() for other in others):
                     continue
                 totals = [fact for fact in table.facts if fact.where[variable] == frozenset(categories)]
-                if len(totals) == len(table.facts) or not all(fact.is_shown for fact in totals):
+                rest = {_without(fact, variable) for fact in totals}
+                if not all(fact.is_shown for fact in totals) or {_without(f, variable) for f in table.facts} != rest:
                     continue
                 current[number] = _over(table, variable, totals)
                 again = True
@@ -132,10 +141,15 @@ def simplify(tables: Sequence[TableFacts]) -> list[TableFacts]:
     return current
 
 
+def _without(fact: Fact, variable: str) -> frozenset[tuple[str, frozenset[str]]]:
+    """Return what a fact is about, a variable left aside."""
+    return frozenset((name, categories) for name, categories in fact.where.items() if name != variable)
+
+
 def _over(table: TableFacts, variable: str, totals: Sequence[Fact]) -> TableFacts:
     """Return a table summed over a variable; who answered it is kept in mind unless everybody did."""
-    # Where nobody's answer is missing in the subgroup, those who answered are the subgroup.
-    everybody = variable in table.answered
+    # Where nobody's answer is missing in the subgroup, or those without one are a category, all of it is counted.
+    everybody = variable in table.answered or ELSE in dict(table.axes)[variable]
     facts = []
     for fact in totals:
         where = {name: categories for name, categories in fact.where.items() if name != variable}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gbveval.core.errors import ConvergenceError, DisclosureError
-from gbveval.disclosure._facts import MOST_ATOMS, WITH, WITHOUT, Atoms, Fact, TableFacts, linked, simplify
+from gbveval.disclosure._facts import ELSE, MOST_ATOMS, WITH, WITHOUT, Atoms, Fact, TableFacts, linked, simplify
 from gbveval.disclosure._layout import BoolArray, FloatArray
 from gbveval.disclosure._programmes import ROUNDING
 from gbveval.disclosure.policy import Policy
@@ -99,7 +100,13 @@ def _exposures(tables: Sequence[TableFacts], is_new: Sequence[bool], policy: Pol
     if len(tables) < 2:
         return []
     joint = Joint(tables)
-    return [joint.exposure(target) for target in _targets(joint, is_new, policy) if joint.gives_away(target)]
+    found = [joint.exposure(target) for target in _targets(joint, is_new, policy) if joint.gives_away(target)]
+    guessed = joint.supposed_complete()
+    if guessed is not None:
+        # Who is without an answer is told by tables, and not by the guess that nobody is.
+        targets = (target for target in _targets(guessed, is_new, policy) if not target.may_be_empty)
+        found += [guessed.exposure(target) for target in targets if guessed.gives_away(target)]
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,15 +132,17 @@ class Target:
 
     def is_safe(self, values: FloatArray) -> bool:
         """Return whether the values that the group can have leave it wide or large enough."""
-        if self.enough is not None and values.max() >= self.enough - ROUNDING:
+        # People are whole: an interval from a half to three and a half is one to three.
+        most, least = np.floor(values.max() + ROUNDING), np.ceil(values.min() - ROUNDING)
+        if self.enough is not None and most >= self.enough:
             return True
-        return bool(values.max() - values.min() >= self.width - ROUNDING)
+        return bool(most - least >= self.width)
 
 
 class Joint:
     """The linear system of all facts, and a pool of joint tables that satisfy it."""
 
-    def __init__(self, tables: Sequence[TableFacts]) -> None:
+    def __init__(self, tables: Sequence[TableFacts], complete: Sequence[str] = ()) -> None:
         from scipy.sparse import csr_array, vstack
 
         self.tables = tables
@@ -142,6 +151,8 @@ class Joint:
         self.owner = [number for number, table in enumerate(tables) for _ in table.facts]
         self.masks = [self.atoms.mask(fact.where) for fact in self.facts]
         empty = [self.atoms.mask(where) for table in tables for where in table.nobody()]
+        empty += [self.atoms.mask({variable: frozenset([ELSE])}) for variable in complete]
+        self._empty = np.any(empty, axis=0) if empty else np.zeros(self.atoms.size, dtype=bool)
         matrix: Any = csr_array(np.array(self.masks, dtype=np.int8)).astype(float)
         low, high = np.array([f.low for f in self.facts]), np.array([f.high for f in self.facts])
         self._known = np.flatnonzero(low == high)
@@ -188,6 +199,29 @@ class Joint:
         if result.status == 0:
             self._pool = [*self._pool[-_MOST_IN_POOL:], np.asarray(result.x, dtype=float)]
         return result
+
+    def supposed_complete(self) -> Joint | None:
+        """Return the system of a reader who supposes that everybody answered, as far as no table speaks against it.
+
+        A table of a subgroup says that nobody of the subgroup is without an answer, and nothing of the others; but who
+        reads of women and of men will take them for all. None if that adds nothing to what the tables say.
+        """
+        missing = set().union(*(table.missing() for table in self.tables))
+        groups = Counter(variable for variable, _ in sorted({each for table in self.tables for each in table.within}))
+        asked = [variable for table in self.tables for variable, _ in table.axes]
+        asked += [variable for variable, number in groups.items() if number > 1]
+        complete: list[str] = []
+        joint: Joint | None = None
+        for variable in dict.fromkeys(variable for variable in asked if variable not in missing):
+            known = self if joint is None else joint
+            if not (self.atoms.mask({variable: frozenset([ELSE])}) & ~known._empty).any():
+                continue
+            try:
+                joint = Joint(self.tables, [*complete, variable])
+            except DisclosureError:
+                continue  # Some are without an answer, as everybody can see.
+            complete.append(variable)
+        return joint
 
     def gives_away(self, target: Target) -> bool:
         """Return whether the facts confine a group too narrowly."""

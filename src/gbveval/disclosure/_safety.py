@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from gbveval.core.safety import SafetyTable
+from gbveval.disclosure._asked import ask_sizes
+from gbveval.disclosure._facts import TableFacts
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.released import ReleasedTable
 
@@ -27,6 +31,18 @@ def shown_safety(table: SafetyTable, policy: Policy) -> ReleasedTable:
     ]
     told = tuple(notes if policy.enforce else notes[:1])
     return ReleasedTable("Adverse events and disclosures by arm", COLUMNS, tuple(rows), told)
+
+
+def followed_up(table: SafetyTable, policy: Policy) -> list[TableFacts]:
+    """Return what the table says of the sizes of the arms, so that other tables can be compared with it."""
+    found = []
+    for kind, followed in zip(table.kinds, table.followed, strict=True):
+        n = np.array(followed, dtype=float)
+        few = (n < policy.min_n) & policy.enforce
+        low, high = np.where(few, 0.0, n), np.where(few, policy.min_n - 1.0, n)
+        asked = ask_sizes(f"harms: {kind}", table.arms, followed, kind)
+        found.append(asked.vague_facts(np.append(low, low.sum()), np.append(high, high.sum())))
+    return found
 
 
 def _numbers(n: int, x: int, events: int, policy: Policy) -> tuple[int | str | None, ...]:

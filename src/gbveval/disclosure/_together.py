@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gbveval.core.errors import DisclosureError
-from gbveval.disclosure._asked import Asked
-from gbveval.disclosure._facts import WITH, WITHOUT, Fact, TableFacts
+from gbveval.disclosure._asked import UNNAMED, Asked, split_name
+from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts
 from gbveval.disclosure._joint import Exposure, compare
 from gbveval.disclosure._layout import BoolArray, layout
 from gbveval.disclosure.ledger import Ledger
@@ -35,6 +35,7 @@ def protect_together(
         if ledger is not None:
             new = [ledger.confine(table) for table in new]
         _refuse_opaque(new, [*earlier, *new])
+        _refuse_other_categories(new, [*earlier, *new])
         comparison = compare([*earlier, *new], new, policy)
         if not comparison.exposures:
             more = sum(int(table.hidden.sum()) for table in found) - before
@@ -84,35 +85,64 @@ def _level(table: SuppressedTable, fact: Fact) -> float:
 def _refuse_opaque(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> None:
     """Refuse groups by several variables in one name beside a table by some of these, when either hides a number.
 
-    Their labels do not say which category of which variable a group is, so the two cannot be compared.
+    These are groups that could not be taken apart, so the two cannot be compared.
     """
     for table in new:
         for other in tables:
-            if table is other or not (_is_opaque(table) or _is_opaque(other)):
+            if table is other or not (_is_opaque(table) or _is_opaque(other)) or _apart(table, other):
                 continue
             mine, theirs = _parts(table), _parts(other)
-            nested = mine[1] and theirs[1] and (mine[1] < theirs[1] or theirs[1] < mine[1])
-            if mine[0] == theirs[0] and nested and (_hides(table) or _hides(other)):
+            # Of the same name are groups that can be told apart by their labels.
+            same = {name for name, _ in table.axes} & {name for name, _ in other.axes} - {mine[0]}
+            related = mine[1] & theirs[1] and not same
+            if related and (_hides(table, mine[0] == theirs[0]) or _hides(other, mine[0] == theirs[0])):
                 raise DisclosureError(
                     f"The tables {table.title!r} and {other.title!r} break the same people down, and a number is "
                     "hidden in one of them; the other would give it away. Release only one of the two."
                 )
 
 
+def _refuse_other_categories(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> None:
+    """Refuse two tables of the same people by one variable, each with categories that the other does not know.
+
+    Merged categories look like this, and nobody can see which of the other table's are in them.
+    """
+    for table in new:
+        for other in tables:
+            if table is other or _apart(table, other):
+                continue
+            theirs = dict(other.axes)
+            for name, labels in table.axes:
+                mine, rest = set(labels) - {ELSE}, set(theirs.get(name, labels)) - {ELSE}
+                if not name.startswith(UNNAMED) and mine - rest and rest - mine:
+                    raise DisclosureError(
+                        f"The tables {table.title!r} and {other.title!r} break {name!r} down into different "
+                        "categories, so they cannot be compared. Merge categories by `collapse_categories`, which "
+                        "keeps in mind what they were, and give a category that nobody has as 0."
+                    )
+
+
+def _apart(table: TableFacts, other: TableFacts) -> bool:
+    """Return whether two tables are confined to subgroups that nobody is in both of."""
+    theirs = dict(other.within)
+    return any(name in theirs and not set(labels) & set(theirs[name]) for name, labels in table.within)
+
+
 def _is_opaque(table: TableFacts) -> bool:
-    return any(len(_split(name)) > 1 for name, _ in table.axes)
+    return any(len(split_name(name)) > 1 for name, _ in table.axes)
 
 
-def _hides(table: TableFacts) -> bool:
-    return any(not fact.is_shown for fact in table.facts)
+def _hides(table: TableFacts, of_outcome: bool) -> bool:
+    """Return whether a table hides a number, of the outcome if it matters, or of whatever outcome."""
+    sides = frozenset([WITH]), frozenset([WITHOUT])
+    return any(
+        not fact.is_shown and (of_outcome or not any(labels in sides for labels in fact.where.values()))
+        for fact in table.facts
+    )
 
 
 def _parts(table: TableFacts) -> tuple[str, frozenset[str]]:
     """Return the outcome that a table counts and the variables it counts by."""
     outcome = "".join(name for name, labels in table.axes if set(labels) == {WITH, WITHOUT})
-    parts = [part for name, labels in table.axes if set(labels) != {WITH, WITHOUT} for part in _split(name)]
+    parts = [part for name, labels in table.axes if set(labels) != {WITH, WITHOUT} for part in split_name(name)]
     return outcome, frozenset(parts)
-
-
-def _split(name: str) -> list[str]:
-    return [part for part in name.replace(" x ", " and ").split(" and ") if part]

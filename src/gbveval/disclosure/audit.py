@@ -62,7 +62,8 @@ class AuditReport:
     n_totals : int
         How many of all the hidden numbers are totals.
     narrowest : tuple of float, or None
-        Lower and upper end of the narrowest interval of a hidden number; None if nothing is hidden.
+        Lower and upper end of the narrowest interval of a hidden number; where witnesses are the proof, 0 and the width
+        that they prove; None if nothing is hidden.
     protection : int
         The narrowest interval that the policy allows.
     attacker : str

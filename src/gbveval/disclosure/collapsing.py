@@ -16,6 +16,9 @@ from gbveval.core.errors import DesignError
 def collapse_categories(table: CountTable, direction: int | str, into: Mapping[str, str]) -> CountTable:
     """Return a table in which categories of one direction are merged.
 
+    The table remembers what was merged, so that a ledger can compare it with the finer one. Two tables that break one
+    variable down into categories that were merged by hand are refused.
+
     Parameters
     ----------
     table : CountTable
@@ -54,8 +57,12 @@ def collapse_categories(table: CountTable, direction: int | str, into: Mapping[s
         raise DesignError("`into` merges no categories: give the same new name to two of them.")
     of_new = np.array([kept.index(name) for name in renamed])
     events = table.event_counts()
-    directions = list(table.directions)
+    directions, finest = list(table.directions), list(table.finest)
     directions[number] = kept
+    finest[number] = tuple(
+        tuple(name for names, to in zip(finest[number], renamed, strict=True) if to == label for name in names)
+        for label in kept
+    )
     return replace(
         table,
         rows=directions[0],
@@ -64,6 +71,7 @@ def collapse_categories(table: CountTable, direction: int | str, into: Mapping[s
         n=_nested(_merge(table.counts(), number, of_new, len(kept))),
         events=None if events is None else _nested(_merge(events, number, of_new, len(kept))),
         groups=_groups(table, number, renamed, kept),
+        merged=tuple(finest),
     )
 
 

@@ -160,7 +160,14 @@ def _write_table(table: TableFacts) -> dict[str, Any]:
     ]
     axes = [[name, list(labels)] for name, labels in table.axes]
     within = [[name, list(labels)] for name, labels in table.within]
-    return {"title": table.title, "axes": axes, "within": within, "answered": sorted(table.answered), "facts": facts}
+    return {
+        "title": table.title,
+        "axes": axes,
+        "within": within,
+        "answered": sorted(table.answered),
+        "tells_missing": table.tells_missing,
+        "facts": facts,
+    }
 
 
 def _read_table(content: dict[str, Any], release: str) -> TableFacts:
@@ -179,4 +186,5 @@ def _read_table(content: dict[str, Any], release: str) -> TableFacts:
         within=tuple((name, tuple(labels)) for name, labels in content["within"]),
         answered=frozenset(content["answered"]),
         facts=tuple(facts),
+        tells_missing=bool(content.get("tells_missing", True)),
     )

@@ -19,10 +19,10 @@ from gbveval.core.safety import SafetyTable
 from gbveval.core.table import Table
 from gbveval.core.term import Term
 from gbveval.disclosure import released as _released
-from gbveval.disclosure._asked import Asked, ask_counts, ask_support
+from gbveval.disclosure._asked import Asked, ask_counts, ask_sizes, ask_support
 from gbveval.disclosure._count_tables import round_counts, shown_counts
 from gbveval.disclosure._facts import TableFacts
-from gbveval.disclosure._safety import shown_safety
+from gbveval.disclosure._safety import followed_up, shown_safety
 from gbveval.disclosure._together import protect_together
 from gbveval.disclosure.ledger import Ledger
 from gbveval.disclosure.policy import Policy
@@ -107,7 +107,7 @@ def release(
             raise DisclosureError(f"A {type(item).__name__} cannot be released; give one of {kinds}.")
     _refuse_failed([item for item in items if isinstance(item, Estimates)])
     kept = _protect(items, rules, ledger)
-    printed = iter(kept.printed)
+    printed, flows = iter(kept.printed), iter(kept.flows)
     names = dict(site_names or {}) if rules.identify_sites else {}
     done: list[ReleasedEstimates | ReleasedTable] = []
     for item in items:
@@ -116,7 +116,7 @@ def release(
         elif isinstance(item, CountTable):
             done.append(next(printed))
         elif isinstance(item, Flow):
-            done.append(_flow(item, rules))
+            done.append(_flow(item, rules, next(flows)))
         elif isinstance(item, SafetyTable):
             done.append(shown_safety(item, rules))
         else:
@@ -150,9 +150,10 @@ def _supports(item: Item) -> list[tuple[str, Cell]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Protected:
-    """Hidden groups by the name of their table, printed tables in order, notes, and what all tables state."""
+    """Hidden groups by the name of their table and by flow, printed tables in order, notes, what all tables state."""
 
     hidden: HiddenCells
+    flows: list[frozenset[str]]
     printed: list[ReleasedTable]
     notes: tuple[str, ...]
     stated: list[TableFacts]
@@ -164,28 +165,48 @@ def _protect(items: Sequence[Item], policy: Policy, ledger: Ledger | None) -> _P
     base = policy.rounding if policy.enforce else None
     rounded = [] if base is None else [round_counts(item, base, policy) for item in counts]
     behind = _behind(items)
-    asked = [*behind.values(), *(ask_counts(item) for item in counts if base is None)]
-    found, remarks = protect_together(asked, policy, ledger, [facts for _, facts in rounded])
+    flows = [_analysed(item) for item in items if isinstance(item, Flow)]
+    as_they_are = [facts for _, facts in rounded]
+    as_they_are += [facts for item in items if isinstance(item, SafetyTable) for facts in followed_up(item, policy)]
+    asked = [
+        *behind.values(),
+        *(flow for flow in flows if flow),
+        *(ask_counts(item) for item in counts if base is None),
+    ]
+    found, remarks = protect_together(asked, policy, ledger, as_they_are)
     judged = list(zip(asked, found, strict=True))
+    of_flows = iter(judged[len(behind) :])
+    arms = [_hidden_groups(*next(of_flows)) if flow else frozenset() for flow in flows]
     printed = [table for table, _ in rounded]
     if base is None:
-        printed = [shown_counts(item, kept, policy) for item, kept in zip(counts, found[len(behind) :], strict=True)]
+        printed = [shown_counts(item, kept, policy) for item, (_, kept) in zip(counts, of_flows, strict=True)]
     return _Protected(
         hidden={name: _hidden_groups(*each) for name, each in zip(behind, judged, strict=False)},
+        flows=arms,
         printed=printed,
         notes=(
             *(f"{table.title}: {kept.audit.sentence()}" for table, kept in judged),
             *(f"{table.title}: {table.notes[0]}" for table, _ in rounded),
             *_unjudged(items),
+            *_identifiers(items),
             *remarks,
         ),
-        stated=[*(table.facts(kept, policy) for table, kept in judged), *(facts for _, facts in rounded)],
+        stated=[*(table.facts(kept, policy) for table, kept in judged), *as_they_are],
     )
+
+
+def _analysed(flow: Flow) -> Asked | None:
+    """Return the arms of those whose outcome is known as a table; None if the flow does not say which outcome."""
+    sizes = {row.arm: row.n_units for row in flow.rows if row.stage == "analysed" and row.arm != "all"}
+    if not flow.outcome or not sizes:
+        return None
+    return ask_sizes(f"participant flow, {flow.outcome}", tuple(sizes), tuple(sizes.values()), flow.outcome)
 
 
 def _behind(items: Sequence[Item]) -> dict[str, Asked]:
     """Return the tables behind estimates by their name."""
     tables: dict[str, dict[str, Cell]] = {}
+    outcomes = sorted({row.outcome for item in items if isinstance(item, Estimates) for row in item.terms}, key=len)
     for item in items:
         for name, cell in _supports(item):
             known = tables.setdefault(name, {}).setdefault(cell.label, cell)
@@ -195,7 +216,15 @@ def _behind(items: Sequence[Item]) -> dict[str, Asked]:
                     "difference could show a few people. Release results on the same respondents together, and "
                     "those on others in a call of their own."
                 )
-    return {name: ask_support(name, list(cells.values())) for name, cells in tables.items()}
+    return {
+        name: ask_support(name, list(cells.values()), _outcome_of(name, outcomes)) for name, cells in tables.items()
+    }
+
+
+def _outcome_of(name: str, outcomes: Sequence[str]) -> str:
+    """Return the longest of the outcomes, given from short to long, that a table's name begins with."""
+    found = [outcome for outcome in outcomes if name == outcome or name.startswith(f"{outcome} by ")]
+    return found[-1] if found else ""
 
 
 def _unjudged(items: Sequence[Item]) -> list[str]:
@@ -207,6 +236,12 @@ def _unjudged(items: Sequence[Item]) -> list[str]:
         for row in item.terms
     )
     return [f"{unjudged} rows come from site estimates without counts, so they could not be judged"] if unjudged else []
+
+
+def _identifiers(items: Sequence[Item]) -> list[str]:
+    """Return which columns of the data were let in though they look like identifiers, and why."""
+    remarks = (item.provenance.identifiers for item in items if isinstance(item, Estimates))
+    return [remark for remark in dict.fromkeys(remarks) if remark]
 
 
 def _hidden_groups(table: Asked, found: SuppressedTable) -> frozenset[str]:
@@ -318,16 +353,16 @@ def _is_number(key: str, value: Any) -> bool:
     return key in NUMBERS or (isinstance(value, (int, float)) and key not in KEYS)
 
 
-def _flow(flow: Flow, policy: Policy) -> ReleasedTable:
+def _flow(flow: Flow, policy: Policy, hidden: frozenset[str]) -> ReleasedTable:
     arms = flow.arms()
     # With a small arm hidden, the total less the others would be that arm: then the total and the smallest other go
-    # too.
+    # too, unless the comparison with other tables hid another one already.
     # Those lost to follow-up may be few; those randomised, or analysed, may not.
     largest = {
         arm: min(row.n_units for row in flow.rows if row.arm == arm and row.stage != "missing outcome") for arm in arms
     }
-    small = [arm for arm in arms if largest[arm] < policy.min_n and policy.enforce]
-    if small and len(small) < len(arms):
+    small = [arm for arm in arms if arm in hidden or (largest[arm] < policy.min_n and policy.enforce)]
+    if len(small) == 1 < len(arms):
         small.append(min((arm for arm in arms if arm not in small), key=lambda arm: largest[arm]))
     rows = []
     for row in flow.rows:

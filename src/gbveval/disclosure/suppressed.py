@@ -29,7 +29,7 @@ PROTECTS = "protects another number"
 WITHHELD = "table withheld"
 NOT_ASKED = "not in a declared margin"
 
-# Up to so many hidden numbers the ends of every interval are computed; beyond, their witnesses say how wide they are.
+# Up to so many hidden numbers the ends of every interval are computed; beyond, witnesses prove how wide they are.
 _MOST_INTERVALS = 150
 
 # Places of the outcome's axis.
@@ -56,8 +56,8 @@ class SuppressedTable:
     undeclared : ndarray of bool
         What is absent only because its margin was not declared.
     lower, upper : ndarray of float
-        The interval to which the assumed reader can confine each number; in a large table an interval that the
-        reader's own contains (`audit.method` says which).
+        The interval to which the assumed reader can confine each number; in a large table what the rule alone tells of
+        it, within which the reader's own interval lies (`audit.method` says which).
     axes : tuple of Axis
         The places along each axis.
     pairs : bool
@@ -126,24 +126,32 @@ class SuppressedTable:
 
 
 def _intervals(problem: Problem, found: Protection) -> Intervals:
-    """Return where each number can lie: the ends themselves, or for many numbers an interval inside them."""
-    required = problem.required(found.hidden)
-    if int(required.sum()) <= _MOST_INTERVALS:
-        return feasible_range(
-            problem.layout.matrix(),
-            np.zeros(len(problem.layout.lines)),
-            lower=np.where(found.hidden, problem.lower, problem.values),
-            upper=np.where(found.hidden, problem.upper, problem.values),
-            unimodular=problem.layout.unimodular,
-        )
-    lower, upper = problem.values.astype(float), problem.values.astype(float)
-    for entry in np.flatnonzero(required).tolist():
-        witness = found.proofs[entry]
-        at = int(np.flatnonzero(witness.entries == entry)[0])
-        ends = sorted((int(witness.first[at]), int(witness.second[at]), 0))
-        lower[entry] += ends[0]
-        upper[entry] += ends[-1]
-    return Intervals(lower, upper, WITNESSES, True)
+    """Return where each number can lie: the ends themselves, or for many numbers what the rule tells of each.
+
+    The ends of a witness must not leave: they are so far from the truth as the search chose, and often are the truth.
+    """
+    lower = np.where(found.hidden, problem.lower, problem.values)
+    upper = np.where(found.hidden, problem.upper, problem.values)
+    if int(problem.required(found.hidden).sum()) > _MOST_INTERVALS:
+        return Intervals(lower, upper, WITNESSES, True)
+    return feasible_range(
+        problem.layout.matrix(),
+        np.zeros(len(problem.layout.lines)),
+        lower=lower,
+        upper=upper,
+        unimodular=problem.layout.unimodular,
+    )
+
+
+def _narrowest(problem: Problem, found: Protection, intervals: Intervals) -> tuple[float, float] | None:
+    """Return the narrowest interval of a hidden number; of witnesses only the width that each of them proves."""
+    entries = np.flatnonzero(problem.required(found.hidden))
+    if not entries.size:
+        return None
+    if intervals.method == WITNESSES:
+        return 0.0, float(problem.protection[entries].min())
+    worst = entries[np.argmin(intervals.width[entries])]
+    return float(intervals.lower[worst]), float(intervals.upper[worst])
 
 
 def make_table(
@@ -156,17 +164,11 @@ def make_table(
     kept = absent & ~silent
     primary = problem.primary.reshape(shape) & ~silent
     intervals = _intervals(problem, found)
-    required = problem.required(found.hidden)
-    narrowest = None
-    if required.any():
-        entries = np.flatnonzero(required)
-        worst = entries[np.argmin(intervals.width[entries])]
-        narrowest = (float(intervals.lower[worst]), float(intervals.upper[worst]))
     report = AuditReport(
         n_primary=int(primary.sum()),
         n_complementary=int((kept & ~primary).sum()),
         n_totals=int((kept.ravel() & (problem.layout.level > 0)).sum()),
-        narrowest=narrowest,
+        narrowest=_narrowest(problem, found, intervals),
         protection=policy.protection_width,
         attacker=_attacker(policy),
         method=intervals.method,

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from gbveval.core.errors import DesignError, IdentificationError
 from gbveval.core.estimand import Estimand
-from gbveval.core.method import Cell
+from gbveval.core.method import NO_ANSWER, Cell
 from gbveval.data._frame import Labels, plural
 from gbveval.data.survey import Survey
 from gbveval.factors._columns import Columns
-from gbveval.factors._rows import NO_ANSWER, SurveyRow, clusters_in
+from gbveval.factors._rows import SurveyRow, clusters_in
 from gbveval.factors.factor import Factor
 from gbveval.numerics.survey import Linearised, SampleDesign, mean
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gbveval.core.method import Cell
+from gbveval.core.method import NO_ANSWER, Cell
 from gbveval.data._frame import Labels
 from gbveval.data.survey import Survey
-from gbveval.factors._rows import NO_ANSWER, category, is_binary
+from gbveval.factors._rows import category, is_binary
 
 BoolArray = NDArray[np.bool_]
 

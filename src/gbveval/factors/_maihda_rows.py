@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from gbveval.core.estimand import Estimand
 from gbveval.core.grid_posterior import GridPosterior
-from gbveval.core.method import Cell
+from gbveval.core.method import NO_ANSWER, Cell
 from gbveval.core.posterior import DrawsPosterior, PartialPosterior, Posterior
 from gbveval.core.term import Term
-from gbveval.factors._rows import NO_ANSWER
 from gbveval.factors._strata import PeopleInStrata
 from gbveval.numerics.random_strata import Strata, StrataFit, given_sd
 from gbveval.numerics.strata_inference import SpreadNodes, StratumLevels, VarianceDraws

@@ -23,9 +23,6 @@ from gbveval.numerics.survey import LONELY_POLICIES, SampleDesign
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-# Respondents without an answer to the factor form a group of their own, so that a total minus the groups shown does
-# not give them away. The brackets keep the label apart from the categories of a questionnaire.
-NO_ANSWER = "(no answer)"
 NO_VARIATION = "nothing varies between primary units, so there is no standard error"
 NOBODY = "nobody in this group has the outcome recorded with a weight above zero"
 # More categories than this is a number or an identifier, of which every value would be somebody.

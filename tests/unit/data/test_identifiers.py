@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,12 @@ def survey(**columns: Any) -> gbv.Survey:
         "ip",
         "first name",
         "home address",
+        "name",
+        "Respondent name",
+        "tel",
+        "address",
+        "birthday",
+        "_geopoint",
     ],
 )
 def test_a_name_that_says_who_is_refused(name: str) -> None:
@@ -65,6 +73,7 @@ def test_contents_that_say_who_are_refused_without_showing_them(values: list[str
 @pytest.mark.parametrize(
     ("name", "values"),
     [
+        ("school_name", ["north", "south", "north", "south"]),
         ("participant_id", ["p-0001", "p-0002", "p-0003", "p-0004"]),
         ("school", ["10023456", "10023457", "10023458", "10023459"]),
         ("platform", ["a", "b", "c", "d"]),
@@ -107,6 +116,27 @@ def test_an_override_needs_a_reason_which_is_printed() -> None:
         other = gbv.keep_identifiers({**frame, "email": list("abcd")}, "handle", reason="Made up.")
     with pytest.raises(DataError, match="'email'"):
         gbv.Survey(other, outcome="y")
+
+
+def test_the_reason_goes_with_the_data_into_what_is_released(tmp_path: Path) -> None:
+    frame = {"y": [0.0, 1.0] * 30, "arm": ["a", "b", "b", "a"] * 15, "handle": [f"h{i}" for i in range(60)]}
+    with pytest.warns(gbv.GbvevalWarning):
+        kept = gbv.keep_identifiers(frame, "handle", reason="These are made-up accounts.")
+    trial = gbv.DifferenceInMeans().estimate(gbv.Trial(kept, outcome="y", arm="arm", control="a"))
+    survey = gbv.Survey(kept, outcome="y")
+    prevalence = gbv.Prevalence().estimate(pickle.loads(pickle.dumps(survey)))
+    half = gbv.Prevalence().estimate(survey.domain(np.arange(60) < 40))
+    for result in (trial, prevalence, half, gbv.Estimates.from_json(trial.to_json())):
+        assert type(result.provenance.data_digest) is str
+        released = gbv.release(result)
+        assert [note for note in released.suppressed if "'handle'" in note] == [
+            "columns that look like identifiers are kept ('handle'). Reason: These are made-up accounts."
+        ]
+        assert "made-up accounts" in released.to_json()
+    page = gbv.write_report([gbv.Section("Trial", gbv.release(trial))], out=tmp_path).page
+    assert "Reason: These are made-up accounts." in page.read_text(encoding="utf-8")
+    plain = gbv.Survey({"y": frame["y"]}, outcome="y")
+    assert gbv.Prevalence().estimate(plain).provenance.identifiers == ""
 
 
 def test_the_check_costs_little() -> None:

@@ -288,3 +288,26 @@ def test_a_move_changes_no_sum(shape: tuple[int, ...], data: st.DataObject) -> N
     inner = move[tuple(slice(None, length) for length in shape)]
     np.testing.assert_array_equal(incidence(shape, groupings) @ inner.ravel(), move.ravel())
     assert move[spot] == 1
+
+
+def test_the_intervals_of_a_large_table_do_not_depend_on_what_is_hidden() -> None:
+    # Two tables with the same sums print the same, so whatever else the results hold must be the same.
+    rng = np.random.default_rng(1)
+    cells = rng.poisson(12, size=(60, 12))
+    tables = [suppress_table(cells)]
+    assert tables[0].hidden.sum() > 150
+    hidden = tables[0].hidden[:-1, :-1]
+    small = tables[0].primary[:-1, :-1]
+    other = cells.copy()
+    for rows, columns in itertools.product(itertools.combinations(range(60), 2), itertools.combinations(range(12), 2)):
+        spot = np.ix_(rows, columns)
+        moved = other[spot] + [[1, -1], [-1, 1]]
+        if hidden[spot].all() and (moved >= 0).all() and ((moved < 10) == small[spot]).all():
+            other[spot] = moved
+    assert (other != cells).sum() > 50
+    tables.append(suppress_table(other))
+    both = tables[0].hidden & tables[1].hidden
+    for name in ("lower", "upper"):
+        first, second = (getattr(table, name)[both] for table in tables)
+        np.testing.assert_array_equal(first, second)
+    assert tables[0].audit.narrowest == tables[1].audit.narrowest

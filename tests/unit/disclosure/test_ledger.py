@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +18,12 @@ from tests.unit.disclosure.test_release import estimates, row
 
 import gbveval as gbv
 from gbveval.core.errors import DisclosureError
-from gbveval.core.method import Cell
+from gbveval.core.estimates import Estimates
+from gbveval.core.method import NO_ANSWER, Cell
+from gbveval.disclosure._joint import Target
 from gbveval.disclosure.released import Released
+
+N_STUDIES = int(os.environ.get("GBVEVAL_STUDIES", "40"))
 
 
 @pytest.fixture
@@ -135,14 +140,108 @@ def test_groups_behind_estimates_are_compared_with_tables(ledger: gbv.Ledger) ->
     assert north["with outcome"] is None
 
 
-def test_groups_by_two_variables_in_one_name_are_refused_beside_one_of_them(ledger: gbv.Ledger) -> None:
-    pair = [Cell("w, north", 40, 3, "y by gender and region"), Cell("m, north", 60, 25, "y by gender and region")]
+def test_groups_by_two_variables_that_cannot_be_taken_apart_are_refused(ledger: gbv.Ledger) -> None:
+    # Men in the south are not in the list: nobody can say whether there are none.
+    pair = [Cell(label, 60, x, "y by gender and region") for label, x in (("w, n", 3), ("m, n", 25), ("w, s", 20))]
     gbv.release(estimates(row("a", *pair)), ledger=ledger)
     with pytest.raises(DisclosureError, match="break the same people down"):
         gbv.release(
-            estimates(row("b", Cell("w", 80, 40, "y by gender"), Cell("m", 90, 30, "y by gender"))), ledger=ledger
+            estimates(row("b", Cell("w", 120, 40, "y by gender"), Cell("m", 190, 60, "y by gender"))), ledger=ledger
         )
     assert len(ledger.releases()) == 1
+
+
+PAIRS = (("w, north", 60, 3), ("w, south", 60, 20), ("m, north", 60, 40), ("m, south", 60, 45))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "outcome", "other", "refused"),
+    [
+        # The table with its margins hides other numbers besides the 3 than the list of groups does.
+        (1, "y", "gender x region", True),
+        # The women of both ages are those of both regions.
+        (1, "y", "y by gender and age", True),
+        # Numbers of another outcome say nothing of those with this one, whose n are shown.
+        (1, "z", "z by gender and age", False),
+        # With all four groups in the list, it is a table of both.
+        (0, "y", "gender x region", False),
+        (0, "y", "y by gender and age", False),
+    ],
+)
+def test_groups_by_two_variables_beside_other_tables_by_one_of_them(
+    ledger: gbv.Ledger, left_out: int, outcome: str, other: str, refused: bool
+) -> None:
+    cells = [Cell(label, n, x, "y by gender and region") for label, n, x in PAIRS[: 4 - left_out]]
+    gbv.release(estimates(*(row(cell.label, cell) for cell in cells)), ledger=ledger)
+    if other == "gender x region":
+        item: object = gbv.CountTable(
+            "both",
+            ("w", "m"),
+            ("north", "south"),
+            ((60, 60), (60, 60)),
+            ((3, 20), (40, 45)),
+            variables=("gender", "region"),
+            outcome="y",
+        )
+    else:
+        more = [Cell(label, 60, x, other) for label, x in (("w, a", 11), ("w, b", 12), ("m, a", 43), ("m, b", 42))]
+        item = estimates(*(replace(row(cell.label, cell), outcome=outcome) for cell in more))
+    if refused:
+        with pytest.raises(DisclosureError, match="break the same people down"):
+            gbv.release(item, ledger=ledger)
+    else:
+        gbv.release(item, ledger=ledger)
+
+
+def as_estimates(cube: np.ndarray, by: tuple[str, ...]) -> tuple[Estimates, dict[str, tuple[int, ...]]]:
+    """Rows of "y by ..." from counts by gender, region, age and y, with the place of each label along `by`."""
+    axes = [AXES.index(name) for name in by]
+    table = np.moveaxis(cube, axes, range(len(by))).sum(axis=tuple(range(len(by), 3)))
+    places = list(itertools.product(*(range(len(AXIS_LEVELS[name])) for name in by)))
+    named = {", ".join(AXIS_LEVELS[name][at] for name, at in zip(by, place, strict=True)): place for place in places}
+    cells = [
+        Cell(label, int(table[place].sum()), int(table[place][1]), f"y by {' and '.join(by)}")
+        for label, place in named.items()
+    ]
+    return estimates(*(row(cell.label, cell, n_units=cell.n) for cell in cells)), named
+
+
+AXES = ("gender", "region", "age")
+AXIS_LEVELS = {"gender": ("w", "m"), "region": ("north", "south"), "age": ("young", "old")}
+
+
+@given(seed=st.integers(0, 10**6), asked=st.permutations([(0, 1), (0, 2), (1, 2), (0,), (1,), (0, 1, 2)]))
+@settings(max_examples=max(N_STUDIES // 4, 10), deadline=None)
+def test_no_small_number_follows_from_groups_by_several_variables(seed: int, asked: list[tuple[int, ...]]) -> None:
+    rng = np.random.default_rng(seed)
+    cube = rng.multinomial(rng.integers(80, 400), rng.dirichlet(np.full(16, 1.0))).reshape(2, 2, 2, 2)
+    here = np.indices(cube.shape)
+    rows, low, high, small = [], [], [], []
+    with TemporaryDirectory() as folder:
+        ledger = gbv.Ledger(Path(folder) / "study.json")
+        for axes in asked[:3]:
+            result, places = as_estimates(cube, tuple(AXES[at] for at in axes))
+            try:
+                (released,) = gbv.release(result, ledger=ledger).estimates()
+            except DisclosureError:
+                continue
+            for record in released.rows:
+                inside = np.all(
+                    [here[axis] == at for axis, at in zip(axes, places[record["term"]], strict=True)], axis=0
+                )
+                for member in (inside, inside & (here[3] == 1), inside & (here[3] == 0)):
+                    true = float(cube[member].sum())
+                    rows.append(member.ravel().astype(float))
+                    assert record.hidden or true >= 10
+                    # Who sees a hidden row is taken to know which of its numbers are small.
+                    low.append((0.0 if true < 10 else 10.0) if record.hidden else true)
+                    high.append((9.0 if true < 10 else np.inf) if record.hidden else true)
+                    small.append(record.hidden and true < 10)
+    if not any(small):
+        return
+    incidence = np.array(rows)
+    least, largest = linear_attack(incidence, np.array(low), np.array(high), incidence[np.array(small)])
+    assert (largest - least).min() >= 5 - 1e-6
 
 
 def test_tables_that_do_not_say_what_they_break_down_are_left_alone() -> None:
@@ -157,6 +256,111 @@ def test_tables_of_many_variables_are_compared_two_at_a_time() -> None:
     released = gbv.release(tables)
     assert any("two at a time" in note for note in released.suppressed)
     assert all(set(dict(table.rows).values()) == {None} for table in released.tables())
+
+
+def by_age_and_region() -> gbv.CountTable:
+    return gbv.CountTable(
+        "by age and region",
+        ("teens", "twenties", "thirties", "older"),
+        ("north", "south"),
+        ((3, 30), (200, 210), (25, 36), (100, 110)),
+        variables=("age", "region"),
+    )
+
+
+MERGED = {"teens": "young", "twenties": "young", "thirties": "old", "older": "old"}
+
+
+def test_a_collapsed_table_does_not_open_the_one_it_was_made_of(ledger: gbv.Ledger) -> None:
+    fine = gbv.release(by_age_and_region(), ledger=ledger).tables()[0]
+    assert (fine.rows[0][1], fine.rows[1][1]) == (None, 200)
+    merged = gbv.collapse_categories(by_age_and_region(), "age", MERGED)
+    # 203 young people in the north, less the 200 in their twenties, are the three teenagers.
+    assert gbv.release(merged).tables()[0].rows[0][1] == 203
+    assert gbv.release(merged, ledger=ledger).tables()[0].rows[0][1] is None
+
+
+def test_the_parts_of_a_table_collapsed_twice_are_known(ledger: gbv.Ledger) -> None:
+    once = gbv.collapse_categories(by_age_and_region(), "age", MERGED)
+    twice = gbv.collapse_categories(once, "age", {"young": "all ages", "old": "all ages"})
+    assert twice.finest == ((("teens", "twenties", "thirties", "older"),), (("north",), ("south",)))
+    gbv.release(by_age_and_region(), ledger=ledger)
+    assert gbv.release(twice, ledger=ledger).tables()[0].rows[0] == ("all ages", 328, 386, 714)
+    with pytest.raises(ValueError, match="each of them once"):
+        replace(once, merged=((("teens",), ("teens",)), (("north",), ("south",))))
+
+
+def test_categories_merged_by_hand_are_refused(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("by age", {"teens": 60, "twenties": 65, "older": 70}, "age"), ledger=ledger)
+    young = one_way("hearing", {"young": 123, "older": 70}, "age", within=(("hearing", "yes"),))
+    with pytest.raises(DisclosureError, match="collapse_categories"):
+        gbv.release(young, ledger=ledger)
+    # Wards of two districts are different ones, and nobody is in both.
+    for district, wards in (("a", {"a1": 20, "a2": 30}), ("b", {"b1": 20, "b2": 30})):
+        gbv.release(one_way(district, wards, "ward", within=(("district", district),)), ledger=ledger)
+
+
+@pytest.mark.parametrize("outcome", ["harmed", "harmed by an ex"])
+@pytest.mark.parametrize("counted", [True, False], ids=["yes or no", "a mean"])
+def test_groups_behind_any_estimate_less_a_subgroup_are_hidden(ledger: gbv.Ledger, outcome: str, counted: bool) -> None:
+    cells = [Cell(label, n, n // 2 if counted else None, f"{outcome} by region") for label, n in (("n", 40), ("s", 60))]
+    gbv.release(estimates(*(replace(row(cell.label, cell), outcome=outcome) for cell in cells)), ledger=ledger)
+    hearing = gbv.CountTable(
+        "hearing",
+        ("n", "s"),
+        (),
+        ((37,), (45,)),
+        ((19,), (20,)),
+        variables=("region",),
+        within=(("hearing", "yes"),),
+        outcome=outcome,
+    )
+    assert gbv.release(hearing).tables()[0].rows[0] == ("n", 37, 19)
+    assert gbv.release(hearing, ledger=ledger).tables()[0].rows[0][1] is None
+
+
+def test_everybody_less_a_subgroup_is_hidden(ledger: gbv.Ledger) -> None:
+    gbv.release(estimates(replace(row("all", Cell("all", 100, 45, "harmed")), outcome="harmed")), ledger=ledger)
+    hearing = gbv.CountTable(
+        "hearing",
+        ("n", "s"),
+        (),
+        ((52,), (45,)),
+        ((20,), (22,)),
+        variables=("region",),
+        within=(("hearing", "yes"),),
+        outcome="harmed",
+        answered=("region", "harmed"),
+    )
+    total = gbv.release(hearing, ledger=ledger).tables()[0].rows[-1]
+    # 100 - 97 and 45 - 42 would be three people, each of whom was harmed.
+    assert total == ("total", None, None)
+
+
+def test_those_without_a_group_are_those_whom_no_table_counts(ledger: gbv.Ledger) -> None:
+    cells = [Cell(*each, "y by region") for each in (("n", 40, 20), ("s", 60, 30), (NO_ANSWER, 12, 10))]
+    gbv.release(estimates(*(row(cell.label, cell) for cell in cells)), ledger=ledger)
+    # The same respondents: no contradiction, and the twelve are enough.
+    released = gbv.release(one_way("by region", {"n": 45, "s": 66}, left_out=20, answered=()), ledger=ledger)
+    assert shown(released) == {"n": None, "s": None, "total": 111}
+
+
+def test_women_and_men_are_taken_for_all(ledger: gbv.Ledger) -> None:
+    gbv.release(one_way("staff", {"north": 16, "south": 60}), ledger=ledger)
+    for gender in ("women", "men"):
+        table = one_way(gender, {"north": 8, "south": 30}, within=(("gender", gender),))
+        if gender == "women":
+            assert shown(gbv.release(table, ledger=ledger))["north"] is None
+        else:
+            # 16 in the north, and neither 10 women nor 10 men: there are 7 to 9 of each.
+            with pytest.raises(DisclosureError, match="Release only one"):
+                gbv.release(table, ledger=ledger)
+
+
+@pytest.mark.parametrize(("least", "most", "safe"), [(0.5, 5.5, False), (0.0, 5.0, True), (0.4, 6.0, True)])
+def test_people_are_whole(least: float, most: float, safe: bool) -> None:
+    # Of the first, 1 to 5 are possible, which is four wide.
+    assert Target(np.ones(1, dtype=bool), width=5).is_safe(np.array([most, least])) is safe
 
 
 # -- respondents who join -------------------------------------------------------------------------------------------
@@ -233,7 +437,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(ledger: gbv.Ledger, monkey
 
 # -- any tables -----------------------------------------------------------------------------------------------------
 
-N_STUDIES = int(os.environ.get("GBVEVAL_STUDIES", "40"))
 LEVELS = {"gender": ("w", "m"), "region": ("north", "south", "west"), "age": ("young", "old")}
 OUTCOME = ("with", "without")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -279,6 +280,27 @@ def test_an_arm_called_all_is_protected_like_others() -> None:
         return  # The label is refused, since a flow uses the word for all arms together.
     shown = [r for r in gbv.release(flow).tables()[0].rows if r[1] == "all" and r[0] != "assessed"]
     assert all(units is None for _, _, units, _ in shown)
+
+
+def test_a_flow_does_not_tell_the_sizes_that_protect_a_row() -> None:
+    # 9 of 18 in each arm: with and without are both below 10, so that 18 would say that they are 9.
+    data = trial((9, 18), (9, 18))
+    shown = _shown(gbv.release([gbv.DifferenceInMeans().estimate(data), data.flow()]))
+    assert set(shown.values()) == {None}
+    assert _shown(gbv.release(data.flow()))["analysed", "usual"] == 18
+
+
+def test_harms_and_rows_that_tell_of_a_few_together_are_refused(tmp_path: Path) -> None:
+    data = trial((9, 18), (9, 18))
+    ledger = gbv.Ledger(tmp_path / "study.json")
+    gbv.release(gbv.safety_table(data), ledger=ledger)
+    with pytest.raises(DisclosureError, match="Release only one"):
+        gbv.release(gbv.DifferenceInMeans().estimate(data), ledger=ledger)
+    large = trial((30, 80), (25, 82))
+    other = gbv.Ledger(tmp_path / "other.json")
+    for item in (gbv.safety_table(large), large.flow(), gbv.DifferenceInMeans().estimate(large)):
+        gbv.release(item, ledger=other)
+    assert len(other.releases()) == 3
 
 
 def test_the_flow_of_a_panel_is_shown_where_cohorts_are_large() -> None:
