@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.numerics.inference import chi2_quantile
 from gbveval.numerics.mixtures import NormalMixtures
 from gbveval.numerics.random_strata import GivenSd, Strata, StrataFit, given_sd
 
@@ -214,10 +215,8 @@ def with_shared_error(nodes: SpreadNodes, variance: float, df: float) -> SpreadN
         Of the average effect, and its degrees of freedom: it is df v / chi2(df), so that the average is distributed as
         t. Differences between strata are unchanged.
     """
-    from scipy.stats import chi2
-
     probability, weight = np.polynomial.legendre.leggauss(_SHARED_NODES)
-    factor = df / chi2.ppf(0.5 * (1.0 + probability), df)
+    factor = df / np.array([chi2_quantile(0.5 * (1.0 + p), df) for p in probability])
     given, shares = [], []
     for share, at in zip(nodes.weight, nodes.given, strict=True):
         for times, mass in zip(factor, weight / weight.sum(), strict=True):
