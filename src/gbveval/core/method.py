@@ -7,6 +7,8 @@ from dataclasses import dataclass
 # Respondents without an answer form a group of their own, so that a total minus the groups shown does
 # not give them away. The brackets keep the label apart from the categories of a questionnaire.
 NO_ANSWER = "(no answer)"
+# Between the name of a table and what respondents must have answered too to be in it.
+COMPLETE_ON = ", complete on "
 
 
 @dataclass(frozen=True, slots=True)

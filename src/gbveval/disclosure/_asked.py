@@ -11,7 +11,7 @@ import numpy as np
 
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import DisclosureError
-from gbveval.core.method import NO_ANSWER, Cell
+from gbveval.core.method import COMPLETE_ON, NO_ANSWER, Cell
 from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts, Where
 from gbveval.disclosure._layout import BoolArray, FloatArray, IntArray
 from gbveval.disclosure.policy import Policy
@@ -222,6 +222,10 @@ def ask_sizes(title: str, arms: Sequence[str], n: Sequence[int], outcome: str) -
 
 def _named(name: str, labels: Sequence[str], outcome: str, counted: bool) -> tuple[str, str]:
     """Return the outcome of a table behind estimates, empty if unknown, and the variable of its groups."""
+    if COMPLETE_ON in name:
+        # Behind adjusted rows, which print how many respondents they rest on and none of their answers: protected like
+        # any table, and not compared with those of everybody.
+        return f"outcome of {name}", f"{UNNAMED}{name}"
     start = f"{outcome} by "
     if outcome and name.startswith(start):
         return outcome, name.removeprefix(start)

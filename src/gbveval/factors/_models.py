@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.errors import IdentificationError
-from gbveval.core.method import Cell, Check
+from gbveval.core.method import COMPLETE_ON, Cell, Check
 from gbveval.data._frame import plural
 from gbveval.factors._association import Comparison, crude_words
 from gbveval.factors._columns import ModelData
@@ -98,7 +98,7 @@ def support_of(models: Models, codes: Sequence[int]) -> tuple[Cell, ...]:
         if models.model.sum() < within.sum():
             # The model has fewer respondents than the crude rows: its own counts must be large enough too.
             shown = ", ".join(models.adjust_for) or "a weight above zero"
-            support |= dict.fromkeys(comparison.cells(code, models.model, f"{table}, complete on {shown}"))
+            support |= dict.fromkeys(comparison.cells(code, models.model, f"{table}{COMPLETE_ON}{shown}"))
     return tuple(support)
 
 

@@ -65,6 +65,19 @@ def test_the_released_table_hides_lines_of_few() -> None:
     assert all(value is None or isinstance(value, str) for value in row)
 
 
+def test_few_without_an_answer_to_a_confounder_do_not_hide_the_table() -> None:
+    """Two of 302 lack an age: the adjusted rows rest on the others, and are shown beside crude rows and shares."""
+    frame = PilotSurvey().frame(np.random.default_rng(7))
+    survey = gbv.Survey(frame, outcome="harassed_12m", weight="weight", stratum="region", psu="ward")
+    factors = [gbv.Factor("disability", "individual", reference="no"), FACTORS[0]]
+    adjust = {"disability": ["age", "gender"], "moderated_community": ["region"]}
+    table = gbv.RiskFactors(factors, adjust, behaviour="experience", measures=["ratio"]).estimate(survey)
+    supports = {cell.table for row in table.terms for cell in row.support}
+    assert "harassed_12m by disability, complete on age, gender" in supports
+    released = gbv.release([gbv.Prevalence(by="disability").estimate(survey), table])
+    assert not [row["term"] for item in released.estimates() for row in item.rows if row.hidden]
+
+
 def test_only_tables_of_factors_are_taken() -> None:
     survey = PilotSurvey().draw(np.random.default_rng(1))
     with pytest.raises(DesignError, match="RiskFactors"):
