@@ -17,7 +17,7 @@ from gbveval.numerics.effects_by_stratum import known_strata, mean_strata, odds_
 from gbveval.numerics.effects_in_clusters import ClusterEffects, effects_in_clusters
 from gbveval.numerics.groups import group_sizes, group_sums
 from gbveval.numerics.mixed_linear import NoMaximumError
-from gbveval.numerics.random_strata import Strata, StrataFit, fit_strata
+from gbveval.numerics.random_strata import GIVEN_MARGINS, Strata, StrataFit, fit_strata
 from gbveval.numerics.strata_inference import (
     SpreadNodes,
     StratumLevels,
@@ -152,7 +152,7 @@ def arm_effects(
         shares=counts / counts.sum(),
         untold=len(counts) - len(np.unique(sums.place)),
         fit=fit,
-        sparse=sums.family == "tilted" and nodes.told < LEAST_TOLD,
+        sparse=sums.family in GIVEN_MARGINS and nodes.told < LEAST_TOLD,
         draws=draws,
         levels=stratum_levels(sums, _widened(nodes, clusters)),
         clusters=clusters,
@@ -184,7 +184,6 @@ def _cells(data: Trial, strata: TrialStrata, contrast: str, outcome: int, used: 
         return odds_strata(total[both], size[both], where[both], strata.levels)
     if contrast == "rate_ratio":
         time = size if data.exposure is None else table(data.exposure[used])
-        _check_size(len(pairs) * total.sum(axis=1).max(initial=0.0))
         return rate_strata(total[both], time[both], where[both], strata.levels)
     mean = total / np.maximum(size, 1.0)
     residual = y - mean[cell, treated]

@@ -22,7 +22,7 @@ from gbveval.factors._rows import category, is_binary, missing_answer_check, mis
 from gbveval.factors._strata import LEAST_TOLD, SPARSE, PeopleInStrata, people_in_strata
 from gbveval.numerics.mixed_linear import NoMaximumError
 from gbveval.numerics.random_strata import FAMILIES, Strata, StrataFit, fit_strata
-from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
+from gbveval.numerics.strata_inference import SpreadNodes, spread_nodes, stratum_levels, variance_draws
 
 FloatArray = NDArray[np.float64]
 FEWEST = 6
@@ -134,9 +134,9 @@ class Maihda:
             If there are fewer than six strata, no fewer main effects than strata, or the outcome takes one value.
         """
         people = _checked(self, data)
-        null, additive = (_fitted(model, self.quadrature) for model in (people.null, people.sums))
+        null, additive = _fitted(people.null, self.quadrature), _fitted(people.sums, self.quadrature)
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else None
-        nodes = spread_nodes(people.sums, additive, self.quadrature)
+        nodes = _spread(people.sums, additive, self.quadrature)
         draws = variance_draws(people.sums, nodes, 4000, np.random.default_rng(seed) if rng is None else rng)
         answer = StrataAnswer(people, null, additive, nodes, draws, stratum_levels(people.sums, nodes))
         terms, covariance, posterior = answer_rows(answer)
@@ -214,7 +214,20 @@ def _checked(model: Maihda, data: Survey) -> PeopleInStrata:
         raise IdentificationError(
             f"Column {data.outcome_names[0]!r} (outcome) takes one value, so nothing tells strata apart."
         )
+    if family == "normal":
+        _check_varies_within(model, people)
     return people
+
+
+def _check_varies_within(model: Maihda, people: PeopleInStrata) -> None:
+    """Refuse outcomes of which strata are all there is: their share would be one by construction."""
+    sums, y = people.sums, people.data.outcomes[people.used, 0]
+    if sums.within_df < 1.0 or sums.within <= 1e-20 * float(y @ y):
+        where = "strata" if model.site is None else "strata of a site"
+        raise IdentificationError(
+            f"Column {people.data.outcome_names[0]!r} (outcome) does not vary between people within {where}, so there "
+            "is nothing to compare the variance between strata with. Use fewer columns, or merge categories."
+        )
 
 
 def _check_told_apart(model: Maihda, people: PeopleInStrata) -> None:
@@ -241,10 +254,21 @@ def _fitted(sums: Strata, points: int) -> StrataFit:
     try:
         return fit_strata(sums, points)
     except NoMaximumError as error:
-        raise IdentificationError(
-            f"The model of strata has no estimate: {error}. Some main effect or site has all of the events or none; "
-            "merge categories, or leave that site out."
-        ) from error
+        raise _no_estimate(error) from error
+
+
+def _spread(sums: Strata, fit: StrataFit, points: int) -> SpreadNodes:
+    try:
+        return spread_nodes(sums, fit, points)
+    except NoMaximumError as error:
+        raise _no_estimate(error) from error
+
+
+def _no_estimate(error: NoMaximumError) -> IdentificationError:
+    return IdentificationError(
+        f"The model of strata has no estimate: {error}. Some main effect or site has all of the events or none; merge "
+        "categories, or leave that site out."
+    )
 
 
 def _check_outcome(data: Survey, family: str) -> None:
@@ -287,7 +311,7 @@ def _checks(model: Maihda, answer: StrataAnswer) -> tuple[Check, ...]:
     if small:
         text = f"{small} of {count} strata have fewer than ten respondents; their levels are mostly what others say."
         found.append(Check("small strata", "info", text))
-    if answer.additive.variance < 1e-6 * max(answer.null.variance, 1e-12):
+    if answer.additive.variance <= 1e-6 * answer.null.variance:
         text = (
             "the likelihood is greatest without any departure from main effects; the intervals say how large it may be."
         )

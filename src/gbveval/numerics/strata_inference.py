@@ -60,9 +60,10 @@ class SpreadNodes:
 
 def spread_nodes(strata: Strata, fit: StrataFit, points: int) -> SpreadNodes:
     """Return the distribution of the spread on nodes where it has any mass."""
-    scale = np.sqrt(max(fit.variance, 1e-8)) if fit.variance > 0 else 1e-3
+    # The least is of logs; the spread of measured outcomes is in their unit, and their fit has a least of its own.
+    scale = float(np.sqrt(fit.variance)) if strata.family == "normal" else max(float(np.sqrt(fit.variance)), 1e-4)
     told = given_sd(strata, scale, points).information
-    typical = float(np.median(1.0 / np.sqrt(told[told > 1e-9])))
+    typical = float(np.median(1.0 / np.sqrt(told[told > 1e-9 * told.max()])))
     high = 12.0 * max(scale, 0.3 * typical)
     low = 1e-3 * min(max(scale, 1e-3 * typical), typical)
     grid = np.linspace(np.log(low), np.log(high), 31)
@@ -84,7 +85,8 @@ def _log_weights(strata: Strata, log_sd: FloatArray, points: int) -> tuple[Float
     for x in log_sd:
         at = given_sd(strata, float(np.exp(x)), points, given[-1].beta if given else None)
         given.append(at)
-        weight = 1.0 / (np.exp(2.0 * x) + 1.0 / np.maximum(at.information, 1e-12))
+        # A stratum without people says nothing, and adds nothing.
+        weight = at.information / (1.0 + np.exp(2.0 * x) * at.information)
         # Jeffreys' prior is of the variance, whose differential is 2 s^2 d log s.
         found.append(at.log_restricted + 0.5 * np.log((weight**2).sum()) + 2.0 * x)
     return np.array(found), given

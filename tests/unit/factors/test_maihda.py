@@ -260,6 +260,48 @@ def test_counts_and_normal_outcomes() -> None:
     assert 0 <= normal["VPC"].value < 0.1
 
 
+def measured(unit: float = 1.0, **columns: object) -> gbv.Survey:
+    rng = np.random.default_rng(12)
+    g, c = rng.choice(["m", "w", "x"], 600), rng.choice(["1", "2", "3"], 600)
+    y = 0.5 * (g == "x") + 0.4 * ((g == "w") & (c == "1")) + rng.normal(size=600)
+    return gbv.Survey({"g": g, "c": c, "y": unit * y} | columns, outcome="y")
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e7])
+def test_the_unit_of_a_measured_outcome_does_not_matter(unit: float) -> None:
+    """Naira in place of millions: levels are scaled, and shares are of the same distribution."""
+    model = gbv.Maihda(["g", "c"], family="normal")
+    one, other = model.estimate(measured()), model.estimate(measured(unit))
+    for a, b in zip(one.terms[3:], other.terms[3:], strict=True):
+        # The nodes are placed by a search that stops at 1e-9 of the log spread.
+        assert b.value == pytest.approx(unit * a.value, rel=1e-6)  # type: ignore[operator]
+        assert b.std_error == pytest.approx(unit * a.std_error, rel=1e-6)  # type: ignore[operator]
+    for a, b in zip(one.terms[:3], other.terms[:3], strict=True):
+        # Two means of 4,000 draws each: six of their errors.
+        assert b.value == pytest.approx(a.value, abs=6 * np.sqrt(2 / 4000) * a.std_error)  # type: ignore[operator]
+
+
+def test_strata_whose_means_are_almost_known_keep_their_digits() -> None:
+    """A variance between strata 1e18 times that of their means: the restricted likelihood is that of the means."""
+    mean = X @ BETA + 0.3 * np.random.default_rng(7).normal(size=24)
+    found = Strata(np.full(24, 1e9), 1e9 * mean, X, "normal", 1e-9 * 24e9, 24e9)
+    at = given_sd(found, 0.3, 1)
+    basis = np.linalg.inv(X.T @ X)
+    assert at.beta == pytest.approx(basis @ X.T @ mean, abs=1e-9)
+    assert at.covariance == pytest.approx(0.09 * basis, rel=1e-9)
+
+
+def test_without_variance_within_strata_there_is_no_share() -> None:
+    data = measured()
+    place = (3 * data.labels("g").codes + data.labels("c").codes).astype(float)
+    with pytest.raises(IdentificationError, match="does not vary between people within strata"):
+        gbv.Maihda(["g", "c"], family="normal").estimate(measured(y=place))
+    every = list(product("mwx", "123"))
+    alone = {"g": [a for a, _ in every], "c": [b for _, b in every], "y": np.sqrt(np.arange(9.0))}
+    with pytest.raises(IdentificationError, match="does not vary between people within strata"):
+        gbv.Maihda(["g", "c"], family="normal").estimate(gbv.Survey(alone, outcome="y"))
+
+
 def test_refusals() -> None:
     with pytest.raises(DesignError, match="two columns"):
         gbv.Maihda(["g"])
