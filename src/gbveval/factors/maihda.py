@@ -19,7 +19,14 @@ from gbveval.data._frame import as_names, plural
 from gbveval.data.survey import Survey
 from gbveval.factors._maihda_rows import StrataAnswer, answer_rows, whole_support
 from gbveval.factors._rows import category, is_binary, missing_answer_check, missing_outcome_check
-from gbveval.factors._strata import LEAST_TOLD, SPARSE, PeopleInStrata, people_in_strata
+from gbveval.factors._strata import (
+    LEAST_TOLD,
+    SPARSE,
+    PeopleInStrata,
+    counts_check,
+    overdispersed,
+    people_in_strata,
+)
 from gbveval.numerics.mixed_linear import NoMaximumError
 from gbveval.numerics.random_strata import FAMILIES, Strata, StrataFit, fit_strata
 from gbveval.numerics.strata_inference import SpreadNodes, spread_nodes, stratum_levels, variance_draws
@@ -67,14 +74,17 @@ class Maihda:
 
     **Intervals** are quantiles of a confidence distribution: Jeffreys' prior of the variance of departures, and the
     noncentral chi-square of main effects given it. `maximum_likelihood` beside VPC and PCV is the usual estimate, of
-    the two models apart (restricted for the normal family).
+    the two models apart (restricted for the normal family). No interval holds a variance of departures of zero, or a
+    PCV of one: both are bounds, and where departures are really next to nothing the interval lies beside them. It says
+    how large they may be, and is no test of whether there are any.
 
     **AUC** beside the VPCs: how well strata, or main effects alone, tell who has the outcome and who has not. A VPC of
     a few per cent goes with an AUC near a half: strata differ on average, and people within them differ far more.
     Strata are no property of persons, and a low AUC means that programmes for "people at risk" miss most of them.
 
     **Do not use when** weights matter (they are not used; a check says so), or strata are few: with less than a dozen
-    the variance between them is hardly known. A departure is an association, not an effect.
+    the variance between them is hardly known; or family "poisson" when people's own rates vary (a check says so). A
+    departure is an association, not an effect.
 
     References
     ----------
@@ -307,6 +317,8 @@ def _checks(model: Maihda, answer: StrataAnswer) -> tuple[Check, ...]:
         found.append(Check("few strata", "warn", f"with {count} strata the variance between them is hardly known."))
     if people.sums.family != "normal" and answer.nodes.told < LEAST_TOLD:
         found.append(Check("sparse strata", "warn", SPARSE))
+    if people.sums.family == "poisson" and _overdispersed(model, people):
+        found.append(counts_check("overdispersion"))
     small = int((people.n < 10).sum())
     if small:
         text = f"{small} of {count} strata have fewer than ten respondents; their levels are mostly what others say."
@@ -317,6 +329,14 @@ def _checks(model: Maihda, answer: StrataAnswer) -> tuple[Check, ...]:
         )
         found.append(Check("no departure", "info", text))
     return tuple(found)
+
+
+def _overdispersed(model: Maihda, people: PeopleInStrata) -> bool:
+    data, used, code = people.data, people.used, people.domains.codes
+    if model.site is not None:
+        sites = data.labels(model.site)
+        code = code * sites.count + sites.codes
+    return overdispersed(data.outcomes[used, 0], np.unique(code[used], return_inverse=True)[1])
 
 
 def _method(model: Maihda, data: Survey, people: PeopleInStrata) -> Method:
@@ -331,7 +351,8 @@ def _method(model: Maihda, data: Survey, people: PeopleInStrata) -> Method:
         inference_for="strata of this design: main effects fixed, departures from them random",
         assumptions=(
             "departures of strata from the sum of main effects are normal and independent",
-            "respondents of a stratum are independent",
+            "respondents of a stratum are independent"
+            + (", and their counts Poisson with one rate" if people.sums.family == "poisson" else ""),
             "answers are missing for reasons unrelated to the outcome",
         ),
         source="Merlo 2018; Evans and others 2018",

@@ -376,6 +376,10 @@ def test_counts_by_time_at_risk() -> None:
     answer = model.estimate(trial(y=y, time=time, roles={"exposure": "time"}))
     assert answer[0].estimand.contrast == "rate_ratio"
     assert answer[0].value == pytest.approx(np.log(0.5), abs=0.1)
+    assert not any("overdispersion" in check.name for check in answer.checks)
+    many = rng.poisson(y.mean() * rng.gamma(0.5, 2.0, 3000)).astype(float)
+    answer = model.estimate(trial(y=many, time=time, roles={"exposure": "time"}))
+    assert any(check.name == "overdispersion (y, new)" for check in answer.checks)
 
 
 def test_several_arms_and_outcomes_have_rows_of_their_own() -> None:

@@ -14,7 +14,7 @@ from scipy import stats
 
 import gbveval as gbv
 from gbveval.core.errors import DataError, DesignError, IdentificationError
-from gbveval.factors._strata import people_in_strata
+from gbveval.factors._strata import overdispersed, people_in_strata
 from gbveval.numerics.mixed_glm_likelihood import log_likelihood
 from gbveval.numerics.random_strata import Strata, fit_strata, given_sd
 from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
@@ -256,8 +256,29 @@ def test_counts_and_normal_outcomes() -> None:
     rng = np.random.default_rng(10)
     counts = gbv.Maihda(["g", "c"], family="poisson").estimate(survey(y=rng.poisson(1.3, 1200).astype(float)))
     assert counts["g and c: m, 1"].estimand.contrast == "rate"
+    assert not any(check.name == "overdispersion" for check in counts.checks)
+    many = rng.poisson(1.3 * rng.gamma(0.5, 2.0, 1200)).astype(float)
+    counts = gbv.Maihda(["g", "c"], family="poisson", quadrature=3).estimate(survey(y=many))
+    assert any(check.name == "overdispersion" for check in counts.checks)
     normal = gbv.Maihda(["g", "c"], family="normal").estimate(survey(y=rng.normal(size=1200)))
     assert 0 <= normal["VPC"].value < 0.1
+
+
+@pytest.mark.parametrize("time", [0.2, 1.0, 30.0])
+def test_counts_that_vary_more_than_poisson_counts_are_told(time: float) -> None:
+    """Poisson counts with rates of people that vary: a variance of m + m^2, so that of m = 0.2 nothing is seen."""
+    cell = np.arange(4000) % 40
+    rate = time * np.exp(0.4 * np.random.default_rng(1).normal(size=40))[cell]
+    told = [0, 0]
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        told[0] += overdispersed(rng.poisson(rate).astype(float), cell)
+        told[1] += overdispersed(rng.poisson(rate * rng.gamma(1.0, 1.0, 4000)).astype(float), cell)
+    assert told == [0, 0 if time < 0.5 else 100]
+    # Time at risk that explains the counts is no overdispersion.
+    at_risk = np.random.default_rng(2).uniform(0.1, 10.0, 4000)
+    y = np.random.default_rng(3).poisson(rate * at_risk).astype(float)
+    assert not overdispersed(y, cell, at_risk)
 
 
 def measured(unit: float = 1.0, **columns: object) -> gbv.Survey:
@@ -317,6 +338,9 @@ def test_refusals() -> None:
         gbv.Maihda(["g", "c"]).estimate(survey(g=["m", "w"] * 600, c=["1"] * 600 + ["2"] * 600))
     with pytest.raises(IdentificationError, match="takes one value"):
         gbv.Maihda(["g", "c"]).estimate(survey(y=np.zeros(1200)))
+    twins = {"g": ["m", "m, 1"] * 600, "c": ["1, 2", "2", "1, 2"] * 400}
+    with pytest.raises(DesignError, match="would have one name"):
+        gbv.Maihda(["g", "c"]).estimate(survey(**twins))
     with pytest.raises(DesignError, match="outcome of the survey"):
         gbv.Maihda(["g", "y"]).estimate(survey())
 
