@@ -73,7 +73,8 @@ class Maihda:
     the departures. An interval from the null model alone would treat main effects as drawn at random, and is too wide.
 
     **Intervals** are quantiles of a confidence distribution: Jeffreys' prior of the variance of departures, and the
-    noncentral chi-square of main effects given it. `maximum_likelihood` beside VPC and PCV is the usual estimate, of
+    noncentral chi-square of main effects given it (Satterthwaite's where categories or sites are unequal).
+    `maximum_likelihood` beside VPC and PCV is the usual estimate, of
     the two models apart (restricted for the normal family). No interval holds a variance of departures of zero, or a
     PCV of one: both are bounds, and where departures are really next to nothing the interval lies beside them. It says
     how large they may be, and is no test of whether there are any.
