@@ -74,10 +74,10 @@ class Maihda:
 
     **Intervals** are quantiles of a confidence distribution: Jeffreys' prior of the variance of departures, and the
     noncentral chi-square of main effects given it (Satterthwaite's where categories or sites are unequal).
-    `maximum_likelihood` beside VPC and PCV is the usual estimate, of
-    the two models apart (restricted for the normal family). No interval holds a variance of departures of zero, or a
-    PCV of one: both are bounds, and where departures are really next to nothing the interval lies beside them. It says
-    how large they may be, and is no test of whether there are any.
+    `maximum_likelihood` beside VPC and PCV is the usual estimate, of the two models apart (restricted for the normal
+    family). No interval holds a variance of departures of zero, or a PCV of one: both are bounds, and where departures
+    are really next to nothing the interval lies beside them. It says how large they may be, and is no test of whether
+    there are any.
 
     **AUC** beside the VPCs: how well strata, or main effects alone, tell who has the outcome and who has not. A VPC of
     a few per cent goes with an AUC near a half: strata differ on average, and people within them differ far more.
