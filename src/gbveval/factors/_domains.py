@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.errors import DesignError
 from gbveval.core.method import NO_ANSWER, Cell
 from gbveval.data._frame import Labels
 from gbveval.data.survey import Survey
@@ -69,6 +70,11 @@ def crossed_domains(n: int, found: Sequence[Labels], columns: tuple[str, ...]) -
     names = tuple(
         ", ".join(labels.levels[code] for labels, code in zip(found, row, strict=True)) for row in place.tolist()
     )
+    if len(set(names)) < len(names):
+        raise DesignError(
+            f"Two combinations of {' and '.join(columns)} would have one name, because categories hold commas. Rename "
+            "those categories."
+        )
     return Domains(" and ".join(columns), names, codes), place
 
 

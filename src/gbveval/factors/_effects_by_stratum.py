@@ -12,12 +12,12 @@ from gbveval.data._frame import Labels, plural
 from gbveval.data.trial import Trial
 from gbveval.estimators.randomised._linear import stratum_columns
 from gbveval.factors._domains import Domains, crossed_domains
-from gbveval.factors._strata import LEAST_TOLD, main_effects
+from gbveval.factors._strata import LEAST_TOLD, main_effects, overdispersed
 from gbveval.numerics.effects_by_stratum import known_strata, mean_strata, odds_strata, rate_strata
 from gbveval.numerics.effects_in_clusters import ClusterEffects, effects_in_clusters
 from gbveval.numerics.groups import group_sizes, group_sums
 from gbveval.numerics.mixed_linear import NoMaximumError
-from gbveval.numerics.random_strata import Strata, StrataFit, fit_strata
+from gbveval.numerics.random_strata import GIVEN_MARGINS, Strata, StrataFit, fit_strata
 from gbveval.numerics.strata_inference import (
     SpreadNodes,
     StratumLevels,
@@ -33,8 +33,8 @@ BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.intp]
 FEWEST = 6
 DRAWS = 4000
-# Possible tables over all cells: more (some 200 MB at each of the points of quadrature) are not held.
-MOST_TABLES = 20_000_000
+# Possible tables over all cells: these take some minutes, and ten times as many an hour.
+MOST_TABLES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +77,8 @@ class ArmEffects:
         Greatest likelihood, variances between effects, effects of strata.
     sparse : bool
         Whether events are few for so many main effects.
+    overdispersed : bool
+        Whether counts, of which a ratio of rates was asked, vary more than Poisson counts.
     clusters : ClusterEffects, optional
         What was estimated first, where clusters were assigned.
     """
@@ -88,6 +90,7 @@ class ArmEffects:
     untold: int
     fit: StrataFit
     sparse: bool
+    overdispersed: bool
     draws: VarianceDraws
     levels: StratumLevels
     clusters: ClusterEffects | None
@@ -152,11 +155,18 @@ def arm_effects(
         shares=counts / counts.sum(),
         untold=len(counts) - len(np.unique(sums.place)),
         fit=fit,
-        sparse=sums.family == "tilted" and nodes.told < LEAST_TOLD,
+        sparse=sums.family in GIVEN_MARGINS and nodes.told < LEAST_TOLD,
+        overdispersed=contrast == "rate_ratio" and _overdispersed(data, strata, outcome, used),
         draws=draws,
         levels=stratum_levels(sums, _widened(nodes, clusters)),
         clusters=clusters,
     )
+
+
+def _overdispersed(data: Trial, strata: TrialStrata, outcome: int, used: BoolArray) -> bool:
+    columns = [strata.domains.codes, data.arm, *([] if data.stratum is None else [data.stratum.codes])]
+    cell = np.unique(np.column_stack(columns)[used], axis=0, return_inverse=True)[1].reshape(-1)
+    return overdispersed(data.outcomes[used, outcome], cell, None if data.exposure is None else data.exposure[used])
 
 
 def _widened(nodes: SpreadNodes, clusters: ClusterEffects | None) -> SpreadNodes:
@@ -184,7 +194,6 @@ def _cells(data: Trial, strata: TrialStrata, contrast: str, outcome: int, used: 
         return odds_strata(total[both], size[both], where[both], strata.levels)
     if contrast == "rate_ratio":
         time = size if data.exposure is None else table(data.exposure[used])
-        _check_size(len(pairs) * total.sum(axis=1).max(initial=0.0))
         return rate_strata(total[both], time[both], where[both], strata.levels)
     mean = total / np.maximum(size, 1.0)
     residual = y - mean[cell, treated]
@@ -239,5 +248,5 @@ def _check_told(strata: TrialStrata, sums: Strata) -> None:
     if told < max(FEWEST, p + 1) or np.linalg.matrix_rank(sums.X) < p:
         raise IdentificationError(
             f"{told} of {len(strata.domains.labels)} strata of {strata.domains.name} say anything of the effect "
-            f"(people, and events, in both arms), which is too few for {p} coefficients. Merge categories."
+            f"(people, and events, in both arms), which does not tell {p} coefficients apart. Merge categories."
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.method import Check
 from gbveval.data._frame import Labels
 from gbveval.data.survey import Survey
 from gbveval.factors._domains import Domains, crossed_domains
@@ -22,6 +23,48 @@ SPARSE = (
     "there are few events for so many main effects, and the variance between strata is likely to be overestimated. Use "
     "fewer columns, or merge categories."
 )
+# Above this, errors are a fifth too small.
+MOST_DISPERSION = 1.5
+
+
+def overdispersed(y: FloatArray, cell: NDArray[np.intp], time: FloatArray | None = None) -> bool:
+    """Whether counts vary within cells more than Poisson counts would: by half, and by more than chance.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n,)
+        Counts.
+    cell : ndarray of int, shape (n,)
+        Whose rate is one.
+    time : ndarray, shape (n,), optional
+        At risk; one by default.
+
+    Notes
+    -----
+    Pearson's sum of (y - m)^2 / m over its degrees of freedom. Of Poisson counts it is one, and one person's part has
+    a variance of 2 + 1 / m.
+    """
+    time = np.ones_like(y) if time is None else time
+    count = int(cell.max()) + 1
+    total, whole = group_sums(cell, y, count), group_sums(cell, time, count)
+    mean = (total / np.where(whole > 0, whole, 1.0))[cell] * time
+    seen = mean > 0
+    df = float(seen.sum()) - float((total > 0).sum())
+    if df < 1.0:
+        return False
+    found = float(np.sum((y[seen] - mean[seen]) ** 2 / mean[seen])) / df
+    chance = np.sqrt(float(np.sum(2.0 + 1.0 / mean[seen]))) / df
+    return bool(found > max(MOST_DISPERSION, 1.0 + 4.0 * chance))
+
+
+def counts_check(name: str) -> Check:
+    """Return the warning that counts vary more than the model says."""
+    return Check(
+        name,
+        "warn",
+        "counts vary between people far more than Poisson counts do, as those of incidents often do: intervals are too "
+        "narrow, and strata seem to differ more than they do. Ask for differences of means, or whether there was any.",
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

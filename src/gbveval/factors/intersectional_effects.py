@@ -19,7 +19,7 @@ from gbveval.estimators._assemble import all_samples, mean_contrast, missing_che
 from gbveval.estimators.randomised.proportion_test import need_binary
 from gbveval.factors._effect_rows import Rows, effect_rows
 from gbveval.factors._effects_by_stratum import ArmEffects, TrialStrata, arm_effects, trial_strata
-from gbveval.factors._strata import SPARSE
+from gbveval.factors._strata import SPARSE, counts_check
 
 CONTRASTS = ("odds_ratio", "rate_ratio", "difference")
 # Above this, and in a stratum that was heard, "works in the other direction here" is more likely than not to hold.
@@ -61,11 +61,13 @@ class IntersectionalEffects:
     of all strata with their covariance (Kenward and Roger); what they share rests on few clusters, and has a t of that
     many.
 
-    **Intervals** are quantiles of a confidence distribution, as in `Maihda`. `probability_opposite` is that a stratum's
+    **Intervals** are quantiles of a confidence distribution, as in `Maihda`; those of standard deviations never hold
+    zero, which is their bound, and are no test of whether effects differ. `probability_opposite` is that a stratum's
     effect has another sign than the average. `pooling_factor` is one where a stratum's effect is all foreseen.
 
     **Do not use when** subgroups were chosen after seeing outcomes; with fewer than a dozen strata, where the spread is
-    hardly known (`SubgroupEffects` states a prior instead); for a decision on one stratum of a few people. Pairs and
+    hardly known (`SubgroupEffects` states a prior instead); for a decision on one stratum of a few people; for ratios
+    of rates when people's own rates vary, since the counts are taken to be Poisson's (a check says so). Pairs and
     weights are refused; covariates and the baseline are not used.
 
     References
@@ -192,6 +194,8 @@ def _checks(data: Trial, strata: TrialStrata, found: list[ArmEffects]) -> tuple[
             checks.append(Check(f"strata without people or events in both arms ({name})", "info", text, public))
         if one.sparse:
             checks.append(Check(f"sparse strata ({name})", "warn", SPARSE))
+        if one.overdispersed:
+            checks.append(counts_check(f"overdispersion ({name})"))
         checks.append(_opposite(one, name))
     ignored = [
         word
@@ -223,6 +227,7 @@ def _opposite(one: ArmEffects, name: str) -> Check:
 
 def _method(model: IntersectionalEffects, data: Trial, strata: TrialStrata) -> Method:
     within = "" if data.stratum is None else ", within strata of assignment"
+    rates = model.contrast == "rate_ratio"
     first = (
         f"{model.quadrature}-point adaptive quadrature (ratios) or restricted likelihood, in each stratum{within}"
         if data.cluster is None
@@ -239,6 +244,7 @@ def _method(model: IntersectionalEffects, data: Trial, strata: TrialStrata) -> M
             "arms were assigned at random as declared",
             "subgroups were known before assignment, and chosen before outcomes were seen",
             "departures of strata's effects from the sum of main effects are normal and independent",
+            *(("counts are Poisson, with one rate in an arm of a stratum",) if rates else ()),
             "one unit's assignment does not change another's outcome",
             "outcomes are missing for reasons unrelated to the outcome",
         ),

@@ -19,10 +19,17 @@ from gbveval.data._frame import as_names, plural
 from gbveval.data.survey import Survey
 from gbveval.factors._maihda_rows import StrataAnswer, answer_rows, whole_support
 from gbveval.factors._rows import category, is_binary, missing_answer_check, missing_outcome_check
-from gbveval.factors._strata import LEAST_TOLD, SPARSE, PeopleInStrata, people_in_strata
+from gbveval.factors._strata import (
+    LEAST_TOLD,
+    SPARSE,
+    PeopleInStrata,
+    counts_check,
+    overdispersed,
+    people_in_strata,
+)
 from gbveval.numerics.mixed_linear import NoMaximumError
 from gbveval.numerics.random_strata import FAMILIES, Strata, StrataFit, fit_strata
-from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
+from gbveval.numerics.strata_inference import SpreadNodes, spread_nodes, stratum_levels, variance_draws
 
 FloatArray = NDArray[np.float64]
 FEWEST = 6
@@ -66,15 +73,19 @@ class Maihda:
     the departures. An interval from the null model alone would treat main effects as drawn at random, and is too wide.
 
     **Intervals** are quantiles of a confidence distribution: Jeffreys' prior of the variance of departures, and the
-    noncentral chi-square of main effects given it. `maximum_likelihood` beside VPC and PCV is the usual estimate, of
-    the two models apart (restricted for the normal family).
+    noncentral chi-square of main effects given it (Satterthwaite's where categories or sites are unequal).
+    `maximum_likelihood` beside VPC and PCV is the usual estimate, of the two models apart (restricted for the normal
+    family). No interval holds a variance of departures of zero, or a PCV of one: both are bounds, and where departures
+    are really next to nothing the interval lies beside them. It says how large they may be, and is no test of whether
+    there are any.
 
     **AUC** beside the VPCs: how well strata, or main effects alone, tell who has the outcome and who has not. A VPC of
     a few per cent goes with an AUC near a half: strata differ on average, and people within them differ far more.
     Strata are no property of persons, and a low AUC means that programmes for "people at risk" miss most of them.
 
     **Do not use when** weights matter (they are not used; a check says so), or strata are few: with less than a dozen
-    the variance between them is hardly known. A departure is an association, not an effect.
+    the variance between them is hardly known; or family "poisson" when people's own rates vary (a check says so). A
+    departure is an association, not an effect.
 
     References
     ----------
@@ -134,9 +145,9 @@ class Maihda:
             If there are fewer than six strata, no fewer main effects than strata, or the outcome takes one value.
         """
         people = _checked(self, data)
-        null, additive = (_fitted(model, self.quadrature) for model in (people.null, people.sums))
+        null, additive = _fitted(people.null, self.quadrature), _fitted(people.sums, self.quadrature)
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else None
-        nodes = spread_nodes(people.sums, additive, self.quadrature)
+        nodes = _spread(people.sums, additive, self.quadrature)
         draws = variance_draws(people.sums, nodes, 4000, np.random.default_rng(seed) if rng is None else rng)
         answer = StrataAnswer(people, null, additive, nodes, draws, stratum_levels(people.sums, nodes))
         terms, covariance, posterior = answer_rows(answer)
@@ -214,7 +225,20 @@ def _checked(model: Maihda, data: Survey) -> PeopleInStrata:
         raise IdentificationError(
             f"Column {data.outcome_names[0]!r} (outcome) takes one value, so nothing tells strata apart."
         )
+    if family == "normal":
+        _check_varies_within(model, people)
     return people
+
+
+def _check_varies_within(model: Maihda, people: PeopleInStrata) -> None:
+    """Refuse outcomes of which strata are all there is: their share would be one by construction."""
+    sums, y = people.sums, people.data.outcomes[people.used, 0]
+    if sums.within_df < 1.0 or sums.within <= 1e-20 * float(y @ y):
+        where = "strata" if model.site is None else "strata of a site"
+        raise IdentificationError(
+            f"Column {people.data.outcome_names[0]!r} (outcome) does not vary between people within {where}, so there "
+            "is nothing to compare the variance between strata with. Use fewer columns, or merge categories."
+        )
 
 
 def _check_told_apart(model: Maihda, people: PeopleInStrata) -> None:
@@ -241,10 +265,21 @@ def _fitted(sums: Strata, points: int) -> StrataFit:
     try:
         return fit_strata(sums, points)
     except NoMaximumError as error:
-        raise IdentificationError(
-            f"The model of strata has no estimate: {error}. Some main effect or site has all of the events or none; "
-            "merge categories, or leave that site out."
-        ) from error
+        raise _no_estimate(error) from error
+
+
+def _spread(sums: Strata, fit: StrataFit, points: int) -> SpreadNodes:
+    try:
+        return spread_nodes(sums, fit, points)
+    except NoMaximumError as error:
+        raise _no_estimate(error) from error
+
+
+def _no_estimate(error: NoMaximumError) -> IdentificationError:
+    return IdentificationError(
+        f"The model of strata has no estimate: {error}. Some main effect or site has all of the events or none; merge "
+        "categories, or leave that site out."
+    )
 
 
 def _check_outcome(data: Survey, family: str) -> None:
@@ -283,16 +318,26 @@ def _checks(model: Maihda, answer: StrataAnswer) -> tuple[Check, ...]:
         found.append(Check("few strata", "warn", f"with {count} strata the variance between them is hardly known."))
     if people.sums.family != "normal" and answer.nodes.told < LEAST_TOLD:
         found.append(Check("sparse strata", "warn", SPARSE))
+    if people.sums.family == "poisson" and _overdispersed(model, people):
+        found.append(counts_check("overdispersion"))
     small = int((people.n < 10).sum())
     if small:
         text = f"{small} of {count} strata have fewer than ten respondents; their levels are mostly what others say."
         found.append(Check("small strata", "info", text))
-    if answer.additive.variance < 1e-6 * max(answer.null.variance, 1e-12):
+    if answer.additive.variance <= 1e-6 * answer.null.variance:
         text = (
             "the likelihood is greatest without any departure from main effects; the intervals say how large it may be."
         )
         found.append(Check("no departure", "info", text))
     return tuple(found)
+
+
+def _overdispersed(model: Maihda, people: PeopleInStrata) -> bool:
+    data, used, code = people.data, people.used, people.domains.codes
+    if model.site is not None:
+        sites = data.labels(model.site)
+        code = code * sites.count + sites.codes
+    return overdispersed(data.outcomes[used, 0], np.unique(code[used], return_inverse=True)[1])
 
 
 def _method(model: Maihda, data: Survey, people: PeopleInStrata) -> Method:
@@ -307,7 +352,8 @@ def _method(model: Maihda, data: Survey, people: PeopleInStrata) -> Method:
         inference_for="strata of this design: main effects fixed, departures from them random",
         assumptions=(
             "departures of strata from the sum of main effects are normal and independent",
-            "respondents of a stratum are independent",
+            "respondents of a stratum are independent"
+            + (", and their counts Poisson with one rate" if people.sums.family == "poisson" else ""),
             "answers are missing for reasons unrelated to the outcome",
         ),
         source="Merlo 2018; Evans and others 2018",

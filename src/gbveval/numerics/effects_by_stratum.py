@@ -53,7 +53,9 @@ def odds_strata(events: FloatArray, size: FloatArray, stratum: IntArray, levels:
         return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0), dtype=np.float64)
 
     ways = log_choose(size[:, 1:], treated) + log_choose(size[:, :1], total[:, None] - treated)
-    return _tilted(ways, possible, events[kept, 1] - low, stratum[kept], levels)
+    weights = np.where(possible, ways, -np.inf)
+    weights -= weights.max(axis=1, keepdims=True)
+    return Strata(weights, events[kept, 1] - low, levels[stratum[kept]], "tilted", stratum=stratum[kept], level=levels)
 
 
 def rate_strata(events: FloatArray, exposure: FloatArray, stratum: IntArray, levels: FloatArray) -> Strata:
@@ -66,24 +68,10 @@ def rate_strata(events: FloatArray, exposure: FloatArray, stratum: IntArray, lev
     stratum, levels
         As for `odds_strata`.
     """
-    from scipy.special import gammaln
-
     total = events.sum(axis=1)
     kept = total > 0
-    total, exposure = total[kept], exposure[kept]
-    treated = np.arange(int(total.max(initial=0.0)) + 1.0)
-    possible = treated <= total[:, None]
-    rest = np.maximum(total[:, None] - treated, 0.0)
-    ways = -gammaln(treated + 1.0) - gammaln(rest + 1.0) + treated * np.log(exposure[:, 1:] / exposure[:, :1])
-    return _tilted(ways, possible, events[kept, 1], stratum[kept], levels)
-
-
-def _tilted(
-    ways: FloatArray, possible: NDArray[np.bool_], seen: FloatArray, stratum: IntArray, levels: FloatArray
-) -> Strata:
-    weights = np.where(possible, ways, -np.inf)
-    weights -= weights.max(axis=1, keepdims=True)
-    return Strata(weights, seen, levels[stratum], "tilted", stratum=stratum, level=levels)
+    size = np.column_stack([total, np.log(exposure[:, 1]) - np.log(exposure[:, 0])])[kept]
+    return Strata(size, events[kept, 1], levels[stratum[kept]], "split", stratum=stratum[kept], level=levels)
 
 
 def mean_strata(

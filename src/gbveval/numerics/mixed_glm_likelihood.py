@@ -26,12 +26,14 @@ class Cells:
     Attributes
     ----------
     family : str
-        "binomial" (events out of `size` trials, logit link), "poisson" (events over an exposure `size`, log link) or
-        "tilted" (one of the counts 0, 1, ..., whose log weights are `size`).
+        "binomial" (events out of `size` trials, logit link), "poisson" (events over an exposure `size`, log link),
+        "tilted" (one of the counts 0, 1, ..., whose log weights are `size`) or "split" (events of one of two arms, out
+        of those of both; `size` is these and the log of the first arm's exposure over the other's).
     x : ndarray, shape (cells, k)
         Columns.
     events, size : ndarray, shape (cells,)
-        Events, and trials or exposure; log weights have shape (cells, counts), -inf where a count is impossible.
+        Events, and trials or exposure; log weights have shape (cells, counts), -inf where a count is impossible; of
+        "split" the shape is (cells, 2).
     batches : tuple of Batch
         Blocks of linked levels, over cells.
     """
@@ -53,10 +55,13 @@ def cumulant(family: str, eta: FloatArray, size: FloatArray) -> tuple[FloatArray
 
     The log-likelihood of a cell is events * eta - b, up to a constant; b = log(1 + e^eta) (logit), e^eta (log), or
     log sum_k exp(v_k + k eta) (tilted). With v_k = log C(n1, k) C(n0, m - k) the last is Fisher's noncentral
-    hypergeometric, eta the log odds ratio.
+    hypergeometric, eta the log odds ratio. Of two arms' Poisson counts given their sum one is binomial (split): with
+    eta the log rate ratio, its logit is eta and the log ratio of exposures.
     """
     if family == "tilted":
         return _tilted(eta, size)
+    if family == "split":
+        return cumulant("binomial", eta + size[:, 1], size[:, 0])
     if family == "binomial":
         risk = 0.5 * (1.0 + np.tanh(0.5 * eta))
         other = 0.5 * (1.0 - np.tanh(0.5 * eta))

@@ -4,7 +4,7 @@ A cell c is the part of stratum j(c) that lies in one site, or all of it. It has
 columns x_c; given z_j ~ N(0, 1) its linear predictor is x_c'b + s z_j. For yes-or-no outcomes and counts it is a mixed
 model with one row a cell (`mixed_glm`); for the normal family the likelihood of the sums is known in closed form. What
 is random may also be the effect of a trial in stratum j, by the distribution of its counts given their margins
-("tilted": `mixed_glm_likelihood.cumulant`).
+("tilted" and "split": `mixed_glm_likelihood.cumulant`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from gbveval.numerics.random_intercepts import make_batches
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 FAMILIES = ("binomial", "poisson", "normal")
+# Of effects, given margins.
+GIVEN_MARGINS = ("tilted", "split")
 # A coefficient whose variance is this many times that of a stratum has no maximum, on scales of logs.
 FLAT = 1e4
+UNBOUNDED = "its coefficients grow without bound"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,14 +37,14 @@ class Strata:
 
     Attributes
     ----------
-    n : ndarray, shape (cells,), or (cells, counts) if tilted
-        People; or the log weights of the possible counts 0, 1, ....
+    n : ndarray, shape (cells,), or (cells, counts) if tilted, or (cells, 2) if split
+        People; or the log weights of the possible counts 0, 1, ...; or all events, and the log ratio of exposures.
     total : ndarray, shape (cells,)
         The sum of their outcomes.
     X : ndarray, shape (cells, p)
         Intercept, main effects, sites.
     family : str
-        "binomial" (logit), "poisson" (log), "normal" or "tilted".
+        "binomial" (logit), "poisson" (log), "normal", "tilted" or "split".
     within : float
         Sum of squares about the means of cells; for the normal family.
     within_df : float
@@ -138,7 +141,7 @@ def fit_strata(strata: Strata, points: int) -> StrataFit:
     NoMaximumError
         If the likelihood has no maximum at finite values.
     """
-    if strata.family in ("normal", "tilted"):
+    if strata.family == "normal" or strata.family in GIVEN_MARGINS:
         return _fit_profile(strata, points)
     fit = fit_mixed_glm(strata.family, strata.X[:, 1:], strata.total, strata.n, strata.place[:, None], points=points)
     # Of people, not of their sums: without the ways to be that many.
@@ -221,9 +224,9 @@ def given_sd(strata: Strata, sd: float, points: int, start: FloatArray | None = 
     beta = _best_coefficients(height, lambda b: around(b)[1][2], _first_guess(strata) if start is None else start)
     now = -height(beta)[0]
     deviation, (information, lean, hessian) = around(beta)
-    covariance: FloatArray = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+    covariance = _inverse_of_curvature(hessian)
     if np.diag(covariance).max() > FLAT * (1.0 + sd**2):
-        raise NoMaximumError("its coefficients grow without bound")
+        raise NoMaximumError(UNBOUNDED)
     restricted = now - 0.5 * float(np.linalg.slogdet(hessian)[1])
     return GivenSd(beta, covariance, now, restricted, deviation, information, lean, 0.0)
 
@@ -244,13 +247,21 @@ def _best_coefficients(
         now, slopes = height(beta)
         if now > last + 1e-9 * abs(last):
             break
-        step = -np.linalg.solve(curvature(beta), slopes)
+        step = -_inverse_of_curvature(curvature(beta)) @ slopes
         if np.abs(step).max() < 1e-9 or abs(now - last) < 1e-12 * abs(now):
             return beta
         last = now
         beta = np.asarray(beta + step / max(1.0, float(np.abs(step).max())), dtype=np.float64)
     found = minimize(height, beta, jac=True, method="BFGS", options={"gtol": 1e-7, "maxiter": 500})
     return np.asarray(found.x, dtype=np.float64)
+
+
+def _inverse_of_curvature(hessian: FloatArray) -> FloatArray:
+    """Return the inverse; far out, where all or none have the events, nothing is left of the curvature."""
+    try:
+        return np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+    except np.linalg.LinAlgError as error:
+        raise NoMaximumError(UNBOUNDED) from error
 
 
 def _told(
@@ -269,18 +280,25 @@ def _told(
 def _pooled(strata: Strata, weight: FloatArray, sd: float) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return what each stratum's people say, its columns as they weigh them, and the curvature with z integrated.
 
-    With w the cells' weights, X'(W^-1 + s^2 blocks)^-1 X = X'WX - sum_j s^2 / (1 + s^2 w_j) (X'w)_j (X'w)_j'.
+    With w the cells' weights, w_j their sum over a stratum and m_j the mean of its columns, X'(W^-1 + s^2 blocks)^-1 X
+    is (X - m)'W(X - m) + sum_j w_j / (1 + s^2 w_j) m_j m_j': a sum, so that no digits are lost where s^2 w_j is large.
     """
-    information = np.maximum(strata.by_stratum(weight), 1e-12)
-    pulled = strata.by_stratum(weight[:, None] * strata.X)
-    shared = sd**2 / (1.0 + sd**2 * information)
-    hessian = (strata.X * weight[:, None]).T @ strata.X - (pulled * shared[:, None]).T @ pulled
-    return information, pulled / information[:, None], np.asarray(hessian, dtype=np.float64)
+    information = _no_less_than_a_trace(strata.by_stratum(weight))
+    lean = strata.by_stratum(weight[:, None] * strata.X) / information[:, None]
+    inside = strata.X - lean[strata.place]
+    told = information / (1.0 + sd**2 * information)
+    hessian = (inside * weight[:, None]).T @ inside + (lean * told[:, None]).T @ lean
+    return information, lean, np.asarray(hessian, dtype=np.float64)
+
+
+def _no_less_than_a_trace(information: FloatArray) -> FloatArray:
+    """Return what strata's people say, with a trace of the most for those who say nothing; in any unit."""
+    return np.maximum(information, max(1e-12 * float(information.max()), np.finfo(float).tiny))
 
 
 def _first_guess(strata: Strata) -> FloatArray:
     """Return coefficients from a regression of empirical logits or logs; none for effects."""
-    if strata.family == "tilted":
+    if strata.family in GIVEN_MARGINS:
         return np.zeros(strata.X.shape[1])
     y, n = strata.total + 0.5, strata.n + 1.0
     level = np.log(y / (n - y)) if strata.family == "binomial" else np.log(y / n)
@@ -295,17 +313,19 @@ def _normal_given_sd(strata: Strata, sd: float) -> GivenSd:
     def at(residual: float) -> tuple[float, FloatArray, FloatArray, FloatArray, FloatArray]:
         weight = strata.n / residual
         information, lean, hessian = _pooled(strata, weight, sd)
-        shared = sd**2 / (1.0 + sd**2 * information)
+        told = information / (1.0 + sd**2 * information)
 
-        def told(y: FloatArray) -> FloatArray:
-            return strata.X.T @ (weight * (y - (shared * strata.by_stratum(weight * y))[strata.place]))
+        def apart(y: FloatArray) -> tuple[FloatArray, FloatArray]:
+            middle = strata.by_stratum(weight * y) / information
+            return middle, np.asarray(y - middle[strata.place], dtype=np.float64)
 
-        beta = np.asarray(np.linalg.solve(hessian, told(strata.mean)), dtype=np.float64)
-        left = np.asarray(strata.mean - strata.X @ beta, dtype=np.float64)
-        pull = strata.by_stratum(weight * left)
+        middle, inside = apart(strata.mean)
+        told_of = (strata.X - lean[strata.place]).T @ (weight * inside) + lean.T @ (told * middle)
+        beta = np.asarray(np.linalg.solve(hessian, told_of), dtype=np.float64)
+        middle, inside = apart(strata.mean - strata.X @ beta)
         value = strata.within_df * np.log(residual) + strata.within / residual - np.log(weight).sum()
-        value += np.log1p(sd**2 * information).sum() + float(weight @ left**2) - float(shared @ pull**2)
-        return -0.5 * float(value + np.linalg.slogdet(hessian)[1]), beta, hessian, shared * pull, lean
+        value += np.log1p(sd**2 * information).sum() + float(weight @ inside**2) + float(told @ middle**2)
+        return -0.5 * float(value + np.linalg.slogdet(hessian)[1]), beta, hessian, sd**2 * told * middle, lean
 
     residual = 1.0 if strata.within_df == 0.0 else _best_residual(strata, lambda x: at(x)[0])
     value, beta, hessian, deviation, lean = at(residual)

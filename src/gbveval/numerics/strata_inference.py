@@ -4,11 +4,13 @@ The strata are those of the design: their main effects x_j'b are fixed, and what
 u_j ~ N(0, s^2) from them. Over strata, each counted once, the variance of levels is V + s^2 with V that of x_j'b.
 
 For s, the likelihood with coefficients integrated out times Jeffreys' prior of a variance component,
-sqrt(sum 1 / (s^2 + 1 / i_j)^2) with i_j what the people of stratum j tell. Given s, the quadratic form
-Q = b'C^-1 b of the main effects is noncentral chi-square; its noncentrality has the confidence distribution
-P(l <= x) = 1 - F(Q; p, x), with all mass that is left at zero, and V is in proportion to it. In balanced designs
-the two together are the intervals of a fixed-design R squared from the noncentral F. Sites crossed with the strata
-are fixed in the same way: each has its effect, and the variance of these over the sites has such a distribution too.
+sqrt(sum 1 / (s^2 + 1 / i_j)^2) with i_j what the people of stratum j tell. Given s, the variance Q = b'Mb of estimated
+main effects is about c times a noncentral chi-square, c and its degrees of freedom p from what errors add to Q; the
+noncentrality V / c has the confidence distribution P(l <= x) = 1 - F(Q / c; p, x), with all mass that is left at zero.
+In balanced designs this is exact, and the two together are the intervals of a fixed-design R squared from the
+noncentral F. Small categories and sites count as much as large ones in V, and so do their errors in c. Sites crossed
+with the strata are fixed in the same way: each has its effect, and the variance of these over the sites has such a
+distribution too.
 """
 
 from __future__ import annotations
@@ -61,9 +63,10 @@ class SpreadNodes:
 
 def spread_nodes(strata: Strata, fit: StrataFit, points: int) -> SpreadNodes:
     """Return the distribution of the spread on nodes where it has any mass."""
-    scale = np.sqrt(max(fit.variance, 1e-8)) if fit.variance > 0 else 1e-3
+    # The least is of logs; the spread of measured outcomes is in their unit, and their fit has a least of its own.
+    scale = float(np.sqrt(fit.variance)) if strata.family == "normal" else max(float(np.sqrt(fit.variance)), 1e-4)
     told = given_sd(strata, scale, points).information
-    typical = float(np.median(1.0 / np.sqrt(told[told > 1e-9])))
+    typical = float(np.median(1.0 / np.sqrt(told[told > 1e-9 * told.max()])))
     high = 12.0 * max(scale, 0.3 * typical)
     low = 1e-3 * min(max(scale, 1e-3 * typical), typical)
     grid = np.linspace(np.log(low), np.log(high), 31)
@@ -85,7 +88,8 @@ def _log_weights(strata: Strata, log_sd: FloatArray, points: int) -> tuple[Float
     for x in log_sd:
         at = given_sd(strata, float(np.exp(x)), points, given[-1].beta if given else None)
         given.append(at)
-        weight = 1.0 / (np.exp(2.0 * x) + 1.0 / np.maximum(at.information, 1e-12))
+        # A stratum without people says nothing, and adds nothing.
+        weight = at.information / (1.0 + np.exp(2.0 * x) * at.information)
         # Jeffreys' prior is of the variance, whose differential is 2 s^2 d log s.
         found.append(at.log_restricted + 0.5 * np.log((weight**2).sum()) + 2.0 * x)
     return np.array(found), given
@@ -137,22 +141,28 @@ def variance_draws(strata: Strata, nodes: SpreadNodes, n: int, rng: np.random.Ge
 
 
 def _fixed_variance(rows: FloatArray, at: GivenSd, columns: slice, uniform: FloatArray) -> FloatArray:
-    """Return the variance of fixed effects over rows at quantiles of its confidence distribution."""
+    """Return the variance of fixed effects over rows at quantiles of its confidence distribution.
+
+    With error e of the coefficients, what is seen is V + 2 b'Me + e'Me, and e'Me is a sum of chi-squares times l_i, the
+    variances of contrasts of the rows: about c chi2(p), c = sum l^2 / sum l and p = sum l / c (Satterthwaite).
+    """
     from scipy.special import chndtr, chndtrinc
 
     beta, covariance = at.beta[columns], at.covariance[columns, columns]
     if beta.size == 0:
         return np.zeros_like(uniform)
-    q = float(beta @ np.linalg.solve(covariance, beta))
-    variance = float(np.var(rows @ beta))
+    contrasts = rows - rows.mean(axis=0)
+    error = contrasts @ covariance @ contrasts.T / len(rows)
+    scale = float(np.sum(error**2) / np.trace(error))
+    p = float(np.trace(error)) / scale
+    q = float(np.var(rows @ beta)) / scale
     if q <= 0.0:
         return np.zeros_like(uniform)
-    p = float(len(beta))
     none = 1.0 - float(chndtr(q, p, 0.0))
     noncentral = np.zeros_like(uniform)
     above = uniform > none
     noncentral[above] = chndtrinc(q, p, 1.0 - uniform[above])
-    return np.asarray(np.maximum(noncentral, 0.0) * variance / q, dtype=np.float64)
+    return np.asarray(np.maximum(noncentral, 0.0) * scale, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,7 +226,7 @@ def with_shared_error(nodes: SpreadNodes, variance: float, df: float) -> SpreadN
         t. Differences between strata are unchanged.
     """
     probability, weight = np.polynomial.legendre.leggauss(_SHARED_NODES)
-    factor = df / np.array([chi2_quantile(0.5 * (1.0 + p), df) for p in probability])
+    factor = np.array([df / chi2_quantile(p, df) for p in 0.5 * (1.0 + probability)])
     given, shares = [], []
     for share, at in zip(nodes.weight, nodes.given, strict=True):
         for times, mass in zip(factor, weight / weight.sum(), strict=True):

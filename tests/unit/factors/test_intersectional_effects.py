@@ -85,6 +85,27 @@ def test_rate_ratios_are_those_of_the_one_stage_model() -> None:
     assert np.sqrt(found.variance) == pytest.approx(other.tau, abs=2e-5)
 
 
+def test_rates_are_binomial_given_all_events_however_many() -> None:
+    """Millions of events: a plain integral of binomial densities, which no sum over possible tables could reach."""
+    rng = np.random.default_rng(3)
+    time = rng.uniform(1e6, 5e6, (J, 2))
+    events = rng.poisson(time * np.exp(np.column_stack([np.zeros(J), X @ D]))).astype(float)
+    sd, near = 0.01, np.linspace(-0.08, 0.08, 8001)
+    found = rate_strata(events, time, EACH, X)
+    beta = given_sd(found, sd, 25).beta
+    total = 0.0
+    for j in range(J):
+        effect = X[j] @ beta + near
+        share = 1.0 / (1.0 + np.exp(-effect) * time[j, 0] / time[j, 1])
+        height = stats.binom.logpmf(events[j, 1], events[j].sum(), share)
+        total += height.max() + np.log(np.trapezoid(np.exp(height - height.max()) * stats.norm.pdf(near, 0, sd), near))
+    # Our likelihood has no C(m, k) and none of the part that exposures alone make up.
+    m, k = events.sum(axis=1), events[:, 1]
+    ways = stats.binom.logpmf(k, m, 0.5) + m * np.log(2.0) + k * np.log(time[:, 1] / time[:, 0])
+    # Log-probabilities of 1e7 events have rounding of about 1e-8 each.
+    assert given_sd(found, sd, 25).log_profile == pytest.approx(total - ways.sum(), abs=1e-4)
+
+
 def test_differences_of_means_are_normal_with_the_variance_within() -> None:
     rng = np.random.default_rng(4)
     size = 2.0 + rng.poisson(10, (J, 2))
@@ -277,6 +298,19 @@ def test_swapping_arms_turns_the_sign(contrast: str) -> None:
         assert other.terms[i].value == pytest.approx(-one.terms[i].value, abs=1e-6)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("clusters", [0, 20])
+@pytest.mark.parametrize("unit", [1e-12, 1e7])
+def test_the_unit_of_a_measured_outcome_does_not_matter(unit: float, clusters: int) -> None:
+    y = np.random.default_rng(4).normal(size=600)
+    model = gbv.IntersectionalEffects(["g", "c"])
+    one, other = (model.estimate(trial(600, clusters=clusters, y=s * y)) for s in (1.0, unit))
+    for a, b in zip(one.terms, other.terms, strict=True):
+        if not a.term.endswith(("strata", "effects")):
+            # The nodes are placed by searches that stop at 1e-9; clusters' ratios of variances at 1e-7.
+            assert b.value == pytest.approx(unit * a.value, rel=1e-4)  # type: ignore[operator]
+            assert b.std_error == pytest.approx(unit * a.std_error, rel=1e-4)  # type: ignore[operator]
+
+
 def test_strata_of_assignment_are_compared_within() -> None:
     """An arm that is common where risk is high does no harm by that."""
     rng = np.random.default_rng(9)
@@ -342,6 +376,10 @@ def test_counts_by_time_at_risk() -> None:
     answer = model.estimate(trial(y=y, time=time, roles={"exposure": "time"}))
     assert answer[0].estimand.contrast == "rate_ratio"
     assert answer[0].value == pytest.approx(np.log(0.5), abs=0.1)
+    assert not any("overdispersion" in check.name for check in answer.checks)
+    many = rng.poisson(y.mean() * rng.gamma(0.5, 2.0, 3000)).astype(float)
+    answer = model.estimate(trial(y=many, time=time, roles={"exposure": "time"}))
+    assert any(check.name == "overdispersion (y, new)" for check in answer.checks)
 
 
 def test_several_arms_and_outcomes_have_rows_of_their_own() -> None:
@@ -378,3 +416,8 @@ def test_refusals() -> None:
     never = np.where((data.subgroups[:, 0] == 2) & (data.arm == 1), 0.0, data.outcomes[:, 0])
     with pytest.raises(IdentificationError, match="all events, or none"):
         gbv.IntersectionalEffects(quadrature=3).estimate(trial(y=never))
+    for arm in (0, 1):
+        nothing = np.where(data.arm == arm, 0.0, data.outcomes[:, 0])
+        for contrast in ("odds_ratio", "rate_ratio"):
+            with pytest.raises(IdentificationError, match="all events, or none"):
+                gbv.IntersectionalEffects(contrast=contrast, quadrature=3).estimate(trial(y=nothing))

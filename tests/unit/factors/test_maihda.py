@@ -14,7 +14,7 @@ from scipy import stats
 
 import gbveval as gbv
 from gbveval.core.errors import DataError, DesignError, IdentificationError
-from gbveval.factors._strata import people_in_strata
+from gbveval.factors._strata import overdispersed, people_in_strata
 from gbveval.numerics.mixed_glm_likelihood import log_likelihood
 from gbveval.numerics.random_strata import Strata, fit_strata, given_sd
 from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
@@ -256,8 +256,71 @@ def test_counts_and_normal_outcomes() -> None:
     rng = np.random.default_rng(10)
     counts = gbv.Maihda(["g", "c"], family="poisson").estimate(survey(y=rng.poisson(1.3, 1200).astype(float)))
     assert counts["g and c: m, 1"].estimand.contrast == "rate"
+    assert not any(check.name == "overdispersion" for check in counts.checks)
+    many = rng.poisson(1.3 * rng.gamma(0.5, 2.0, 1200)).astype(float)
+    counts = gbv.Maihda(["g", "c"], family="poisson", quadrature=3).estimate(survey(y=many))
+    assert any(check.name == "overdispersion" for check in counts.checks)
     normal = gbv.Maihda(["g", "c"], family="normal").estimate(survey(y=rng.normal(size=1200)))
     assert 0 <= normal["VPC"].value < 0.1
+
+
+@pytest.mark.parametrize("time", [0.2, 1.0, 30.0])
+def test_counts_that_vary_more_than_poisson_counts_are_told(time: float) -> None:
+    """Poisson counts with rates of people that vary: a variance of m + m^2, so that of m = 0.2 nothing is seen."""
+    cell = np.arange(4000) % 40
+    rate = time * np.exp(0.4 * np.random.default_rng(1).normal(size=40))[cell]
+    told = [0, 0]
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        told[0] += overdispersed(rng.poisson(rate).astype(float), cell)
+        told[1] += overdispersed(rng.poisson(rate * rng.gamma(1.0, 1.0, 4000)).astype(float), cell)
+    assert told == [0, 0 if time < 0.5 else 100]
+    # Time at risk that explains the counts is no overdispersion.
+    at_risk = np.random.default_rng(2).uniform(0.1, 10.0, 4000)
+    y = np.random.default_rng(3).poisson(rate * at_risk).astype(float)
+    assert not overdispersed(y, cell, at_risk)
+
+
+def measured(unit: float = 1.0, **columns: object) -> gbv.Survey:
+    rng = np.random.default_rng(12)
+    g, c = rng.choice(["m", "w", "x"], 600), rng.choice(["1", "2", "3"], 600)
+    y = 0.5 * (g == "x") + 0.4 * ((g == "w") & (c == "1")) + rng.normal(size=600)
+    return gbv.Survey({"g": g, "c": c, "y": unit * y} | columns, outcome="y")
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e7])
+def test_the_unit_of_a_measured_outcome_does_not_matter(unit: float) -> None:
+    """Naira in place of millions: levels are scaled, and shares are of the same distribution."""
+    model = gbv.Maihda(["g", "c"], family="normal")
+    one, other = model.estimate(measured()), model.estimate(measured(unit))
+    for a, b in zip(one.terms[3:], other.terms[3:], strict=True):
+        # The nodes are placed by a search that stops at 1e-9 of the log spread.
+        assert b.value == pytest.approx(unit * a.value, rel=1e-6)  # type: ignore[operator]
+        assert b.std_error == pytest.approx(unit * a.std_error, rel=1e-6)  # type: ignore[operator]
+    for a, b in zip(one.terms[:3], other.terms[:3], strict=True):
+        # Two means of 4,000 draws each: six of their errors.
+        assert b.value == pytest.approx(a.value, abs=6 * np.sqrt(2 / 4000) * a.std_error)  # type: ignore[operator]
+
+
+def test_strata_whose_means_are_almost_known_keep_their_digits() -> None:
+    """A variance between strata 1e18 times that of their means: the restricted likelihood is that of the means."""
+    mean = X @ BETA + 0.3 * np.random.default_rng(7).normal(size=24)
+    found = Strata(np.full(24, 1e9), 1e9 * mean, X, "normal", 1e-9 * 24e9, 24e9)
+    at = given_sd(found, 0.3, 1)
+    basis = np.linalg.inv(X.T @ X)
+    assert at.beta == pytest.approx(basis @ X.T @ mean, abs=1e-9)
+    assert at.covariance == pytest.approx(0.09 * basis, rel=1e-9)
+
+
+def test_without_variance_within_strata_there_is_no_share() -> None:
+    data = measured()
+    place = (3 * data.labels("g").codes + data.labels("c").codes).astype(float)
+    with pytest.raises(IdentificationError, match="does not vary between people within strata"):
+        gbv.Maihda(["g", "c"], family="normal").estimate(measured(y=place))
+    every = list(product("mwx", "123"))
+    alone = {"g": [a for a, _ in every], "c": [b for _, b in every], "y": np.sqrt(np.arange(9.0))}
+    with pytest.raises(IdentificationError, match="does not vary between people within strata"):
+        gbv.Maihda(["g", "c"], family="normal").estimate(gbv.Survey(alone, outcome="y"))
 
 
 def test_refusals() -> None:
@@ -275,6 +338,9 @@ def test_refusals() -> None:
         gbv.Maihda(["g", "c"]).estimate(survey(g=["m", "w"] * 600, c=["1"] * 600 + ["2"] * 600))
     with pytest.raises(IdentificationError, match="takes one value"):
         gbv.Maihda(["g", "c"]).estimate(survey(y=np.zeros(1200)))
+    twins = {"g": ["m", "m, 1"] * 600, "c": ["1, 2", "2", "1, 2"] * 400}
+    with pytest.raises(DesignError, match="would have one name"):
+        gbv.Maihda(["g", "c"]).estimate(survey(**twins))
     with pytest.raises(DesignError, match="outcome of the survey"):
         gbv.Maihda(["g", "y"]).estimate(survey())
 

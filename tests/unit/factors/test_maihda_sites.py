@@ -12,8 +12,8 @@ from scipy import stats
 
 import gbveval as gbv
 from gbveval.core.errors import DesignError, IdentificationError
-from gbveval.numerics.random_strata import Strata, fit_strata, given_sd
-from gbveval.numerics.strata_inference import spread_nodes, stratum_levels, variance_draws
+from gbveval.numerics.random_strata import GivenSd, Strata, fit_strata, given_sd
+from gbveval.numerics.strata_inference import SpreadNodes, spread_nodes, stratum_levels, variance_draws
 
 FloatArray = NDArray[np.float64]
 SITES = 4
@@ -88,6 +88,33 @@ def test_with_one_site_nothing_changes() -> None:
     assert one.main == pytest.approx(other.main)
     assert one.rest == pytest.approx(other.rest)
     assert not one.sites.any()
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_small_sites_do_not_pass_for_different_ones(spread: float) -> None:
+    """Twenty sites, half of them of a few people: the variance between sites is not that of their errors."""
+    rng = np.random.default_rng(3)
+    sites, runs = 20, 300
+    people = np.where(np.arange(sites) % 2 == 0, 12.0, 600.0)
+    truth = rng.normal(size=sites)
+    truth = spread * (truth - truth.mean()) / truth.std()
+    contrasts = np.vstack([np.eye(sites - 1), -np.ones(sites - 1)])
+    rows = np.column_stack([np.ones(sites), contrasts])
+    # One stratum, so that what is left is the sites'; log odds with five events in ten.
+    inside, middle = 0, 0.0
+    found = Strata(people, people, rows, "normal", stratum=np.zeros(sites, dtype=np.intp), level=rows[:1], sites=sites)
+    covariance = np.linalg.inv((rows * (0.25 * people)[:, None]).T @ rows)
+    for _ in range(runs):
+        beta = covariance @ (rows.T @ (0.25 * people * (truth + rng.normal(size=sites) / np.sqrt(0.25 * people))))
+        at = GivenSd(beta, covariance, 0.0, 0.0, np.zeros(1), np.ones(1), rows[:1], 1.0)
+        d = variance_draws(found, SpreadNodes(np.ones(1), np.ones(1), (at,), 0.0), 400, rng).sites
+        low, high = np.quantile(d, [0.025, 0.975])
+        inside += low <= spread**2 <= high
+        middle += float(np.median(d)) / runs
+    # Errors of unequal sites are only about a chi-square: intervals may hold more than they say, and not less.
+    assert inside >= stats.binom.ppf(0.005, runs, 0.95)
+    # Errors alone have a variance of .17 over the sites; less than a third of it is left.
+    assert middle == pytest.approx(spread**2, abs=0.05)
 
 
 @pytest.mark.once
