@@ -432,7 +432,7 @@ def test_the_size_of_a_small_group_does_not_follow_from_a_check() -> None:
     assert rows == {"all": 400, "g: m": 80, "g: t": None, "g: w": 300}
     assert "6 degrees" in answer.check("degrees of freedom").message
     assert "13 of 400" in answer.check("missing g").message
-    said = dict((name, text) for name, _, text in gbv.release(answer).estimates()[0].checks)
+    said = {name: text for name, _, text in gbv.release(answer).estimates()[0].checks}
     for name in ("degrees of freedom", "missing g"):
         assert not any(sign.isdigit() for sign in said[name])
 
