@@ -61,10 +61,17 @@ def _laid_out(table: CountTable, shown: Mapping[str, FloatArray], note: str, pol
             rows.append((label, *_names(places, layer), *(None if np.isnan(x) else int(x) for x in values)))
     notes = [note]
     if table.left_out:
-        enough = table.left_out >= policy.min_n or not policy.enforce
-        many = f"{table.left_out:,}" if enough else f"fewer than {policy.min_n}"
-        notes.append(f"{many} respondents without an answer are in no cell")
+        notes.append(f"{_left_out(table, shown, policy)} respondents without an answer are in no cell")
     return ReleasedTable(table.title, tuple(columns), tuple(rows), tuple(notes))
+
+
+def _left_out(table: CountTable, shown: Mapping[str, FloatArray], policy: Policy) -> str:
+    """Return in words how many are in no cell."""
+    if np.isnan(shown["n"].flat[-1]):
+        return "Some"  # The size of the sample, which is no secret, less those would be the hidden total.
+    if table.left_out < policy.min_n and policy.enforce:
+        return f"fewer than {policy.min_n}"
+    return f"{table.left_out:,}"
 
 
 def _line(part: FloatArray, row: int, layer: tuple[int, ...]) -> list[float]:

@@ -17,6 +17,7 @@ from gbveval.numerics.random_strata import Strata, StrataFit, given_sd
 from gbveval.numerics.strata_inference import SpreadNodes, StratumLevels, VarianceDraws
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 Extra = tuple[tuple[str, float | str | None], ...]
 LOGISTIC = np.pi**2 / 3.0
 LEVELS = {"binomial": "proportion", "poisson": "rate", "normal": "mean"}
@@ -186,9 +187,12 @@ def _stratum_rows(answer: StrataAnswer) -> list[Term]:
 
 
 def whole_support(people: PeopleInStrata) -> tuple[Cell, ...]:
-    """Return the counts behind all strata together."""
-    events = int(people.sums.total.sum()) if people.sums.family == "binomial" else None
-    return (Cell("all", int(people.n.sum()), events, people.data.outcome_names[0]),)
+    """Return the counts behind all strata together: everybody with the outcome, and who of them is in no stratum."""
+    name = people.data.outcome_names[0]
+    everybody = _cell(people, people.data.observed(0), "all", name)
+    silent = _silent(people)
+    # The number in strata and the number of everybody would tell those without an answer.
+    return (everybody, silent) if silent.n else (everybody,)
 
 
 def _stratum_support(people: PeopleInStrata) -> list[tuple[Cell, ...]]:
@@ -199,10 +203,20 @@ def _stratum_support(people: PeopleInStrata) -> list[tuple[Cell, ...]]:
         Cell(label, int(n), int(total) if binary else None, table)
         for label, n, total in zip(people.domains.labels, people.n, people.total, strict=True)
     ]
-    silent = people.data.observed(0) & ~people.used
+    silent = _silent(people)
     support: list[tuple[Cell, ...]] = [(cell,) for cell in cells]
-    if silent.any():
-        events = int(people.data.outcomes[silent, 0].sum()) if binary else None
+    if silent.n:
         smallest = int(np.argmin(people.n))
-        support[smallest] = (cells[smallest], Cell(NO_ANSWER, int(silent.sum()), events, table))
+        support[smallest] = (cells[smallest], silent)
     return support
+
+
+def _silent(people: PeopleInStrata) -> Cell:
+    """Return those with the outcome and without an answer to a variable of the strata."""
+    table = f"{people.data.outcome_names[0]} by {people.domains.name}"
+    return _cell(people, people.data.observed(0) & ~people.used, NO_ANSWER, table)
+
+
+def _cell(people: PeopleInStrata, member: BoolArray, label: str, table: str) -> Cell:
+    events = int(people.data.outcomes[member, 0].sum()) if people.sums.family == "binomial" else None
+    return Cell(label, int(member.sum()), events, table)

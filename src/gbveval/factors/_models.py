@@ -119,12 +119,14 @@ def sample_check(models: Models) -> list[Check]:
     lost = total - int(models.model.sum())
     if not lost or not models.adjust_for:
         return []
-    text = (
-        f"{comparison.factor.column}: {lost:,} of {plural(total, 'respondent')} in the crude rows of "
-        f"{comparison.outcome_name} lack an answer to {', '.join(models.adjust_for)} and are not in the adjusted "
-        "model; part of the change from crude to adjusted may come from that."
+    column = comparison.factor.column
+    says = (
+        f"in the crude rows of {comparison.outcome_name} lack an answer to {', '.join(models.adjust_for)} and are not "
+        "in the adjusted model; part of the change from crude to adjusted may come from that."
     )
-    return [Check(f"adjusted sample {comparison.factor.column}", "warn" if lost > 0.05 * total else "info", text)]
+    text = f"{column}: {lost:,} of {plural(total, 'respondent')} {says}"
+    public = f"{column}: some respondents {says}"
+    return [Check(f"adjusted sample {column}", "warn" if lost > 0.05 * total else "info", text, public)]
 
 
 def fit_checks(column: str, dropped: tuple[str, ...], aside: tuple[str, ...], above_one: int) -> list[Check]:
@@ -145,6 +147,7 @@ def fit_checks(column: str, dropped: tuple[str, ...], aside: tuple[str, ...], ab
         )
         found.append(Check(f"separation {column}", "warn", text, public))
     if above_one:
-        text = f"{column}: {above_one:,} respondents have a fitted risk above one, which a log link does not prevent."
-        found.append(Check(f"fitted risk {column}", "warn", text))
+        says = "respondents have a fitted risk above one, which a log link does not prevent."
+        text, public = f"{column}: {above_one:,} {says}", f"{column}: some {says}"
+        found.append(Check(f"fitted risk {column}", "warn", text, public))
     return found

@@ -65,11 +65,10 @@ def left_out_checks(data: Survey, outcome: int, member: BoolArray, dropped: list
     name = data.outcome_names[outcome]
     lost = int(data.observed(outcome).sum() - member.sum())
     if lost:
-        text = (
-            f"{lost:,} of {plural(data.n, 'respondent')} have {name} but lack a covariate (or have weight zero); they "
-            "are not in the model and not imputed."
-        )
-        found.append(Check(f"missing covariates of {name}", "warn" if lost > 0.05 * data.n else "info", text))
+        says = f"have {name} but lack a covariate (or have weight zero); they are not in the model and not imputed."
+        text, public = f"{lost:,} of {plural(data.n, 'respondent')} {says}", f"some respondents {says}"
+        status = "warn" if lost > 0.05 * data.n else "info"
+        found.append(Check(f"missing covariates of {name}", status, text, public))
     if dropped:
         text = f"{name}: collinear columns were left out and change nothing: {', '.join(dropped)}."
         found.append(Check(f"rank {name}", "warn", text))

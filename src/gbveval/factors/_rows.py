@@ -191,11 +191,11 @@ def missing_answer_check(column: str, absent: int, n: int) -> tuple[Check, ...]:
     """Return a check that counts respondents without an answer to a factor or domain."""
     if not absent:
         return ()
-    text = (
-        f"{column} is missing for {absent:,} of {plural(n, 'respondent')} ({absent / n:.1%}); they are counted, belong "
-        "to no group and are not imputed."
-    )
-    return (Check(f"missing {column}", "warn" if absent > 0.05 * n else "info", text),)
+    says = "they are counted, belong to no group and are not imputed."
+    text = f"{column} is missing for {absent:,} of {plural(n, 'respondent')} ({absent / n:.1%}); {says}"
+    # Those without an answer are a group of the table behind the rows: their number would fill a gap in it.
+    public = f"{column} is missing for some respondents; {says}"
+    return (Check(f"missing {column}", "warn" if absent > 0.05 * n else "info", text, public),)
 
 
 def design_checks(survey: Survey, design: SampleDesign, smallest_df: float) -> tuple[Check, ...]:
@@ -222,7 +222,9 @@ def design_checks(survey: Survey, design: SampleDesign, smallest_df: float) -> t
         found.append(Check("finite populations", "info" if survey.weights_implied else "warn", text))
     if smallest_df < FEW_DF:
         text = f"a row has {smallest_df:.0f} degrees of freedom; its standard error is itself poorly known."
-        found.append(Check("degrees of freedom", "warn", text))
+        # They are the units of the smallest group less one, and that group is the first to be hidden.
+        public = "a row has few degrees of freedom; its standard error is itself poorly known."
+        found.append(Check("degrees of freedom", "warn", text, public))
     return tuple(found)
 
 

@@ -322,8 +322,8 @@ def _checks(model: Maihda, answer: StrataAnswer) -> tuple[Check, ...]:
         found.append(counts_check("overdispersion"))
     small = int((people.n < 10).sum())
     if small:
-        text = f"{small} of {count} strata have fewer than ten respondents; their levels are mostly what others say."
-        found.append(Check("small strata", "info", text))
+        says = "strata have fewer than ten respondents; their levels are mostly what others say."
+        found.append(Check("small strata", "info", f"{small} of {count} {says}", f"some {says}"))
     if answer.additive.variance <= 1e-6 * answer.null.variance:
         text = (
             "the likelihood is greatest without any departure from main effects; the intervals say how large it may be."
@@ -341,11 +341,13 @@ def _overdispersed(model: Maihda, people: PeopleInStrata) -> bool:
 
 
 def _method(model: Maihda, data: Survey, people: PeopleInStrata) -> Method:
-    used, strata = int(people.n.sum()), len(people.domains.labels)
+    strata = len(people.domains.labels)
+    # How many lack a variable of the strata would fill a gap in the table of strata.
+    used = f"{int(people.n.sum()):,} of" if people.used.sum() == data.observed(0).sum() else "those in a stratum, of"
     crossed = "" if model.site is None else f", crossed with {people.sums.sites} sites"
     how = "restricted likelihood" if people.sums.family == "normal" else f"{model.quadrature}-point adaptive quadrature"
     return Method(
-        sample=f"{used:,} of {plural(data.n, 'respondent')} in {strata} strata{crossed}, unweighted",
+        sample=f"{used} {plural(data.n, 'respondent')} in {strata} strata{crossed}, unweighted",
         std_error=f"standard deviation of a confidence distribution, {how}",
         small_sample="coefficients integrated out; Jeffreys' prior of the variance between strata",
         reference="quantiles of that distribution",

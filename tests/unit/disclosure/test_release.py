@@ -414,3 +414,44 @@ def test_a_model_with_few_residual_degrees_of_freedom_is_hidden(n_units: int, hi
     assert ("coefficients" in shown.note) is hidden
     policy = gbv.Policy(min_df=None, override_reason="The board agreed.")
     assert not only(gbv.release(answer, policy)).rows[0].hidden
+
+
+# 300 + 80 + 7 people in groups and 13 without an answer: 400. The seven are hidden, and so must be whatever the
+# shown numbers turn into seven.
+_GROUPS = ["w"] * 300 + ["m"] * 80 + ["t"] * 7 + [None] * 13
+_ANSWERS = [1] * 90 + [0] * 210 + [1] * 20 + [0] * 60 + [0] * 3 + [1] * 4 + [1] * 6 + [0] * 7
+
+
+def _with_a_small_group() -> gbv.Survey:
+    return gbv.Survey({"y": _ANSWERS, "g": _GROUPS, "d": ["a", "b"] * 200}, outcome="y")
+
+
+def test_the_size_of_a_small_group_does_not_follow_from_a_check() -> None:
+    answer = gbv.Prevalence(by="g").estimate(_with_a_small_group())
+    rows = {row["term"]: row["n_units"] for row in gbv.release(answer).estimates()[0].rows}
+    assert rows == {"all": 400, "g: m": 80, "g: t": None, "g: w": 300}
+    assert "6 degrees" in answer.check("degrees of freedom").message
+    assert "13 of 400" in answer.check("missing g").message
+    said = {name: text for name, _, text in gbv.release(answer).estimates()[0].checks}
+    for name in ("degrees of freedom", "missing g"):
+        assert not any(sign.isdigit() for sign in said[name])
+
+
+def test_strata_that_some_have_no_answer_to_are_released_and_do_not_tell_how_many() -> None:
+    # 387 in strata, less the others, would be the seven: shown is neither that number nor what rests on it.
+    answer = gbv.Maihda(strata=["g", "d"]).estimate(_with_a_small_group())
+    assert next(iter(answer.terms)).n_units == 387
+    released = gbv.release(answer)
+    rows = {row["term"]: row["n_units"] for row in released.estimates()[0].rows}
+    assert rows["VPC"] is None
+    assert rows["g and d: w, a"] == 150
+    assert "387" not in released.to_json()
+
+
+@pytest.mark.parametrize(("asked", "total", "said"), [(7, None, "Some"), (12, 12, "388")])
+def test_a_hidden_total_does_not_follow_from_those_without_an_answer(asked: int, total: int | None, said: str) -> None:
+    # A question that few were asked: of 400, whose number every other table shows, all but these are left out.
+    frame = {"y": [0, 1] * 200, "kind": ["police"] * asked + [None] * (400 - asked)}
+    (table,) = gbv.release(gbv.Survey(frame, outcome="y").counts("kind")).tables()
+    assert table.rows[-1] == ("total", total)
+    assert table.notes[-1] == f"{said} respondents without an answer are in no cell"
