@@ -12,7 +12,7 @@ from gbveval.disclosure._witness import BLOCKED, Moves, Witness
 # Moves through numbers that are hidden anyway cost next to nothing, but not nothing, so that none is made idly.
 _HIDDEN_COST = 1e-4
 # In larger tables programmes are asked only for what moves do not reach.
-_MOST_FOR_FLOWS = 1500
+_MOST_FOR_FLOWS = 400
 
 
 class Searcher:
@@ -34,7 +34,10 @@ class Searcher:
         """Return a witness for `target` that departs from the truth in hidden numbers only."""
         price = np.where(hidden, 1.0, BLOCKED)
         found = self._moves.cheapest(target, price)
-        return self._flows.cheapest(target, price) if found is None and thorough else found
+        if found is not None or not thorough:
+            return found
+        steps = self._moves.steps(target, price)
+        return self._flows.cheapest(target, price) if steps is None else steps
 
     def anywhere(self, target: int, hidden: BoolArray) -> Witness | None:
         """Return a cheap witness for `target`, at the price of hiding more."""
@@ -43,7 +46,7 @@ class Searcher:
         move = self._moves.cheapest(target, price)
         if move is not None and self.is_large:
             return move
-        flow = self._flows.cheapest(target, price)
+        flow = self._flows.cheapest(target, price, self._moves.steps(target, price) if move is None else move)
         if move is None or flow is None:
             return flow if move is None else move
         return min(

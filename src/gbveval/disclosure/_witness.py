@@ -13,6 +13,8 @@ from gbveval.disclosure._problem import Problem
 
 # A price that nothing pays. Prices of totals reach 1e7, and a sum of both keeps the cents of hidden numbers.
 BLOCKED = 1e11
+# What to depart further costs where a table departs already.
+_AGAIN = 1e-4
 # So many directions along one axis are tried at most.
 _MOST_DIRECTIONS = 200
 
@@ -70,19 +72,65 @@ class Moves:
                 best, found = move[0], _product(move[1], rise, fall)
         return found
 
+    def steps(self, target: int, price: FloatArray) -> Witness | None:
+        """Return a witness for `target` made of several short moves, or None if they do not lead far enough.
+
+        Where counts are small no single move is long enough; one after the other, each through what room is left, they
+        may be. Entries cost once.
+        """
+        place = tuple(int(i) for i in np.unravel_index(target, self._shape))
+        ways = [directions(axis, at) for axis, at in zip(self._axes, place, strict=True)]
+        prices = price.reshape(self._shape)
+        rise, fall = int(self._problem.rise[target]), int(self._problem.fall[target])
+        need = max(int(self._problem.protection[target]), rise + fall)
+        up, prices = self._walk(ways, place, prices, need - fall, 1)
+        risen = int(up[place])
+        down, _ = self._walk(ways, place, prices, max(need - risen, fall), -1)
+        if risen < rise or risen - int(down[place]) < need:
+            return None
+        first, second = up.ravel(), down.ravel()
+        entries = np.flatnonzero((first != 0) | (second != 0))
+        return Witness(entries, first[entries], second[entries])
+
+    def _walk(
+        self, ways: list[IntArray], place: tuple[int, ...], prices: FloatArray, far: int, sign: int
+    ) -> tuple[IntArray, FloatArray]:
+        """Return a table's departures that take `place` as far up (or down) as moves do, and the prices then."""
+        away = np.zeros(self._shape, dtype=np.int64)
+        step = far
+        while step >= 1:
+            up, down = self._up - away, self._down + away
+            found = _cheapest_product(ways, prices, (up, down) if sign > 0 else (down, up), step, 0)
+            if found is None:
+                step = step // 2
+                continue
+            move = _outer(found[1])
+            away += sign * step * move
+            # What departs already departs further at no price.
+            prices = np.where(move != 0, np.minimum(prices, _AGAIN), prices)
+            step = min(step, far - abs(int(away[place])))
+        return away, prices
+
     def _best(
         self, ways: list[IntArray], prices: FloatArray, rise: int, fall: int
     ) -> tuple[float, list[IntArray]] | None:
         """Return the cheapest product of directions along which the table can rise and fall so far, and its cost."""
-        plus = np.where((self._up >= rise) & (self._down >= fall), prices, BLOCKED)
-        minus = np.where((self._down >= rise) & (self._up >= fall), prices, BLOCKED)
-        # An entry of sign s costs (plus + minus) / 2 + s (plus - minus) / 2, and signs multiply over the axes.
-        cost = _contract([np.abs(way) for way in ways], (plus + minus) / 2) + _contract(ways, (plus - minus) / 2)
-        where = int(np.argmin(cost))
-        least = float(cost.ravel()[where])
-        if least >= BLOCKED / 2:
-            return None
-        return least, [way[i] for way, i in zip(ways, np.unravel_index(where, cost.shape), strict=True)]
+        return _cheapest_product(ways, prices, (self._up, self._down), rise, fall)
+
+
+def _cheapest_product(
+    ways: list[IntArray], prices: FloatArray, room: tuple[FloatArray, FloatArray], rise: int, fall: int
+) -> tuple[float, list[IntArray]] | None:
+    up, down = room
+    plus = np.where((up >= rise) & (down >= fall), prices, BLOCKED)
+    minus = np.where((down >= rise) & (up >= fall), prices, BLOCKED)
+    # An entry of sign s costs (plus + minus) / 2 + s (plus - minus) / 2, and signs multiply over the axes.
+    cost = _contract([np.abs(way) for way in ways], (plus + minus) / 2) + _contract(ways, (plus - minus) / 2)
+    where = int(np.argmin(cost))
+    least = float(cost.ravel()[where])
+    if least >= BLOCKED / 2:
+        return None
+    return least, [way[i] for way, i in zip(ways, np.unravel_index(where, cost.shape), strict=True)]
 
 
 @lru_cache(maxsize=2048)
@@ -118,11 +166,15 @@ def _contract(ways: list[IntArray], prices: FloatArray) -> FloatArray:
     return table
 
 
-def _product(ways: list[IntArray], rise: int, fall: int) -> Witness:
+def _outer(ways: list[IntArray]) -> IntArray:
     move = ways[0]
     for way in ways[1:]:
         move = np.multiply.outer(move, way)
-    flat = move.ravel()
+    return move
+
+
+def _product(ways: list[IntArray], rise: int, fall: int) -> Witness:
+    flat = _outer(ways).ravel()
     entries = np.flatnonzero(flat)
     return Witness(entries, rise * flat[entries], -fall * flat[entries])
 
