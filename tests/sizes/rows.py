@@ -123,6 +123,7 @@ WITHOUT_SIZE = {
     "exposure_effects": "its trials have a network; its conformance cases simulate it",
     "fisher_exact": "it refuses clusters",
     "hierarchical_model": "it gives a posterior, which has no size",
+    "intersectional_effects": "it is of many strata; its conformance cases hold its coverage with eight schools",
     "intracluster_correlation": "its null, clusters that are alike, is nobody's question",
     "lee_bounds": "it gives bounds, without a test",
     "list_design_test": "its arms are lists, drawn for each respondent; its conformance cases hold its size",

@@ -129,7 +129,8 @@ def _apart(table: TableFacts, other: TableFacts) -> bool:
 
 
 def _is_opaque(table: TableFacts) -> bool:
-    return any(len(split_name(name)) > 1 for name, _ in table.axes)
+    """Return whether groups are by several variables in one name; those of a name that says none may be anything."""
+    return any(len(split_name(name)) > 1 for name, _ in table.axes if not name.startswith(UNNAMED))
 
 
 def _hides(table: TableFacts, of_outcome: bool) -> bool:
@@ -144,5 +145,6 @@ def _hides(table: TableFacts, of_outcome: bool) -> bool:
 def _parts(table: TableFacts) -> tuple[str, frozenset[str]]:
     """Return the outcome that a table counts and the variables it counts by."""
     outcome = "".join(name for name, labels in table.axes if set(labels) == {WITH, WITHOUT})
-    parts = [part for name, labels in table.axes if set(labels) != {WITH, WITHOUT} for part in split_name(name)]
+    by = [name for name, labels in table.axes if set(labels) != {WITH, WITHOUT}]
+    parts = [part for name in by for part in ([name] if name.startswith(UNNAMED) else split_name(name))]
     return outcome, frozenset(parts)

@@ -67,8 +67,11 @@ def event_study(
 ) -> EventStudy:
     """Return an event study with the draws that its first stages share."""
     roots, axes = np.linalg.eigh(sigma)
-    half = axes * np.sqrt(np.maximum(roots, 0.0))
-    noise = np.random.default_rng(seed).standard_normal((n_draws, len(beta))) @ half.T
+    # The symmetric root: eigenvectors have signs of their own on each machine, and other draws would follow. Each draw
+    # comes with its mirror image, so that a mirrored study has the same critical values.
+    half = (axes * np.sqrt(np.maximum(roots, 0.0))) @ axes.T
+    one_side = np.random.default_rng(seed).standard_normal((n_draws // 2, len(beta))) @ half
+    noise = np.concatenate([one_side, -one_side])
     return EventStudy(beta, sigma, n_pre, target, noise)
 
 
