@@ -35,8 +35,8 @@ class EventStudy:
         Coefficients before the reference period, then after it, and their covariance.
     n_pre : int
     target : ndarray, shape (n_post,)
-    noise : ndarray, shape (draws, n_pre + n_post)
-        Draws of N(0, sigma), the same for all tests.
+    noise : ndarray, shape (2 draws, n_pre + n_post)
+        Draws of N(0, sigma) and their mirror images, the same for all tests.
     """
 
     beta: FloatArray
@@ -70,7 +70,7 @@ def event_study(
     # The symmetric root: eigenvectors have signs of their own on each machine, and other draws would follow. Each draw
     # comes with its mirror image, so that a mirrored study has the same critical values.
     half = (axes * np.sqrt(np.maximum(roots, 0.0))) @ axes.T
-    one_side = np.random.default_rng(seed).standard_normal((n_draws // 2, len(beta))) @ half
+    one_side = np.random.default_rng(seed).standard_normal((n_draws, len(beta))) @ half
     noise = np.concatenate([one_side, -one_side])
     return EventStudy(beta, sigma, n_pre, target, noise)
 
