@@ -155,7 +155,7 @@ def moments(correlation: str, moment: str, r: FloatArray, rows: Layout, k: int) 
 
 
 def _autoregressive(r: FloatArray, phi: float, rows: Layout) -> float:
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import brentq
 
     sums, counts = [], []
     for lag in range(1, int(rows.sizes.max())):
@@ -168,11 +168,17 @@ def _autoregressive(r: FloatArray, phi: float, rows: Layout) -> float:
         power = alpha**lags
         return float(n @ power**2 - 2.0 * (s @ power))
 
-    # The distance is a polynomial that may have several minima: the best point of a grid is refined.
+    def slope(alpha: float) -> float:
+        return float((2.0 * lags * alpha ** (lags - 1)) @ (n * alpha**lags - s))
+
+    # The distance is a polynomial that may have several minima: near the best point of a grid its slope has a root. A
+    # search for the least distance itself would know half of the digits, and the coefficients would not settle.
     grid = np.linspace(-0.999, 0.999, 400)
     best = int(np.argmin([distance(alpha) for alpha in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)]
-    return float(minimize_scalar(distance, bounds=(low, high), method="bounded", options={"xatol": 1e-13}).x)
+    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, grid.size - 1)])
+    if slope(low) < 0.0 < slope(high):
+        return float(brentq(slope, low, high, xtol=1e-15))
+    return float(grid[best])
 
 
 def solve_gee(

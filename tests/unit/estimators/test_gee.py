@@ -122,8 +122,7 @@ def test_covariances_follow_their_definition_with_dense_matrices(correlation: st
         v = np.outer(root, root) * correlation_matrix(correlation, alpha, int(rows.sum()))
         parts.append((d, np.linalg.inv(v), frame["y"].to_numpy()[rows] - mu[rows]))
     bread = np.linalg.inv(sum(d.T @ w @ d for d, w, _ in parts))
-    # Sums over the clusters, each term about one: where the steps stop, they are zero to seven digits.
-    np.testing.assert_allclose(sum(d.T @ w @ e for d, w, e in parts), 0.0, atol=1e-6)
+    np.testing.assert_allclose(sum(d.T @ w @ e for d, w, e in parts), 0.0, atol=1e-8)
     meat = np.zeros((3, 3))
     for d, w, e in parts:
         score = d.T @ w

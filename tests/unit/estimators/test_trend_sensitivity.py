@@ -177,11 +177,10 @@ def test_units_of_the_outcome_change_nothing_else() -> None:
             theirs = plan.assess(study(scale))
             for name in ("conf_low", "conf_high", "allowed"):
                 a = np.array(ours.column(name), dtype=float) * scale
-                # Other draws of the first stage, whose seed follows from the last digit of the data: with 8,000 of
-                # them limits differ by about a hundredth of a standard error, which is one here.
-                np.testing.assert_allclose(np.array(theirs.column(name), dtype=float), a, rtol=2e-2, atol=2e-2 * scale)
+                # Other draws of the first stage, and a breakdown found to a thousandth of m.
+                np.testing.assert_allclose(np.array(theirs.column(name), dtype=float), a, rtol=2e-3, atol=2e-3 * scale)
             m = np.array(ours.column("m"), dtype=float) * scale**power
-            np.testing.assert_allclose(np.array(theirs.column("m"), dtype=float), m, rtol=2e-2)
+            np.testing.assert_allclose(np.array(theirs.column("m"), dtype=float), m, rtol=5e-3)
 
 
 def test_a_mirrored_study_gives_mirrored_sets() -> None:
@@ -191,9 +190,9 @@ def test_a_mirrored_study_gives_mirrored_sets() -> None:
         other = {"shape": "decreasing"} if "shape" in options else {}
         ours = gbv.HonestDid(m=[0.7], **options).assess(study())  # type: ignore[arg-type]
         theirs = gbv.HonestDid(m=[0.7], **{**options, **other}).assess(mirrored)  # type: ignore[arg-type]
-        # Other draws of the first stage: about a hundredth of a standard error (seen: .013).
-        assert theirs.column("conf_low")[1] == pytest.approx(-ours.column("conf_high")[1], abs=0.04)
-        assert theirs.column("conf_high")[1] == pytest.approx(-ours.column("conf_low")[1], abs=0.04)
+        # Other draws of the first stage: a few thousandths of a standard error.
+        assert theirs.column("conf_low")[1] == pytest.approx(-ours.column("conf_high")[1], abs=0.005)
+        assert theirs.column("conf_high")[1] == pytest.approx(-ours.column("conf_low")[1], abs=0.005)
 
 
 def test_ratios_are_shown_as_ratios() -> None:

@@ -40,7 +40,7 @@ class EventPath:
     outcome, contrast, link : str
     support : tuple of Cell
     seed : int
-        Derived from the numbers.
+        Derived from the periods.
     """
 
     beta: FloatArray
@@ -139,7 +139,8 @@ def event_path(study: Estimates) -> EventPath:
     sigma = study.covariance[np.ix_(rows, rows)].copy()
     _check_covariance(sigma)
     support = tuple(dict.fromkeys(cell for row in terms for cell in row.support))
-    seed = derive_seed(digest_arrays([("beta", beta), ("sigma", sigma)]), "event_path")
+    # Of the periods alone: a study in other units, or mirrored, has the same draws, and on every machine.
+    seed = derive_seed(digest_arrays([("time", time), ("reference", np.array([reference]))]), "event_path")
     df = min(row.df for row in terms)
     first = terms[0]
     contrast, link = first.estimand.contrast, first.estimand.link

@@ -231,7 +231,7 @@ class HonestDid:
             "shortest fixed-length intervals (Armstrong and Kolesar 2020)"
             if self._is_fixed_length()
             else "conditional tests after a least favourable first stage (Andrews, Roth and Pakes 2023), inverted; "
-            f"{cs.DRAWS:,} draws with a seed derived from the numbers"
+            f"{cs.DRAWS:,} draws and their mirror images, with a seed derived from the periods"
         )
         return (
             f"{what}.",
