@@ -60,20 +60,21 @@ class Flows:
         if _is_whole(solution):
             return _witness(open_, solution)
         if cost.size > _MOST_FOR_CHOICE:
-            near = self._near(target, price, solution) if otherwise is None else otherwise
+            near = self._near(target, open_, (cost, constraints), solution) if otherwise is None else otherwise
             if near is not None:
                 return near
         whole = minimise_whole(cost, constraints)
         return otherwise if whole is None else _witness(open_, whole)
 
-    def _near(self, target: int, price: FloatArray, solution: FloatArray) -> Witness | None:
+    def _near(
+        self, target: int, open_: IntArray, programme: tuple[FloatArray, Constraints], solution: FloatArray
+    ) -> Witness | None:
         """Return a witness through cells that corners of little more cost go through, or None if none was met.
 
         Many corners of these sets are whole; at costs that are a little different another one is the cheapest. Where
         none of a few is, an integer programme over their cells alone takes a hundredth of the time of one over all.
         """
-        open_ = np.flatnonzero(price < BLOCKED / 2)
-        constraints, cost = self._constraints(target, open_), np.tile(price[open_], 4)
+        cost, constraints = programme
         rng = np.random.default_rng(0)
         seen = _departs(solution)
         for spread in _SPREADS:
@@ -85,7 +86,7 @@ class Flows:
                     return _witness(open_, corner)
                 seen |= _departs(corner)
             some = open_[seen]
-            whole = minimise_whole(np.tile(price[some], 4), self._constraints(target, some))
+            whole = minimise_whole(cost.reshape(4, -1)[:, seen].ravel(), self._constraints(target, some))
             if whole is not None:
                 return _witness(some, whole)
         return None

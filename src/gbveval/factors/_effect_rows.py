@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.estimand import Estimand
-from gbveval.core.grid_posterior import GridPosterior
 from gbveval.core.method import Cell
-from gbveval.core.posterior import DrawsPosterior, PartialPosterior, Posterior
 from gbveval.core.term import Term
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import events_of
 from gbveval.factors._effects_by_stratum import ArmEffects, TrialStrata
+from gbveval.factors._row_blocks import RowBlocks, of_draws, of_mixtures
 from gbveval.numerics.mixtures import NormalMixtures
 
 FloatArray = NDArray[np.float64]
@@ -22,43 +19,21 @@ AVERAGE = "average over strata"
 SPREAD, AFTER, SHARE = "sd between strata", "sd after main effects", "share of main effects"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Rows, with blocks of their covariance and the distributions that their intervals are quantiles of."""
-
-    terms: list[Term]
-    blocks: list[FloatArray]
-    posteriors: list[Posterior]
-
-    def joined(self) -> tuple[tuple[Term, ...], FloatArray, PartialPosterior]:
-        """Return terms, covariance (not known between blocks) and the posterior."""
-        sizes = [len(block) for block in self.blocks]
-        covariance = np.full((sum(sizes), sum(sizes)), np.nan)
-        start = 0
-        for block in self.blocks:
-            covariance[start : start + len(block), start : start + len(block)] = block
-            start += len(block)
-        places = tuple((k, i) for k, size in enumerate(sizes) for i in range(size))
-        return tuple(self.terms), covariance, PartialPosterior(tuple(self.posteriors), places)
-
-
-def effect_rows(data: Trial, strata: TrialStrata, contrast: str, found: ArmEffects) -> Rows:
+def effect_rows(data: Trial, strata: TrialStrata, contrast: str, found: ArmEffects) -> RowBlocks:
     """Return the rows of one arm and outcome."""
     average = found.levels.levels.weighted_sum(found.shares)
     draws = found.draws
     spread = np.column_stack(
         [np.sqrt(draws.main + draws.rest), np.sqrt(draws.rest), draws.main / (draws.main + draws.rest)]
     )
-    terms = [_average(data, strata, contrast, found, average), *_spread_rows(data, found, spread)]
-    terms += _stratum_rows(data, strata, contrast, found, average)
-    mixtures = [average, found.levels.levels, found.levels.departures]
-    posteriors: list[Posterior] = [_grid(average), DrawsPosterior(spread[None]), *map(_grid, mixtures[1:])]
-    blocks = [average.covariance, np.cov(spread, rowvar=False), *(m.covariance for m in mixtures[1:])]
-    return Rows(terms, blocks, posteriors)
-
-
-def _grid(mixture: NormalMixtures) -> GridPosterior:
-    return GridPosterior(mixture, np.zeros((len(mixture.weights), 0)), (), tuple(range(len(mixture))))
+    strata_rows = _stratum_rows(data, strata, contrast, found, average)
+    count = len(found.levels.levels)
+    return (
+        of_mixtures([_average(data, strata, contrast, found, average)], average)
+        + of_draws(_spread_rows(data, found, spread), spread)
+        + of_mixtures(strata_rows[:count], found.levels.levels)
+        + of_mixtures(strata_rows[count:], found.levels.departures)
+    )
 
 
 def _term(data: Trial, found: ArmEffects, what: str) -> str:

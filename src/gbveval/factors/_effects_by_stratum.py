@@ -12,7 +12,7 @@ from gbveval.data._frame import Labels, plural
 from gbveval.data.trial import Trial
 from gbveval.estimators.randomised._linear import stratum_columns
 from gbveval.factors._domains import Domains, crossed_domains
-from gbveval.factors._strata import LEAST_TOLD, main_effects, overdispersed
+from gbveval.factors._strata import FEWEST, LEAST_TOLD, main_effects, overdispersed
 from gbveval.numerics.effects_by_stratum import known_strata, mean_strata, odds_strata, rate_strata
 from gbveval.numerics.effects_in_clusters import ClusterEffects, effects_in_clusters
 from gbveval.numerics.groups import group_sizes, group_sums
@@ -31,7 +31,6 @@ from gbveval.numerics.strata_inference import (
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.intp]
-FEWEST = 6
 DRAWS = 4000
 # Possible tables over all cells: these take some minutes, and ten times as many an hour.
 MOST_TABLES = 4_000_000

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gbveval.core.estimand import Estimand
-from gbveval.core.grid_posterior import GridPosterior
 from gbveval.core.method import NO_ANSWER, Cell
-from gbveval.core.posterior import DrawsPosterior, PartialPosterior, Posterior
 from gbveval.core.term import Term
+from gbveval.factors._row_blocks import RowBlocks, of_draws, of_mixtures
 from gbveval.factors._strata import PeopleInStrata
 from gbveval.numerics.random_strata import Strata, StrataFit, given_sd
 from gbveval.numerics.strata_inference import SpreadNodes, StratumLevels, VarianceDraws
@@ -36,23 +35,14 @@ class StrataAnswer:
     levels: StratumLevels
 
 
-def answer_rows(answer: StrataAnswer) -> tuple[tuple[Term, ...], FloatArray, PartialPosterior]:
+def answer_rows(answer: StrataAnswer) -> RowBlocks:
     """Return rows, their covariance, and the distributions that intervals are quantiles of."""
     shares, drawn = _share_rows(answer)
-    rows = _stratum_rows(answer)
-    count, found = len(rows) // 2, answer.levels
-    own = answer.nodes.sd[:, None][:, :0]
-    parts: list[Posterior] = [DrawsPosterior(drawn[None])]
-    parts += [GridPosterior(part, own, (), tuple(range(count))) for part in (found.levels, found.departures)]
-    places = tuple((k, i) for k, size in enumerate((len(shares), count, count)) for i in range(size))
-    # Between the parts nothing is known.
-    covariance = np.full((len(places), len(places)), np.nan)
-    start = 0
-    for block in (np.cov(drawn, rowvar=False), found.levels.covariance, found.departures.covariance):
-        end = start + len(block)
-        covariance[start:end, start:end] = block
-        start = end
-    return (*shares, *rows), covariance, PartialPosterior(tuple(parts), places)
+    rows, found = _stratum_rows(answer), answer.levels
+    count = len(found.levels)
+    return (
+        of_draws(shares, drawn) + of_mixtures(rows[:count], found.levels) + of_mixtures(rows[count:], found.departures)
+    )
 
 
 def _share_rows(answer: StrataAnswer) -> tuple[list[Term], FloatArray]:

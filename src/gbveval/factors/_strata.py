@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gbveval.core.errors import DesignError
 from gbveval.core.method import Check
 from gbveval.data._frame import Labels
 from gbveval.data.survey import Survey
@@ -17,6 +18,8 @@ from gbveval.numerics.random_strata import Strata
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+# With fewer strata nothing is learned of how much they differ.
+FEWEST = 6
 # See `SpreadNodes.told`.
 LEAST_TOLD = 8.0
 SPARSE = (
@@ -65,6 +68,12 @@ def counts_check(name: str) -> Check:
         "counts vary between people far more than Poisson counts do, as those of incidents often do: intervals are too "
         "narrow, and strata seem to differ more than they do. Ask for differences of means, or whether there was any.",
     )
+
+
+def check_quadrature(points: int) -> None:
+    """Raise DesignError unless points of quadrature are a number that makes sense."""
+    if not isinstance(points, int) or not 1 <= points <= 60:
+        raise DesignError(f"quadrature is a whole number from 1 to 60; it is {points!r}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

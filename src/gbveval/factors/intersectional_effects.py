@@ -17,9 +17,10 @@ from gbveval.data._frame import as_names, plural
 from gbveval.data.trial import Trial
 from gbveval.estimators._assemble import all_samples, mean_contrast, missing_check, require_parallel
 from gbveval.estimators.randomised.proportion_test import need_binary
-from gbveval.factors._effect_rows import Rows, effect_rows
+from gbveval.factors._effect_rows import effect_rows
 from gbveval.factors._effects_by_stratum import ArmEffects, TrialStrata, arm_effects, trial_strata
-from gbveval.factors._strata import SPARSE, counts_check
+from gbveval.factors._row_blocks import RowBlocks
+from gbveval.factors._strata import SPARSE, check_quadrature, counts_check
 
 CONTRASTS = ("odds_ratio", "rate_ratio", "difference")
 # Above this, and in a stratum that was heard, "works in the other direction here" is more likely than not to hold.
@@ -103,8 +104,7 @@ class IntersectionalEffects:
         object.__setattr__(self, "by", tuple(dict.fromkeys(as_names(self.by, "by"))))
         if self.contrast is not None and self.contrast not in CONTRASTS:
             raise DesignError(f"contrast is one of {', '.join(CONTRASTS)}, not {self.contrast!r}.")
-        if not isinstance(self.quadrature, int) or not 1 <= self.quadrature <= 60:
-            raise DesignError(f"quadrature is a whole number from 1 to 60; it is {self.quadrature!r}.")
+        check_quadrature(self.quadrature)
 
     def estimate(self, data: Trial, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return for each outcome and arm the average, the spread, and the effect of every stratum.
@@ -132,14 +132,13 @@ class IntersectionalEffects:
         strata = trial_strata(data, tuple(self.by))
         seed = derive_seed(data.digest, self.name, repr(options_of(self))) if rng is None else None
         generator = np.random.default_rng(seed) if rng is None else rng
-        rows, found = Rows([], [], []), []
+        rows, found = RowBlocks(), []
         for outcome in range(len(data.outcome_names)):
             contrast = _contrast(self, data, outcome)
             for arm in range(1, len(data.arms)):
                 one = arm_effects(data, strata, contrast, self.quadrature, (outcome, arm), generator)
-                part = effect_rows(data, strata, contrast, one)
                 found.append(one)
-                rows = Rows(rows.terms + part.terms, rows.blocks + part.blocks, rows.posteriors + part.posteriors)
+                rows += effect_rows(data, strata, contrast, one)
         terms, covariance, posterior = rows.joined()
         return Estimates(
             estimator=self.name,

@@ -20,9 +20,11 @@ from gbveval.data.survey import Survey
 from gbveval.factors._maihda_rows import StrataAnswer, answer_rows, whole_support
 from gbveval.factors._rows import category, is_binary, missing_answer_check, missing_outcome_check
 from gbveval.factors._strata import (
+    FEWEST,
     LEAST_TOLD,
     SPARSE,
     PeopleInStrata,
+    check_quadrature,
     counts_check,
     overdispersed,
     people_in_strata,
@@ -32,7 +34,6 @@ from gbveval.numerics.random_strata import FAMILIES, Strata, StrataFit, fit_stra
 from gbveval.numerics.strata_inference import SpreadNodes, spread_nodes, stratum_levels, variance_draws
 
 FloatArray = NDArray[np.float64]
-FEWEST = 6
 
 
 @register("maihda")
@@ -122,8 +123,7 @@ class Maihda:
             raise DesignError(f"family is one of {', '.join(FAMILIES)}, not {self.family!r}.")
         if self.site is not None and self.site in self.strata:
             raise DesignError(f"Column {self.site!r} is a site and defines strata too; give it one place.")
-        if not isinstance(self.quadrature, int) or not 1 <= self.quadrature <= 60:
-            raise DesignError(f"quadrature is a whole number from 1 to 60; it is {self.quadrature!r}.")
+        check_quadrature(self.quadrature)
 
     def estimate(self, data: Survey, *, rng: np.random.Generator | None = None) -> Estimates:
         """Return VPC, PCV, the level of every stratum and its departure from the sum of main effects.
@@ -150,7 +150,7 @@ class Maihda:
         nodes = _spread(people.sums, additive, self.quadrature)
         draws = variance_draws(people.sums, nodes, 4000, np.random.default_rng(seed) if rng is None else rng)
         answer = StrataAnswer(people, null, additive, nodes, draws, stratum_levels(people.sums, nodes))
-        terms, covariance, posterior = answer_rows(answer)
+        terms, covariance, posterior = answer_rows(answer).joined()
         return Estimates(
             estimator=self.name,
             terms=terms,
