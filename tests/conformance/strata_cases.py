@@ -134,9 +134,9 @@ class EffectFrames:
 SWAP, LINEAR = frozenset({"swap"}), frozenset({"shift", "scale", "swap"})
 OF_TRIALS = gbv.IntersectionalEffects(quadrature=5)
 EFFECTS = (
-    Case(OF_TRIALS, EffectFrames(), equivariant=SWAP, conservative=True, n_draws=80, note="odds ratios"),
+    Case(OF_TRIALS, EffectFrames(), equivariant=SWAP, n_draws=80, note="odds ratios"),
     Case(
-        OF_TRIALS, EffectFrames("measured", stratum=3), equivariant=LINEAR, conservative=True, n_draws=200,
+        OF_TRIALS, EffectFrames("measured", stratum=3), equivariant=LINEAR, n_draws=200,
         term="new vs usual, m, mid, 15", note="a stratum",
     ),
     Case(OF_TRIALS, EffectFrames("measured", schools=8), equivariant=LINEAR, n_draws=120, note="eight schools"),
