@@ -54,8 +54,8 @@ class SpreadNodes:
     def told(self) -> float:
         """What all people say, for each coefficient, where the spread is likeliest; in units of the linear predictor.
 
-        On scales of logs, with less than about eight the spread is overestimated: in simulations of 24 to 96 strata
-        intervals covered 91 % at eight and 85 % at four.
+        On scales of logs, with less than about eight the spread is overestimated: in 100 simulated surveys of 24 strata
+        intervals of the VPC covered 87 % at eight and 78 % at four, those of the PCV 96 and 88 %.
         """
         at = self.given[int(np.argmax(self.weight))]
         return float(at.information.sum()) / len(at.beta)
