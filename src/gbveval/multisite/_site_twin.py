@@ -13,8 +13,11 @@ from gbveval.numerics.site_approximation import Nuisance, arm_levels
 from gbveval.numerics.site_cells import SiteCells
 
 FloatArray = NDArray[np.float64]
-# Disagreement is told beyond this many Monte Carlo errors; below this many draws' worth of weights nothing can be told.
-ERRORS, FEWEST = 4.0, 100.0
+# Disagreement is told beyond the first number of Monte Carlo errors and is a failure beyond the second. Both are far
+# out for a normal, but the errors are estimated from the same draws: of 1,300 fits with nothing wrong, to eight sites
+# of 40 or 80 people, twelve lay beyond four and two beyond six. Below FEWEST draws' worth of weights, the effective
+# sample size that is asked of the draws themselves, nothing is told.
+DOUBTFUL, WRONG, FEWEST = 4.0, 6.0, 400.0
 WORDS = {
     "control_mean": "the mean of control",
     "average_effect": "the average effect",
@@ -60,9 +63,10 @@ def twin_check(cells: SiteCells, spec: ModelSpec, drawn: Sampled) -> Check:
     worst = max(off, key=lambda name: off[name])
     text = (
         f"weighted to a normal likelihood, {WORDS[worst]} is {off[worst]:.1f} Monte Carlo errors from what quadrature "
-        f"gives, the farthest of {len(off)}; at most {ERRORS:g} is wanted."
+        f"gives, the farthest of {len(off)}; at most {DOUBTFUL:g} is wanted. If it is more, draw longer and look again."
     )
-    return Check("twin", "ok" if off[worst] <= ERRORS else "fail", text)
+    status = "ok" if off[worst] <= DOUBTFUL else "warn" if off[worst] <= WRONG else "fail"
+    return Check("twin", status, text)
 
 
 def _nuisance(spec: ModelSpec, drawn: Sampled) -> tuple[Nuisance, FloatArray]:

@@ -71,9 +71,9 @@ class HierarchicalModel:
     data. Each site is sampled more or less centred by what it tells about itself.
 
     Divergences, r-hat above 1.01, fewer than 400 effective draws, a fraction of missing information below 0.3, or a
-    disagreement with quadrature beyond 4 Monte Carlo errors fail a check, raise a warning, and keep the result from
-    being released. The comparison with quadrature weights the draws to a normal likelihood, for which the answer is
-    known; it is made for two arms without clusters.
+    disagreement with quadrature beyond 6 Monte Carlo errors fail a check, raise a warning, and keep the result from
+    being released; beyond 4, which one good fit in a hundred shows, the check warns. The comparison with quadrature
+    weights the draws to a normal likelihood, for which the answer is known; it is made for two arms without clusters.
 
     References
     ----------
