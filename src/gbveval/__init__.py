@@ -356,7 +356,11 @@ __all__ = ["__version__", *sorted(PLACES)]
 
 def __getattr__(name: str) -> Any:
     if name not in PLACES:
-        raise AttributeError(f"module 'gbveval' has no attribute {name!r}; it has: {', '.join(sorted(PLACES))}")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, PLACES)
+        hint = f"nearest: {', '.join(near)}" if near else "`dir(gbveval)` lists what it has"
+        raise AttributeError(f"module 'gbveval' has no attribute {name!r}; {hint}")
     value = getattr(importlib.import_module(PLACES[name]), name)
     globals()[name] = value
     return value

@@ -87,3 +87,10 @@ def test_an_unknown_name_lists_what_exists() -> None:
     with pytest.raises(AttributeError, match="DifferenceInMeans"):
         gbveval.DifferenceInMean  # noqa: B018
     assert not hasattr(gbveval, "nothing")
+
+
+def test_a_name_that_is_not_there_gets_the_nearest_ones() -> None:
+    with pytest.raises(AttributeError, match=r"nearest: .*Policy"):
+        gbveval.ReleasePolicy  # noqa: B018
+    with pytest.raises(AttributeError, match=r"`dir\(gbveval\)` lists"):
+        gbveval.qqqqqqqq  # noqa: B018

@@ -15,6 +15,7 @@ from gbveval.reporting.strata_table import CAPTION, is_of_strata, strata_notes, 
 from gbveval.reporting.words import (
     NOT_SHOWN,
     cell_text,
+    contrast_of_spread,
     estimate_text,
     heading,
     interval_text,
@@ -142,7 +143,7 @@ def figure_part(item: ReleasedEstimates, svg: str) -> dict[str, Any]:
 
 def _estimate_table(item: ReleasedEstimates) -> tuple[list[str], list[list[str]], list[int]]:
     rows = item.rows
-    own = _own_columns(rows)
+    own, spread = _own_columns(rows), contrast_of_spread(rows)
     several = len({row["outcome"] for row in rows}) > 1
     tested = any(row["p_value"] is not None for row in rows)
     counted = [name for name in ("n_units", "n_clusters") if any(row[name] is not None for row in rows)]
@@ -152,7 +153,8 @@ def _estimate_table(item: ReleasedEstimates) -> tuple[list[str], list[list[str]]
     lines = []
     for row in rows:
         cells = [str(row["term"]), *([str(row["outcome"])] if several else [])]
-        cells += [estimate_text(row, row["estimate"]), interval_text(row), *([p_text(row)] if tested else [])]
+        cells += [estimate_text(row, row["estimate"], spread), interval_text(row, spread)]
+        cells += [p_text(row)] if tested else []
         cells += [cell_text(row[name]) for name in counted]
         cells += [NOT_SHOWN if row.hidden and row[name] is None else cell_text(row[name]) for name in own]
         lines.append(cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gbveval.core._display import format_number, format_p
@@ -11,7 +12,10 @@ from gbveval.disclosure.released import ReleasedEstimates, ReleasedRow
 NOT_SHOWN, ABSENT = "not shown", "–"
 # Effects that one result estimates side by side, so that no single one of them is its heading.
 SPILLOVER = ("direct_effect", "indirect_effect", "total_effect", "overall_effect")
-PERCENT = ("risk_difference", "prevalence_difference", "proportion", "share")
+# Effects that vary between sites: the between-site sd is in their unit.
+OF_SITES = ("site_effect", "new_site_effect")
+DIFFERENCES = ("risk_difference", "prevalence_difference")
+PERCENT = (*DIFFERENCES, "proportion", "share")
 
 
 def has_numbers(row: ReleasedRow) -> bool:
@@ -19,21 +23,34 @@ def has_numbers(row: ReleasedRow) -> bool:
     return row["estimate"] is not None and row["conf_low"] is not None
 
 
-def estimate_text(row: ReleasedRow, value: Any) -> str:
-    """Return a number of a row as people read it: risks in percent or percentage points."""
+def estimate_text(row: ReleasedRow, value: Any, spread: str = "") -> str:
+    """Return a number of a row as people read it: risks in percent or percentage points.
+
+    `spread` is the contrast whose values a standard deviation among the rows is of, from `contrast_of_spread`.
+    """
     if value is None:
         return NOT_SHOWN if row.hidden else ABSENT
-    if row["contrast"] in PERCENT:
-        unit = "%" if row["contrast"] in ("proportion", "share") else "pp"
+    contrast = spread if spread and row["contrast"] == "standard_deviation" else row["contrast"]
+    if contrast in PERCENT:
+        unit = "%" if contrast in ("proportion", "share") else "pp"
         return f"{100 * value:.1f} {unit}"
     return format_number(value)
 
 
-def interval_text(row: ReleasedRow) -> str:
+def interval_text(row: ReleasedRow, spread: str = "") -> str:
     """Return an interval as "low to high"."""
     if row["conf_low"] is None:
         return NOT_SHOWN if row.hidden else ABSENT
-    return f"{estimate_text(row, row['conf_low'])} to {estimate_text(row, row['conf_high'])}"
+    return f"{estimate_text(row, row['conf_low'], spread)} to {estimate_text(row, row['conf_high'], spread)}"
+
+
+def contrast_of_spread(rows: Sequence[ReleasedRow]) -> str:
+    """Return the contrast of the effects of sites where their standard deviation is in its unit; else nothing.
+
+    Proportions and ratios vary between sites on the scale of logits and logarithms, whose sd has no percent.
+    """
+    kinds = {str(row["contrast"]) for row in rows if row["estimand"] in OF_SITES}
+    return kinds.pop() if len(kinds) == 1 and kinds <= set(DIFFERENCES) else ""
 
 
 def cell_text(value: Any) -> str:

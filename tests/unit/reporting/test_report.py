@@ -312,3 +312,17 @@ def test_a_result_of_tests_alone_is_told_as_a_test() -> None:
     assert part["columns"] == ["test", "statistic", "df", "p", "units"]
     hidden = gbv.release(test, gbv.Policy(min_n=10_000)).estimates()[0]
     assert sentence(hidden) == "No number of this result may be shown."
+
+
+@pytest.mark.parametrize(("contrast", "unit"), [("risk_difference", " pp"), ("log_odds_ratio", "")])
+def test_the_sd_between_sites_is_in_the_unit_of_the_effects(contrast: str, unit: str) -> None:
+    """Differences of risks are read in percentage points, and so is how they vary; sds of logarithms have no unit."""
+    table = {"effect": [0.05, 0.15, -0.02, 0.08, 0.17, 0.0], "se": [0.03] * 6}
+    sites = gbv.SiteEffects(table, estimate="effect", std_error="se", contrast=contrast)
+    pooled = gbv.RandomEffects().estimate(sites)
+    (released,) = gbv.release(pooled).estimates()
+    rows = {row[0]: row for row in estimates_part(released, None)["rows"]}
+    spread = pooled["between-site sd"].value
+    wanted = f"{100 * spread:.1f} pp" if unit else f"{spread:.4f}"
+    assert rows["between-site sd"][1] == wanted
+    assert all(cell.endswith(unit) for name in ("average effect", "between-site sd") for cell in rows[name][1:3])
