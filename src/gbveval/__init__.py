@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from gbveval.disclosure.collapsing import collapse_categories as collapse_categories
     from gbveval.disclosure.ledger import Ledger as Ledger
     from gbveval.disclosure.magnitudes import suppress_magnitudes as suppress_magnitudes
+    from gbveval.disclosure.nesting import Nesting as Nesting
     from gbveval.disclosure.policy import Policy as Policy
     from gbveval.disclosure.release import release as release
     from gbveval.disclosure.released import Released as Released

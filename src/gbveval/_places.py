@@ -121,6 +121,7 @@ PLACES = {
     "MultilevelEffects": "gbveval.multisite.multilevel_effects",
     "MultipleImputation": "gbveval.estimators.randomised.multiple_imputation",
     "NegativeBinomial": "gbveval.estimators.randomised.negative_binomial",
+    "Nesting": "gbveval.disclosure.nesting",
     "NonInferiorityDesign": "gbveval.design.margins",
     "NoncomplianceDesign": "gbveval.design.dilution",
     "Normal": "gbveval.numerics.priors",

@@ -87,7 +87,9 @@ class TableFacts:
 
     def missing(self) -> set[str]:
         """Return the variables to which some are said to have no answer."""
-        told = (name for name, _ in self.axes if self.tells_missing and name not in self.answered)
+        # Of a table within some categories of a variable that it also breaks down: all in it have an answer.
+        within = dict(self.within)
+        told = (name for name, _ in self.axes if self.tells_missing and name not in (*self.answered, *within))
         return {name for name, labels in self.axes if ELSE in labels}.union(told)
 
     def has_everybody(self) -> bool:

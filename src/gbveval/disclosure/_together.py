@@ -9,6 +9,7 @@ import numpy as np
 from gbveval.core.errors import DisclosureError
 from gbveval.disclosure._asked import UNNAMED, Asked, split_name
 from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts
+from gbveval.disclosure._finest import in_finest
 from gbveval.disclosure._joint import Exposure, compare
 from gbveval.disclosure._layout import BoolArray, layout
 from gbveval.disclosure.ledger import Ledger
@@ -24,7 +25,7 @@ def protect_together(
 ) -> tuple[list[SuppressedTable], list[str]]:
     """Return the suppressed tables, and in words what the comparison did; rounded tables are taken as they are."""
     found = [table.protect(policy) for table in asked]
-    earlier = [] if ledger is None else ledger.tables()
+    earlier = [] if ledger is None else in_finest(ledger.tables(), policy.nestings)
     if not policy.enforce or len(asked) + len(rounded) + len(earlier) < 2:
         return found, []
     forced = [np.zeros(table.released.shape, dtype=bool) for table in found]
@@ -34,6 +35,7 @@ def protect_together(
         new += rounded
         if ledger is not None:
             new = [ledger.confine(table) for table in new]
+        new = in_finest(new, policy.nestings)
         _refuse_opaque(new, [*earlier, *new])
         _refuse_other_categories(new, [*earlier, *new])
         comparison = compare([*earlier, *new], new, policy)

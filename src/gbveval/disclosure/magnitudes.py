@@ -66,7 +66,7 @@ def suppress_magnitudes(
     -----
     Let a sum :math:`T` have contributions :math:`x_1 \ge x_2 \ge \dots`. It is hidden if
 
-    - fewer than `min_n` contribute, or all contributions are 0;
+    - fewer than `min_n` contribute something, or nobody does;
     - the n largest have more than the share k of it, :math:`x_1 + \dots + x_n > k T` (the (n, k) rule);
     - :math:`T - x_1 - x_2 < (p / 100) x_1`, so that the second could estimate the first to within p percent (the
       p % rule).
@@ -97,7 +97,8 @@ def suppress_magnitudes(
     silent = undeclared(axes, margins, pairs=False)
     cell = np.ravel_multi_index(codes, shape)
     size = int(np.prod(shape))
-    n = with_totals(np.bincount(cell, minlength=size).astype(np.int64).reshape(shape), axes)
+    # Whoever has nothing in a cell protects nobody there.
+    n = with_totals(np.bincount(cell[amounts > 0], minlength=size).astype(np.int64).reshape(shape), axes)
     sums = np.rint(np.bincount(cell, weights=amounts, minlength=size)).astype(np.int64)
     values = with_totals(sums.reshape(shape), axes)
     n_top = max(2, rules.dominance[0] if rules.dominance else 2)
@@ -178,9 +179,9 @@ def _primary(values: IntArray, n: IntArray, top: FloatArray, policy: Policy) -> 
         shortfall = largest / policy.dominance[1] - values
         reasons[shortfall > 0] = DOMINATED
         needed = np.maximum(needed, shortfall)
-    reasons[values == 0] = ALL_ZERO
     few = n < policy.min_n
     reasons[few] = FEW_RESPONDENTS
+    reasons[values == 0] = ALL_ZERO
     needed = np.where(few, np.maximum(needed, share * top[0]), needed)
     return reasons, needed
 

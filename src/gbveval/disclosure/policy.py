@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from gbveval.core.errors import DesignError
+from gbveval.disclosure.nesting import Nesting, finest_of
 
 _SMALLEST_THRESHOLD = 3
 
@@ -56,6 +57,9 @@ class Policy:
         Show the names of sites rather than codes. Needs `override_reason`.
     enforce : bool
         False shows every number. Needs `override_reason`.
+    nestings : sequence of Nesting
+        Variables that are coarser versions of others, as districts are of wards: the reader knows which lie in which,
+        and tables by one are compared with tables by the other.
     study_key : str, optional
         A secret of the study. With it released results carry a keyed digest of their data, by which the study can prove
         later which data they came from. Without it they carry none: a plain digest lets a reader confirm a guess of the
@@ -95,6 +99,7 @@ class Policy:
     min_df: int | None = 10
     rounding: int | None = None
     study_key: str | None = dataclasses.field(default=None, repr=False)
+    nestings: tuple[Nesting, ...] = ()
 
     def __post_init__(self) -> None:
         _check_count("min_n", self.min_n, _SMALLEST_THRESHOLD, None)
@@ -110,6 +115,10 @@ class Policy:
             _check_count("min_df", self.min_df, 1, None)
         if self.rounding is not None:
             _check_count("rounding", self.rounding, _SMALLEST_THRESHOLD, None)
+        object.__setattr__(self, "nestings", tuple(self.nestings))
+        if not all(isinstance(nesting, Nesting) for nesting in self.nestings):
+            raise DesignError("`nestings` must be a sequence of `Nesting`.")
+        finest_of(self.nestings)
         self._check_reason()
 
     def _check_amounts(self) -> None:
@@ -205,6 +214,7 @@ class Policy:
         if self.enforce:
             if self.rounding is not None:
                 parts.append(f"Tables of counts are rounded to multiples of {self.rounding} instead.")
+            parts += [f"The reader knows what of {n.fine} lies in which {n.coarse}." for n in self.nestings]
             parts += self._describe_switched_off()
         if self.identify_sites:
             parts.append("Sites are named.")

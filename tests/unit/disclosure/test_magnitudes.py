@@ -28,6 +28,8 @@ PLAIN = [30.0] * 20
     [
         (PLAIN, SHOWN),
         ([30.0] * 9, FEW_RESPONDENTS),
+        # Eleven more who have nothing protect none of the nine.
+        ([30.0] * 9 + [0.0] * 11, FEW_RESPONDENTS),
         ([0.0] * 20, ALL_ZERO),
         # Two of 20 have 180 of 199 (90.5 %): more than nine tenths. Of 201 they have less (89.6 %).
         ([90.0, 90.0, *[19 / 18] * 18], DOMINATED),
@@ -81,7 +83,7 @@ def test_no_contributor_can_estimate_another(
         return
     dominated = np.array([x[:2].sum() > 0.9 * x.sum() for x in ordered])
     close = np.array([x[2:].sum() < 0.1 * x[0] for x in ordered])
-    few = members.sum(axis=1) < 10
+    few = (members & (amounts > 0)).sum(axis=1) < 10
     assert not (seen & (dominated | close | few)).any()
     low, high = np.where(seen, shown, 0.0), np.where(seen, shown, np.inf)
     hidden = np.flatnonzero(~seen)
