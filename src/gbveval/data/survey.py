@@ -435,6 +435,24 @@ class Survey(Checked):
             replicates = replace(replicates, weights=each)
         return self._with(weight=weight, replicates=replicates, calibration=calibration)
 
+    def replica(self, number: int) -> Survey:
+        """Return the survey as one of its replicates weights it, to estimate once more.
+
+        Parameters
+        ----------
+        number : int
+            Which replicate, from 0.
+
+        Raises
+        ------
+        DesignError
+            If there is no such replicate.
+        """
+        count = 0 if self.replicates is None else self.replicates.count
+        if self.replicates is None or not 0 <= number < count:
+            raise DesignError(f"The survey has {count:,} replicates, counted from 0; there is none of number {number}.")
+        return self._with(weight=self.replicates.weights[:, number], replicates=None, calibration=None)
+
     def _with(self, **changes: Any) -> Survey:
         """Return the survey with some parts replaced."""
         copy = object.__new__(Survey)

@@ -50,6 +50,10 @@ class Columns:
         """Return the columns of a subpopulation: the same answers, outcomes outside not observed."""
         return Columns(self.survey.domain(member), self._labels, self._covariates)
 
+    def replica(self, number: int) -> Columns:
+        """Return the columns of the survey as a replicate weights it."""
+        return Columns(self.survey.replica(number), self._labels, self._covariates)
+
     def labels(self, column: str) -> Labels:
         """Return a factor's categories; DesignError for outcomes, numbers, identifiers and primary units."""
         if column not in self._labels:

@@ -69,6 +69,8 @@ class SurveyRow:
         Columns of its own.
     at : callable or None
         The value under other weights, for replicate weights; None where the method has no replicate variance.
+    replicated : ndarray, shape (replicates,), or None
+        The value under each replicate's weights, in place of `at`, where rows are computed together.
     interval : tuple of (float, float), or None
         Limits on the link scale that are not value +- quantile x standard error.
     """
@@ -85,6 +87,7 @@ class SurveyRow:
     support: tuple[Cell, ...]
     extra: tuple[tuple[str, float | str | None], ...]
     at: AtWeights | None = None
+    replicated: FloatArray | None = None
     interval: tuple[float, float] | None = None
 
 
@@ -277,7 +280,9 @@ def assemble(
     covariance: FloatArray | None = None,
 ) -> Estimates:
     """Return the `Estimates` of survey rows with their joint covariance: design-based unless one is given."""
-    if survey.replicates is not None and any(row.row_values is not None and row.at is None for row in rows):
+    over = [row.at if row.replicated is None else row.replicated for row in rows]
+    lacking = any(row.row_values is not None and at is None for row, at in zip(rows, over, strict=True))
+    if survey.replicates is not None and lacking:
         raise DesignError(
             f"{type(estimator).__name__} has no replicate variance; give it the survey without replicates."
         )
@@ -285,7 +290,8 @@ def assemble(
     values = np.column_stack([nothing if row.row_values is None else row.row_values for row in rows])
     influence = None
     if covariance is None:
-        influence = influence_of(survey, design, values, [(row.value, row.at) for row in rows])
+        pairs = [(row.value, at) for row, at in zip(rows, over, strict=True)]
+        influence = influence_of(survey, design, values, pairs)
         covariance = influence.T @ influence
     terms = []
     for number, row in enumerate(rows):

@@ -13,11 +13,10 @@ from gbveval.numerics.survey import SampleDesign, unit_influence
 
 FloatArray = NDArray[np.float64]
 AtWeights = Callable[[FloatArray], float]
+Row = tuple[float | None, AtWeights | FloatArray | None]
 
 
-def influence_of(
-    survey: Survey, design: SampleDesign, values: FloatArray, rows: Sequence[tuple[float | None, AtWeights | None]]
-) -> FloatArray:
+def influence_of(survey: Survey, design: SampleDesign, values: FloatArray, rows: Sequence[Row]) -> FloatArray:
     """Return influence values whose cross-product is the covariance of the rows.
 
     Parameters
@@ -28,8 +27,8 @@ def influence_of(
         Strata and units.
     values : ndarray, shape (n, rows)
         Linearised values by respondent, weights included; NaN in a column without any.
-    rows : sequence of (value, callable)
-        Each row's value, and its value under other weights.
+    rows : sequence of (value, callable or ndarray)
+        Each row's value, and its value under other weights, or under those of each replicate.
     """
     if survey.replicates is not None:
         return _replicated(survey, rows)
@@ -51,11 +50,12 @@ def variance_of(survey: Survey, design: SampleDesign, row_values: FloatArray, va
     return float((influence**2).sum())
 
 
-def _replicated(survey: Survey, rows: Sequence[tuple[float | None, AtWeights | None]]) -> FloatArray:
+def _replicated(survey: Survey, rows: Sequence[Row]) -> FloatArray:
     assert survey.replicates is not None
     found = np.full((survey.replicates.count, len(rows)), np.nan)
     for column, (value, at) in enumerate(rows):
         if value is not None and at is not None:
-            found[:, column] = [at(weights) for weights in survey.replicates.weights.T]
+            over = survey.replicates.weights.T
+            found[:, column] = at if isinstance(at, np.ndarray) else [at(weights) for weights in over]
     middle = np.array([np.nan if value is None else value for value, _ in rows])
     return survey.replicates.deviations(middle, found)

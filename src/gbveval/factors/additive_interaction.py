@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from gbveval.factors._adjusted import ratio_rows
 from gbveval.factors._association import NO_EVENTS, Comparison, compare, crude_rows, extra_of
 from gbveval.factors._columns import Columns
 from gbveval.factors._models import Models, models_of, sample_check, support_of
+from gbveval.factors._replicated import Block, rows_of_blocks
 from gbveval.factors._rows import (
     SurveyRow,
     assemble,
@@ -34,6 +36,7 @@ from gbveval.factors._rows import (
 )
 from gbveval.factors.factor import Factor
 from gbveval.numerics.additive_interaction import Derived, attributable_proportion, excess_risk, log_synergy
+from gbveval.numerics.survey import SampleDesign
 
 FloatArray = NDArray[np.float64]
 NO_SYNERGY = (
@@ -146,23 +149,14 @@ class AdditiveInteraction:
         refuse_outcomes(data, self.adjust_for)
         design, columns = design_of(data, self.lonely_psu), Columns(data)
         joint = self._joined(columns)
-        rows: list[SurveyRow] = []
+        blocks: list[Block] = []
         checks: list[Check] = []
         for outcome in range(len(data.outcome_names)):
             require_binary(data, outcome, "AdditiveInteraction")
             checks += missing_outcome_check(data, outcome)
-            comparison = compare(
-                columns,
-                design,
-                outcome=outcome,
-                factor=joint,
-                adjust_for=tuple(self.adjust_for),
-                reason="declared confounders" if self.adjust_for else "",
-                behaviour=self.behaviour,
-            )
-            found, notes = _rows_of(comparison)
-            rows += found
-            checks += notes
+            blocks.append(partial(self._block, design=design, outcome=outcome, joint=joint))
+        rows, notes = rows_of_blocks(columns, blocks)
+        checks += notes
         for column in self._columns():
             checks += missing_answer_check(column, int((columns.labels(column).codes < 0).sum()), data.n)
         method = survey_method(
@@ -177,6 +171,22 @@ class AdditiveInteraction:
             source="Rothman 1986; Hosmer and Lemeshow 1992",
         )
         return assemble(self, data, design, rows, method=method, checks=checks)
+
+    def _block(
+        self, columns: Columns, *, design: SampleDesign, outcome: int, joint: Factor
+    ) -> tuple[list[SurveyRow], list[Check]]:
+        """Return the rows of one outcome under the weights of the columns' survey."""
+        return _rows_of(
+            compare(
+                columns,
+                design,
+                outcome=outcome,
+                factor=joint,
+                adjust_for=tuple(self.adjust_for),
+                reason="declared confounders" if self.adjust_for else "",
+                behaviour=self.behaviour,
+            )
+        )
 
     def _joined(self, columns: Columns) -> Factor:
         """Return the four combinations as one factor, neither first, and make them a column."""

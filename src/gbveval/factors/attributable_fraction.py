@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from gbveval.factors._columns import Columns
 from gbveval.factors._logistic import Estimate
 from gbveval.factors._models import Models, check_size, models_of, sample_check, support_of
 from gbveval.factors._modified_poisson import fit_modified_poisson
+from gbveval.factors._replicated import Block, rows_of_blocks
 from gbveval.factors._rows import (
     SurveyRow,
     assemble,
@@ -34,6 +36,7 @@ from gbveval.factors._rows import (
     survey_method,
 )
 from gbveval.factors.factor import Factor
+from gbveval.numerics.survey import SampleDesign
 
 STUDIES = ("cross_sectional", "case_control")
 REFERENCES = ("design", "normal")
@@ -157,29 +160,36 @@ class AttributableFraction:
         assert isinstance(self.factor, Factor)
         refuse_outcomes(data, self.adjust_for)
         design, columns = design_of(data, self.lonely_psu), Columns(data)
-        rows: list[SurveyRow] = []
+        blocks: list[Block] = []
         checks: list[Check] = []
         for outcome in range(len(data.outcome_names)):
             require_binary(data, outcome, "AttributableFraction")
             checks += missing_outcome_check(data, outcome)
-            comparison = compare(
-                columns,
-                design,
-                outcome=outcome,
-                factor=self.factor,
-                adjust_for=tuple(self.adjust_for),
-                reason="declared confounders" if self.adjust_for else "",
-                behaviour="",
-            )
-            models = models_of(comparison)
-            checks += sample_check(models)
-            rows += [miettinen_row(models)] if self.model == "log_poisson" else self._rows(logistic_of(models))
+            blocks.append(partial(self._block, design=design, outcome=outcome))
+        rows, notes = rows_of_blocks(columns, blocks)
+        checks += notes
         absent = int((columns.labels(self.factor.column).codes < 0).sum())
         checks += missing_answer_check(self.factor.column, absent, data.n)
         made = assemble(self, data, design, rows, method=self._method(data), checks=checks)
         if self.reference == "normal":
             made = replace(made, terms=tuple(replace(row, df=float("inf")) for row in made.terms))
         return made
+
+    def _block(self, columns: Columns, *, design: SampleDesign, outcome: int) -> tuple[list[SurveyRow], list[Check]]:
+        """Return the rows of one outcome under the weights of the columns' survey."""
+        assert isinstance(self.factor, Factor)
+        comparison = compare(
+            columns,
+            design,
+            outcome=outcome,
+            factor=self.factor,
+            adjust_for=tuple(self.adjust_for),
+            reason="declared confounders" if self.adjust_for else "",
+            behaviour="",
+        )
+        models = models_of(comparison)
+        rows = [miettinen_row(models)] if self.model == "log_poisson" else self._rows(logistic_of(models))
+        return rows, sample_check(models)
 
     def _rows(self, logistic: Logistic) -> list[SurveyRow]:
         if self.study == "case_control":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from gbveval.factors._adjusted import (
 from gbveval.factors._association import Comparison, compare, crude_rows
 from gbveval.factors._columns import Columns
 from gbveval.factors._models import models_of, sample_check
+from gbveval.factors._replicated import Block, rows_of_blocks
 from gbveval.factors._roles import Adjusted, adjusted_for, refuse_mediators
 from gbveval.factors._rows import (
     SurveyRow,
@@ -41,6 +43,7 @@ from gbveval.factors._rows import (
 from gbveval.factors._strength import with_e_values, with_robustness
 from gbveval.factors.causal_graph import CausalGraph
 from gbveval.factors.factor import Factor
+from gbveval.numerics.survey import SampleDesign
 
 BEHAVIOURS = ("experience", "perpetration")
 MEASURES = ("ratio", "difference", "odds_ratio", "standardised_ratio", "attributable_fraction")
@@ -107,6 +110,10 @@ class RiskFactors:
     **Missing answers**: each row rests on the respondents complete for that row: outcome and factor, and for adjusted
     rows the covariates. What is left out is counted in the checks and in `missing_share`. Factor prevalence and risks
     beside an adjusted ratio are those of the crude rows.
+
+    **Replicate weights**: where the survey has some, the whole table is computed again under each, and standard errors
+    are those of the replicates. So are they in `AttributableFraction` and `AdditiveInteraction`. A row that a replicate
+    leaves undefined has no standard error.
 
     **Undefined**: a group without events has no ratio; the row is null and says so. So are adjusted rows when some
     combination of covariates has no events, or when a logistic model is separated.
@@ -199,8 +206,8 @@ class RiskFactors:
         roles = _as_dict(self.adjust_for)
         refuse_outcomes(data, [column for entry in roles.values() for column in entry])
         design = design_of(data, self.lonely_psu)
-        rows: list[SurveyRow] = []
         checks: list[Check] = []
+        blocks: list[Block] = []
         found: dict[str, Adjusted] = {}
         for outcome, outcome_name in enumerate(data.outcome_names):
             require_binary(data, outcome, "RiskFactors")
@@ -208,24 +215,32 @@ class RiskFactors:
             for factor in factors:
                 adjusted = self._adjusted(data, factor.column, outcome_name)
                 found[factor.column] = adjusted
-                comparison = compare(
-                    columns,
-                    design,
-                    outcome=outcome,
-                    factor=factor,
-                    adjust_for=adjusted.columns,
-                    reason=adjusted.reason,
-                    behaviour=self.behaviour,
-                )
-                made, notes = _rows_of(comparison, self.measures)
-                rows += made
-                checks += [*adjusted.checks, *notes]
+                blocks.append(partial(self._block, design=design, outcome=outcome, factor=factor, adjusted=adjusted))
+        rows, notes = rows_of_blocks(columns, blocks)
+        checks += notes
         for factor in factors:
             absent = int((columns.labels(factor.column).codes < 0).sum())
             checks += missing_answer_check(factor.column, absent, data.n)
         used_roles = {key: entry.columns for key, entry in found.items() if entry.columns is not None}
         method = _method(data, used_roles, factors, self.measures)
-        return with_robustness(with_e_values(assemble(self, data, design, rows, method=method, checks=checks)))
+        made = assemble(self, data, design, rows, method=method, checks=checks)
+        return with_robustness(with_e_values(made))
+
+    def _block(
+        self, columns: Columns, *, design: SampleDesign, outcome: int, factor: Factor, adjusted: Adjusted
+    ) -> tuple[list[SurveyRow], list[Check]]:
+        """Return the rows of one outcome and factor under the weights of the columns' survey."""
+        comparison = compare(
+            columns,
+            design,
+            outcome=outcome,
+            factor=factor,
+            adjust_for=adjusted.columns,
+            reason=adjusted.reason,
+            behaviour=self.behaviour,
+        )
+        rows, notes = _rows_of(comparison, self.measures)
+        return rows, [*adjusted.checks, *notes]
 
     def _adjusted(self, data: Survey, factor: str, outcome: str) -> Adjusted:
         graph = self.graph if isinstance(self.graph, CausalGraph) else None

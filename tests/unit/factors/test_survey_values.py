@@ -187,7 +187,7 @@ def test_given_replicate_weights_are_the_made_ones() -> None:
 
 def test_an_estimator_without_a_replicate_variance_says_so() -> None:
     with pytest.raises(gbv.DesignError, match="no replicate variance"):
-        gbv.RiskFactors(["sex"], behaviour="experience").estimate(_binary().with_jackknife())
+        gbv.RandomisedResponseRegression("sex", 0.8).estimate(_binary().with_jackknife())
 
 
 def test_a_group_that_a_replicate_empties_has_no_error() -> None:
