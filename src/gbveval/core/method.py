@@ -9,6 +9,8 @@ from dataclasses import dataclass
 NO_ANSWER = "(no answer)"
 # Between the name of a table and what respondents must have answered too to be in it.
 COMPLETE_ON = ", complete on "
+# Between the name of a table and the code of the site that it is of.
+IN_SITE = " in site "
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ import numpy as np
 
 from gbveval.core.counts import CountTable
 from gbveval.core.errors import DisclosureError
-from gbveval.core.method import COMPLETE_ON, NO_ANSWER, Cell
+from gbveval.core.method import COMPLETE_ON, IN_SITE, NO_ANSWER, Cell
 from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts, Where
 from gbveval.disclosure._layout import BoolArray, FloatArray, IntArray
+from gbveval.disclosure._names import split_name
+from gbveval.disclosure.nesting import Nesting, finest_of, told
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppress import suppress_table
 from gbveval.disclosure.suppressed import FEW_RESPONDENTS, SuppressedTable
@@ -65,7 +67,14 @@ class Asked:
     def protect(self, policy: Policy, also_hidden: BoolArray | None = None) -> SuppressedTable:
         """Return the table in which what must not be shown is absent."""
         first, totals = (self.n, None) if self.events is None else (self.events, self.n)
-        found = suppress_table(first, policy, totals=totals, groupings=self.groups, also_hidden=also_hidden)
+        found = suppress_table(
+            first,
+            policy,
+            totals=totals,
+            structural_zeros=self._impossible(policy.nestings),
+            groupings=self.groups,
+            also_hidden=also_hidden,
+        )
         if policy.enforce and not found.audit.passed:
             raise DisclosureError(
                 f"The table is too large to prove that nothing hidden can be worked out ({found.audit.sentence()}). "
@@ -73,9 +82,32 @@ class Asked:
             )
         return found
 
-    def places(self) -> tuple[tuple[Where, ...], ...]:
-        """Return, for each direction, of which variables which finest categories are behind each place."""
-        found: list[tuple[Where, ...]] = []
+    def _impossible(self, nestings: Sequence[Nesting]) -> BoolArray | None:
+        """Return the cells of a ward in another district than its own, if there are any; every reader knows them."""
+        cells = [
+            [{variable: frozenset(names)} for names in finest]
+            for variable, finest in zip(self.variables, self.finest, strict=True)
+        ]
+        within = {variable: frozenset([category]) for variable, category in self.within}
+        finer = finest_of(nestings)
+        if not finer:
+            return None
+        impossible = np.array(
+            [
+                not all(told(itertools.chain(within.items(), *(one.items() for one in here)), finer).values())
+                for here in itertools.product(*cells)
+            ]
+        ).reshape(self.n.shape)
+        # One that is not empty is a mistake in the table or in the nesting, which the comparison tells.
+        impossible &= self.n == 0
+        return impossible if impossible.any() else None
+
+    def places(self) -> tuple[tuple[Where | None, ...], ...]:
+        """Return, for each direction, of which variables which finest categories are behind each place.
+
+        None stands for those who lack an answer to one of several variables, which no categories say.
+        """
+        found: list[tuple[Where | None, ...]] = []
         for number, (variable, finest) in enumerate(zip(self.variables, self.finest, strict=True)):
             cells = [frozenset(names) for names in finest]
             sets = [
@@ -110,12 +142,26 @@ class Asked:
         axes = self.places()
         within = {variable: frozenset([category]) for variable, category in self.within}
         facts = []
-        for entry, (places, ends) in enumerate(zip(itertools.product(*axes), known, strict=True)):
-            where = dict(itertools.chain.from_iterable(place.items() for place in places)) | within
+        of_place = dict(zip(itertools.product(*(range(len(places)) for places in axes)), known, strict=True))
+        for entry, (spot, ends) in enumerate(of_place.items()):
+            places = [axis[place] for axis, place in zip(axes, spot, strict=True)]
+            if None in places:
+                # They are told by the others, who answered all: the total less these.
+                axis = places.index(None)
+                all_of_it = of_place[(*spot[:axis], len(axes[axis]) - 1, *spot[axis + 1 :])]
+                if all_of_it[0] < all_of_it[1]:
+                    continue
+                ends = (max(all_of_it[0] - ends[1], 0.0), all_of_it[0] - ends[0], ends[2])
+                places[axis] = _union(axes[axis])
+            where = dict(itertools.chain.from_iterable(place.items() for place in places if place)) | within
             facts.append(Fact(where, *ends, table=number, entry=entry))
         return TableFacts(
             title=self.title,
-            axes=tuple((variable, tuple(sorted(labels))) for places in axes for variable, labels in places[-1].items()),
+            axes=tuple(
+                (variable, tuple(sorted(labels | ({ELSE} if None in places else set()))))
+                for places in axes
+                for variable, labels in _union(places).items()
+            ),
             within=tuple((variable, (category,)) for variable, category in self.within),
             answered=self.answered,
             facts=tuple(facts),
@@ -123,12 +169,26 @@ class Asked:
         )
 
 
-def _crossed(name: str, labels: Sequence[str]) -> tuple[Where, ...] | None:
+def _union(places: Sequence[Where | None]) -> dict[str, frozenset[str]]:
+    """Return all categories behind the places of a direction, by variable."""
+    found: dict[str, frozenset[str]] = {}
+    for place in places:
+        for variable, labels in (place or {}).items():
+            found[variable] = found.get(variable, frozenset()) | labels
+    return found
+
+
+def _crossed(name: str, labels: Sequence[str]) -> tuple[Where | None, ...] | None:
     """Return groups by several variables in one name, taken apart, and all of them in the last place.
 
     "w, north" of "gender and region" is taken apart if every combination of categories is there, so that the sum of all
-    groups is a group again. Otherwise None: then nobody can see whom the list leaves out.
+    groups is a group again. Otherwise None: then nobody can see whom the list leaves out. With a group of those who
+    lack an answer the last place is everybody.
     """
+    if NO_ANSWER in labels:
+        silent = labels.index(NO_ANSWER)
+        others = _crossed(name, [*labels[:silent], *labels[silent + 1 :]])
+        return None if others is None else (*others[:silent], None, *others[silent:-1], {})
     variables = split_name(name)
     parts = [label.split(", ") for label in labels]
     if len(variables) < 2 or any(len(part) != len(variables) for part in parts):
@@ -138,11 +198,6 @@ def _crossed(name: str, labels: Sequence[str]) -> tuple[Where, ...] | None:
         return None
     cells = [{variable: frozenset([one]) for variable, one in zip(variables, part, strict=True)} for part in parts]
     return (*cells, dict(zip(variables, map(frozenset, levels), strict=True)))
-
-
-def split_name(name: str) -> list[str]:
-    """Return the variables in a name of several, such as "gender and region" or "arm x age"."""
-    return [part for part in name.replace(" x ", " and ").split(" and ") if part]
 
 
 def _known(found: SuppressedTable, spot: tuple[int, ...], policy: Policy) -> tuple[float, float, int]:
@@ -222,9 +277,9 @@ def ask_sizes(title: str, arms: Sequence[str], n: Sequence[int], outcome: str) -
 
 def _named(name: str, labels: Sequence[str], outcome: str, counted: bool) -> tuple[str, str]:
     """Return the outcome of a table behind estimates, empty if unknown, and the variable of its groups."""
-    if COMPLETE_ON in name:
-        # Behind adjusted rows, which print how many respondents they rest on and none of their answers: protected like
-        # any table, and not compared with those of everybody.
+    if COMPLETE_ON in name or IN_SITE in name:
+        # Behind adjusted rows, which print how many respondents they rest on and none of their answers, and behind
+        # pooled ones, which print nothing of a site: protected like any table, not compared with those of everybody.
         return f"outcome of {name}", f"{UNNAMED}{name}"
     start = f"{outcome} by "
     if outcome and name.startswith(start):

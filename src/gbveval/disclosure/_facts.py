@@ -133,7 +133,7 @@ def simplify(tables: Sequence[TableFacts]) -> list[TableFacts]:
                 others = [other for i, other in enumerate(current) if i != number]
                 if any(variable in other.variables() for other in others):
                     continue
-                totals = [fact for fact in table.facts if fact.where[variable] == frozenset(categories)]
+                totals = [fact for fact in table.facts if fact.where.get(variable) == frozenset(categories)]
                 rest = {_without(fact, variable) for fact in totals}
                 if not all(fact.is_shown for fact in totals) or {_without(f, variable) for f in table.facts} != rest:
                     continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from gbveval.disclosure.policy import Policy
 _FIRST_LOOKS = 3
 _MOST_IN_POOL = 60
 _MOST_TARGETS = 50_000
+# Small groups are sought by so many properties at once.
+_MOST_PROPERTIES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,18 +35,13 @@ class Exposure:
         The tables from which it follows.
     facts : tuple of Fact
         The shown numbers from which it follows.
+    owners : frozenset of int
+        The tables with a part in it, hidden numbers included, by their place in the comparison.
     """
 
     titles: tuple[str, ...]
     facts: tuple[Fact, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Target:
-    mask: BoolArray
-    width: int
-    # A group of this many is nobody's business; None for a number that was hidden, whatever its size.
-    enough: int | None
+    owners: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +75,9 @@ def compare(tables: Sequence[TableFacts], new: Sequence[TableFacts], policy: Pol
     Notes
     -----
     The unknowns are the cells of the joint table of all variables that the tables name, with one more category each for
-    no answer. Every fact bounds a sum of them. Attacked are the hidden numbers of all tables, and for each new fact and
-    each fact of another table the people in both and those in one but not in the other. A group is exposed if linear
+    no answer. Every fact bounds a sum of them. Attacked are the hidden numbers of all tables, for each new fact and
+    each fact of another table the people in both and those in one but not in the other, and the groups that up to three
+    categories describe. A group is exposed if linear
     programmes confine it to an interval narrower than the protection that lies below the threshold. Where the joint
     table has too many cells, each new table is compared with every other one by itself.
     """
@@ -100,12 +99,23 @@ def _exposures(tables: Sequence[TableFacts], is_new: Sequence[bool], policy: Pol
     if len(tables) < 2:
         return []
     joint = Joint(tables)
-    found = [joint.exposure(target) for target in _targets(joint, is_new, policy) if joint.gives_away(target)]
+    found = _given_away(joint, is_new, policy)
     guessed = joint.supposed_complete()
     if guessed is not None:
         # Who is without an answer is told by tables, and not by the guess that nobody is.
-        targets = (target for target in _targets(guessed, is_new, policy) if not target.may_be_empty)
-        found += [guessed.exposure(target) for target in targets if guessed.gives_away(target)]
+        found += _given_away(guessed, is_new, policy, guess=True)
+    return found
+
+
+def _given_away(joint: Joint, is_new: Sequence[bool], policy: Policy, *, guess: bool = False) -> list[Exposure]:
+    found = []
+    for target in _targets(joint, is_new, policy):
+        if (guess and target.may_be_empty) or not joint.gives_away(target):
+            continue
+        exposure = joint.exposure(target)
+        # What earlier tables tell by themselves is no news, and nothing can be done about it.
+        if target.is_new or any(is_new[owner] for owner in exposure.owners):
+            found.append(exposure)
     return found
 
 
@@ -123,12 +133,15 @@ class Target:
         A group that may be so large is no secret; None for a number that was hidden, whatever its size.
     may_be_empty : bool
         Whether it is no secret that nobody is in it: that everybody answered, for instance.
+    is_new : bool
+        Whether it is a group of a new table; otherwise it is given away only if a new table has a part in that.
     """
 
     mask: BoolArray
     width: int
     enough: int | None = None
     may_be_empty: bool = False
+    is_new: bool = True
 
     def is_safe(self, values: FloatArray) -> bool:
         """Return whether the values that the group can have leave it wide or large enough."""
@@ -152,7 +165,7 @@ class Joint:
         self.masks = [self.atoms.mask(fact.where) for fact in self.facts]
         empty = [self.atoms.mask(where) for table in tables for where in table.nobody()]
         empty += [self.atoms.mask({variable: frozenset([ELSE])}) for variable in complete]
-        self._empty = np.any(empty, axis=0) if empty else np.zeros(self.atoms.size, dtype=bool)
+        self.empty = np.any(empty, axis=0) if empty else np.zeros(self.atoms.size, dtype=bool)
         matrix: Any = csr_array(np.array(self.masks, dtype=np.int8)).astype(float)
         low, high = np.array([f.low for f in self.facts]), np.array([f.high for f in self.facts])
         self._known = np.flatnonzero(low == high)
@@ -163,6 +176,7 @@ class Joint:
         self._equal_to = np.concatenate([low[self._known], np.zeros(len(empty))])
         self._below = vstack([-matrix[vague], matrix[above]], format="csr") if vague.size else None
         self._limit = np.concatenate([-low[vague], high[above]]) if vague.size else None
+        self._vague = np.concatenate([vague, above])
         self._pool: list[FloatArray] = []
         self._look(matrix[np.flatnonzero(np.isfinite(high))])
 
@@ -173,6 +187,26 @@ class Joint:
         inside = np.asarray(bounded.sum(axis=0)).ravel() > 0
         for _ in range(_FIRST_LOOKS):
             self.solve(np.where(inside, rng.uniform(-1.0, 1.0, self.atoms.size), 1.0))
+
+    def doubtful(self, chosen: Sequence[str], policy: Policy) -> list[tuple[tuple[str, ...], int]]:
+        """Return the combinations of categories of some variables that no two tables of the pool show to be safe.
+
+        With each comes the number of people that would be nobody's business.
+        """
+        names = list(self.atoms.levels)
+        order = [names.index(name) for name in chosen]
+        rest = tuple(1 + axis for axis in range(len(names)) if axis not in order)
+        cells = np.array(self._pool).reshape(-1, *self.atoms.shape).sum(axis=rest)
+        most, least = np.floor(cells.max(axis=0) + ROUNDING), np.ceil(cells.min(axis=0) - ROUNDING)
+        # The axes that are left are in the order of the variables, and so are the chosen ones.
+        labels = [self.atoms.levels[names[axis]] for axis in sorted(order)]
+        found = []
+        for place in np.argwhere((most < policy.min_n) & (most - least < policy.protection_width)):
+            here = tuple(each[k] for each, k in zip(labels, place, strict=True))
+            limit = policy.event_threshold if {WITH, WITHOUT} & set(here) else policy.min_n
+            if most[tuple(place)] < limit:
+                found.append((here, limit))
+        return found
 
     def solve(self, cost: FloatArray) -> Any:
         """Return the solver's answer for the least cost; an unbounded programme is an answer too."""
@@ -192,7 +226,8 @@ class Joint:
             raise DisclosureError(
                 "The tables contradict each other, so they do not count the same respondents. If respondents have "
                 "joined since the last release, name them: `Ledger(path, population=...)`. Tables of a subgroup say so "
-                "by `within`; other respondents need a ledger, or a call, of their own."
+                "by `within`; other respondents need a ledger, or a call, of their own. Of nested variables, whoever "
+                "gave the coarser one must have given the finer one, if only as 'not given'."
             )
         if result.status not in (0, 3):
             raise ConvergenceError(f"The comparison of the tables stopped with solver status {result.status}.")
@@ -214,7 +249,7 @@ class Joint:
         joint: Joint | None = None
         for variable in dict.fromkeys(variable for variable in asked if variable not in missing):
             known = self if joint is None else joint
-            if not (self.atoms.mask({variable: frozenset([ELSE])}) & ~known._empty).any():
+            if not (self.atoms.mask({variable: frozenset([ELSE])}) & ~known.empty).any():
                 continue
             try:
                 joint = Joint(self.tables, [*complete, variable])
@@ -241,22 +276,26 @@ class Joint:
     def exposure(self, target: Target) -> Exposure:
         """Return from which shown numbers a target follows: those whose multipliers differ from zero."""
         used: set[int] = set()
+        bounds: set[int] = set()
         for sign in (1.0, -1.0):
             result = self.solve(sign * target.mask.astype(float))
             if self._known.size:
                 matters = np.abs(result.eqlin.marginals[: self._known.size]) > ROUNDING
                 used |= set(self._known[matters].tolist())
+            if self._vague.size:
+                bounds |= set(self._vague[np.abs(result.ineqlin.marginals) > ROUNDING].tolist())
         titles = dict.fromkeys(self.tables[self.owner[i]].title for i in sorted(used))
-        return Exposure(tuple(titles), tuple(self.facts[i] for i in sorted(used)))
+        owners = frozenset(self.owner[i] for i in used | bounds)
+        return Exposure(tuple(titles), tuple(self.facts[i] for i in sorted(used)), owners)
 
 
 def _targets(joint: Joint, is_new: Sequence[bool], policy: Policy) -> Iterator[Target]:
     """Yield what must not be confined: hidden numbers, and overlaps and differences of new facts with others."""
     seen: set[bytes] = set()
-    for fact, mask in zip(joint.facts, joint.masks, strict=True):
+    for fact, mask, owner in zip(joint.facts, joint.masks, joint.owner, strict=True):
         if fact.width:
             seen.add(_key(mask))
-            yield Target(mask, fact.width)
+            yield Target(mask, fact.width, is_new=is_new[owner])
     unanswered = joint.atoms.unanswered(joint.tables)
     of_outcome = [
         any(labels <= {WITH, WITHOUT} and len(labels) == 1 for labels in f.where.values()) for f in joint.facts
@@ -275,6 +314,28 @@ def _targets(joint: Joint, is_new: Sequence[bool], policy: Policy) -> Iterator[T
                     "categories, or release fewer tables."
                 )
             yield Target(mask, policy.protection_width, limit, may_be_empty=bool(unanswered[mask].all()))
+    for mask, limit, may_be_empty in _described(joint, policy):
+        key = _key(mask)
+        if key not in seen:
+            seen.add(key)
+            empty = may_be_empty or bool(unanswered[mask].all())
+            yield Target(mask, policy.protection_width, limit, empty, is_new=False)
+
+
+def _described(joint: Joint, policy: Policy) -> Iterator[tuple[BoolArray, int, bool]]:
+    """Yield the small groups that up to three properties describe and the pool does not show to be safe.
+
+    No answer, or none that a table names, is a property too: all less women less men. That nobody has it is no secret
+    where tables name several categories.
+    """
+    levels = joint.atoms.levels
+    for size in range(1, 1 + min(_MOST_PROPERTIES, len(levels))):
+        for chosen in itertools.combinations(levels, size):
+            for labels, limit in joint.doubtful(chosen, policy):
+                mask = joint.atoms.mask({name: frozenset([label]) for name, label in zip(chosen, labels, strict=True)})
+                several = (label == ELSE and len(levels[name]) > 2 for name, label in zip(chosen, labels, strict=True))
+                if (mask & ~joint.empty).any():
+                    yield mask, limit, any(several)
 
 
 def _pairs(joint: Joint, is_new: Sequence[bool]) -> Iterator[tuple[int, int]]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from gbveval.core.errors import DisclosureError
-from gbveval.disclosure._asked import UNNAMED, Asked, split_name
+from gbveval.disclosure._asked import UNNAMED, Asked
 from gbveval.disclosure._facts import ELSE, WITH, WITHOUT, Fact, TableFacts
 from gbveval.disclosure._finest import in_finest
 from gbveval.disclosure._joint import Exposure, compare
 from gbveval.disclosure._layout import BoolArray, layout
+from gbveval.disclosure._names import split_name
 from gbveval.disclosure.ledger import Ledger
 from gbveval.disclosure.policy import Policy
 from gbveval.disclosure.suppressed import SuppressedTable
@@ -25,7 +26,7 @@ def protect_together(
 ) -> tuple[list[SuppressedTable], list[str]]:
     """Return the suppressed tables, and in words what the comparison did; rounded tables are taken as they are."""
     found = [table.protect(policy) for table in asked]
-    earlier = [] if ledger is None else in_finest(ledger.tables(), policy.nestings)
+    earlier = [] if ledger is None else ledger.tables()
     if not policy.enforce or len(asked) + len(rounded) + len(earlier) < 2:
         return found, []
     forced = [np.zeros(table.released.shape, dtype=bool) for table in found]
@@ -35,10 +36,11 @@ def protect_together(
         new += rounded
         if ledger is not None:
             new = [ledger.confine(table) for table in new]
-        new = in_finest(new, policy.nestings)
-        _refuse_opaque(new, [*earlier, *new])
-        _refuse_other_categories(new, [*earlier, *new])
-        comparison = compare([*earlier, *new], new, policy)
+        known = in_finest([*earlier, *new], policy.nestings)
+        new = known[len(earlier) :]
+        _refuse_opaque(new, known)
+        _refuse_other_categories(new, known)
+        comparison = compare(known, new, policy)
         if not comparison.exposures:
             more = sum(int(table.hidden.sum()) for table in found) - before
             return found, _notes(more, comparison.all_at_once, len(earlier))
@@ -100,7 +102,9 @@ def _refuse_opaque(new: Sequence[TableFacts], tables: Sequence[TableFacts]) -> N
             if related and (_hides(table, mine[0] == theirs[0]) or _hides(other, mine[0] == theirs[0])):
                 raise DisclosureError(
                     f"The tables {table.title!r} and {other.title!r} break the same people down, and a number is "
-                    "hidden in one of them; the other would give it away. Release only one of the two."
+                    "hidden in one of them; the other would give it away. Groups by several variables can be compared "
+                    "where every combination has somebody: merge categories, or count them with a direction for each "
+                    "variable (`Survey.counts`), or release only one of the two."
                 )
 
 

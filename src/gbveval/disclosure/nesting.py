@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from gbveval.core.errors import DataError, DesignError
+from gbveval.disclosure._facts import ELSE, Where
+from gbveval.disclosure._names import split_name
+
+# Coarser variable to the finest one below it, and what of that is in each category.
+Finer = dict[str, tuple[str, dict[str, frozenset[str]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,16 @@ class Nesting:
     def __post_init__(self) -> None:
         if not all(isinstance(name, str) and name for name in (self.coarse, self.fine)) or self.coarse == self.fine:
             raise DesignError("A nesting needs the names of two variables, the coarser and the finer one.")
-        named = Counter(part for parts in self.members.values() for part in parts)
+        joined = [name for name in (self.coarse, self.fine) if len(split_name(name)) > 1]
+        if joined:
+            raise DesignError(
+                f"{joined[0]!r} reads as several variables in one name. Rename it in the nesting and tables."
+            )
+        parts = list(self.members.values())
+        texts = all(not isinstance(each, str) and all(isinstance(part, str) for part in each) for each in parts)
+        if not texts or not all(isinstance(name, str) for name in self.members):
+            raise DesignError("`members` maps a category, as text, to a list of categories, as text.")
+        named = Counter(part for each in parts for part in each)
         twice = sum(count > 1 for count in named.values())
         if not named or not all(self.members.values()) or twice:
             empty = sum(not parts for parts in self.members.values())
@@ -118,7 +132,7 @@ class Nesting:
         return cls(coarse, fine, {level: parts for level, parts in members.items() if parts})
 
 
-def finest_of(nestings: Sequence[Nesting]) -> dict[str, tuple[str, dict[str, frozenset[str]]]]:
+def finest_of(nestings: Sequence[Nesting]) -> Finer:
     """Return, for each coarser variable, the finest one below it, and what of it is in each category.
 
     Raises
@@ -129,7 +143,7 @@ def finest_of(nestings: Sequence[Nesting]) -> dict[str, tuple[str, dict[str, fro
     by_name = {nesting.coarse: nesting for nesting in nestings}
     if len(by_name) < len(nestings):
         raise DesignError("`nestings` says of one variable twice what it is made of. Say it once.")
-    found: dict[str, tuple[str, dict[str, frozenset[str]]]] = {}
+    found: Finer = {}
     for nesting in nestings:
         fine, members = nesting.fine, {name: frozenset(parts) for name, parts in nesting.members.items()}
         seen = {nesting.coarse}
@@ -149,4 +163,18 @@ def finest_of(nestings: Sequence[Nesting]) -> dict[str, tuple[str, dict[str, fro
             }
             fine = by_name[fine].fine
         found[nesting.coarse] = (fine, members)
+    return found
+
+
+def told(where: Iterable[tuple[str, frozenset[str]]], finer: Finer) -> Where:
+    """Return categories of variables told in the finest ones: none are left of a ward in another district."""
+    found: dict[str, frozenset[str]] = {}
+    for variable, labels in where:
+        name, inside = variable, labels
+        if variable in finer:
+            name, members = finer[variable]
+            inside = frozenset().union(
+                *(frozenset([label]) if label == ELSE else members.get(label, frozenset()) for label in labels)
+            )
+        found[name] = found[name] & inside if name in found else inside
     return found

@@ -115,7 +115,8 @@ class Policy:
             _check_count("min_df", self.min_df, 1, None)
         if self.rounding is not None:
             _check_count("rounding", self.rounding, _SMALLEST_THRESHOLD, None)
-        object.__setattr__(self, "nestings", tuple(self.nestings))
+        given = (self.nestings,) if isinstance(self.nestings, Nesting) else tuple(self.nestings)
+        object.__setattr__(self, "nestings", given)
         if not all(isinstance(nesting, Nesting) for nesting in self.nestings):
             raise DesignError("`nestings` must be a sequence of `Nesting`.")
         finest_of(self.nestings)

@@ -139,7 +139,9 @@ def compare(
             f"Factor {factor.column!r} has no category {factor.reference!r} among its {labels.count:,}; give one "
             "that it has as the reference."
         )
-    reference = 0 if factor.reference is None else labels.levels.index(factor.reference)
+    # The first category in sorted order, or the lowest of a declared order ("<1h" sorts after "5h+").
+    chosen = factor.reference if factor.reference is not None else next(iter(factor.ordered), None)
+    reference = labels.levels.index(chosen) if chosen in labels.levels else 0
     comparison = Comparison(columns, design, outcome, factor, labels, reference, adjust_for, reason, behaviour)
     seen = np.unique(labels.codes[comparison.analysed])
     if seen.size < 2:
@@ -239,5 +241,5 @@ def _logit(share: float) -> float:
 def crude_words(comparison: Comparison) -> str:
     """Return what a crude row says of its adjustment."""
     if comparison.adjust_for is None:
-        return "crude only; roles not declared"
+        return f"crude only; {comparison.adjustment_reason or 'roles not declared'}"
     return "crude" if comparison.adjust_for else "crude; no confounder declared"

@@ -47,6 +47,10 @@ def adjusted_for(
         If a declared set holds what the graph says the factor brings about.
     """
     declared = roles.get(factor)
+    if graph is not None and factor in graph.names and outcome not in graph.names:
+        text = f"{factor}: the graph does not name the outcome {outcome}, so its adjustment was not checked."
+        known = Check(f"back door {factor}", "warn", text)
+        return Adjusted(declared, "" if declared is None else "declared confounders", (known,))
     if graph is None or factor not in graph.names:
         reason = "" if declared is None else "declared confounders"
         return Adjusted(declared, reason, _undeclared(factor, graph))
@@ -58,7 +62,7 @@ def adjusted_for(
         )
     usable = [column for column in measured if column not in mediators.get(factor, ())]
     if declared is None:
-        return _suggested(factor, outcome, graph, usable)
+        return _suggested(factor, outcome, graph, usable, _unmeasured(graph, measured, outcome))
     after = sorted(set(declared) & graph.descendants(factor))
     if after:
         what = "lies between the two" if after[0] in graph.mediators(factor, outcome) else "is brought about by it"
@@ -70,21 +74,31 @@ def adjusted_for(
     advice = (
         f"the smallest measured sets that close all: {'; '.join(', '.join(s) or 'none needed' for s in better)}"
         if better
-        else "no measured set closes all"
+        else f"no measured set closes all{_unmeasured(graph, measured, outcome)}"
     )
     text = f"{factor}: the adjustment set leaves a back door of the graph open ({' - '.join(path)}); {advice}."
     return Adjusted(declared, "leaves a back door open", (Check(f"back door {factor}", "warn", text),))
 
 
-def _suggested(factor: str, outcome: str, graph: CausalGraph, usable: Sequence[str]) -> Adjusted:
+def _unmeasured(graph: CausalGraph, measured: Sequence[str], outcome: str) -> str:
+    """Return what the graph names and the survey has not, in brackets; a misspelt column shows here."""
+    names = sorted(graph.names - set(measured) - {outcome})
+    return f" (no columns, so taken as unmeasured: {', '.join(names)})" if names else ""
+
+
+def _suggested(factor: str, outcome: str, graph: CausalGraph, usable: Sequence[str], unmeasured: str) -> Adjusted:
     sets = graph.smallest_sets(factor, outcome, usable)
     if not sets:
-        path = graph.open_back_door(factor, outcome, ())
+        # The way that is left when all measured causes are adjusted for.
+        causes = (graph.ancestors([factor, outcome]) & set(usable)) - graph.descendants(factor) - {factor}
+        path = graph.open_back_door(factor, outcome, sorted(causes)) or graph.open_back_door(factor, outcome, ())
         text = (
-            f"{factor}: no set of measured columns closes the back doors of the graph ({' - '.join(path)} stays open); "
-            "its rows are crude."
+            f"{factor}: no set of measured columns closes the back doors of the graph: {' - '.join(path)} stays "
+            f"open{unmeasured}. Its rows are crude; a set given in adjust_for is used all the same, and said to leave "
+            "it open."
         )
-        return Adjusted(None, "", (Check(f"back door {factor}", "warn", text),))
+        reason = "no measured set closes the back doors"
+        return Adjusted(None, reason, (Check(f"back door {factor}", "warn", text),))
     found: tuple[Check, ...] = ()
     if len(sets) > 1:
         text = f"{factor}: sets as small as the one used: {'; '.join(', '.join(s) for s in sets)}."

@@ -133,6 +133,20 @@ def is_binary(survey: Survey, outcome: int) -> bool:
     return bool(np.all((y == 0.0) | (y == 1.0)))
 
 
+def codes_check(survey: Survey, outcome: int) -> tuple[Check, ...]:
+    """Return a warning about an outcome that is mostly 0 and 1, but not always: 9 may stand for no answer."""
+    y = survey.outcomes[survey.observed(outcome), outcome]
+    other = int(((y != 0.0) & (y != 1.0)).sum())
+    if not 0 < other < 0.5 * y.size:
+        return ()
+    text = (
+        f"{survey.outcome_names[outcome]} is neither 0 nor 1 in {plural(other, 'row')}, so its rows are means and no "
+        "shares. If a code such as 9 or 99 stands for no answer, make it missing first."
+    )
+    public = f"{survey.outcome_names[outcome]} is not 0 or 1 everywhere, so its rows are means and no shares."
+    return (Check(f"codes of {survey.outcome_names[outcome]}", "warn", text, public),)
+
+
 def require_binary(survey: Survey, outcome: int, method: str) -> None:
     """Raise DataError, by column and number of rows, when an outcome is not 0 or 1."""
     y = survey.outcomes[survey.observed(outcome), outcome]

@@ -9,7 +9,7 @@ import numpy as np
 
 from gbveval.core.errors import DesignError, GbvevalError
 from gbveval.core.estimates import Estimates
-from gbveval.core.method import Cell
+from gbveval.core.method import IN_SITE, NO_ANSWER, Cell
 from gbveval.core.table import Table
 from gbveval.core.term import Term, inverse_link
 from gbveval.data._frame import Labels, plural
@@ -156,8 +156,13 @@ def _pool(
     for number, (name, result) in enumerate(found.items(), 1):
         here = [row for row in result.terms if (row.outcome, row.term) == (outcome, term)]
         if here and here[0].value is not None and here[0].std_error is not None:
-            # Groups of different sites are different people: their counts are tables of their own.
-            cells = (replace(cell, table=f"{cell.table} in site {number:02d}") for cell in here[0].support)
+            # Groups of different sites are different people: their counts are tables of their own. None of these counts
+            # is printed, so nobody can take them from a total and find those without an answer.
+            cells = (
+                replace(cell, table=f"{cell.table}{IN_SITE}{number:02d}")
+                for cell in here[0].support
+                if cell.label != NO_ANSWER
+            )
             rows[name] = replace(here[0], support=tuple(cells))
     everywhere = (row for result in found.values() for row in result.terms)
     first = next(row for row in everywhere if (row.outcome, row.term) == (outcome, term))

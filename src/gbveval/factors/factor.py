@@ -25,7 +25,7 @@ class Factor:
         Level of the socio-ecological model: "individual", "relationship", "community" or "society". None is shown as
         "not declared".
     reference : str, optional
-        Category that the others are compared with; by default the first in sorted order.
+        Category that the others are compared with; by default the lowest of `ordered`, or the first in sorted order.
     direction : str, optional
         What was expected beforehand: "risk" or "protective".
     definition : str

@@ -24,6 +24,7 @@ from gbveval.factors._rows import (
     check_interval_level,
     check_lonely,
     clusters_in,
+    codes_check,
     design_of,
     df_of,
     is_binary,
@@ -148,7 +149,7 @@ class Prevalence:
             cell = outcome_cell(data, outcome)
             found = groups(data, data.outcome_names[outcome], domains, cell)
             rows += [_row(self, data, design, outcome, group) for group in found]
-            checks += missing_outcome_check(data, outcome)
+            checks += [*codes_check(data, outcome), *missing_outcome_check(data, outcome)]
         if domains is not None:
             checks += missing_answer_check(domains.name, int((domains.codes < 0).sum()), data.n)
         method = _method(data, self.interval)

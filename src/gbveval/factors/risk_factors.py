@@ -319,7 +319,7 @@ def _method(
     if any(roles.values()):
         assumptions.append("adjustment sets hold confounders and nothing that the factor brings about")
     if open_roles:
-        assumptions.append(f"no roles were declared for {', '.join(open_roles)}: its ratio is crude only")
+        assumptions.append(f"nothing was adjusted for with {', '.join(open_roles)}: its ratio is crude only")
     assumptions.append("E-values speak of the ratio if the association were causal")
     if "attributable_fraction" in measures:
         assumptions.append(

@@ -14,6 +14,8 @@ NOT_SHOWN, ABSENT = "not shown", "–"
 SPILLOVER = ("direct_effect", "indirect_effect", "total_effect", "overall_effect")
 # Effects that vary between sites: the between-site sd is in their unit.
 OF_SITES = ("site_effect", "new_site_effect")
+# Measures whose term says what they rest on ("if causal"), and which "is associated with" does not fit.
+ON_THEIR_OWN = ("attributable_fraction", "prevented_fraction", "relative_excess_risk", "attributable_proportion")
 DIFFERENCES = ("risk_difference", "prevalence_difference")
 PERCENT = (*DIFFERENCES, "proportion", "share")
 
@@ -115,6 +117,10 @@ def sentence(estimates: ReleasedEstimates) -> str:
     contrast = str(row["contrast"]).replace("_", " ")
     if row["contrast"] == "standard_deviation":
         return f"Estimated {EFFECTS[row['estimand']]} on {row['outcome']}, {row['term']}: {value} ({interval})."
+    if row["contrast"] == "share":
+        return f"Estimated {EFFECTS[row['estimand']]}, for {row['outcome']} ({row['term']}): {value} ({interval})."
+    if row["contrast"] in ON_THEIR_OWN:
+        return f"{row['term']}: estimated {contrast} of {row['outcome']} {value} ({interval})."
     if row["estimand"] in LEVELS:
         return f"Estimated {contrast} of {row['outcome']}, {row['term']}: {value} ({interval})."
     if not estimates.causal:

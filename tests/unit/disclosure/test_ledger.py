@@ -52,6 +52,19 @@ def test_a_subgroup_that_leaves_a_few_people_out_is_hidden(ledger: gbv.Ledger) -
     assert any("further numbers" in note for note in released.suppressed)
 
 
+def test_what_several_subgroups_leave_out_is_hidden() -> None:
+    """Sixty in the north less 30 women less 27 men are three who are neither, of whom no table speaks."""
+    everybody = one_way("staff", {"north": 60, "south": 70})
+    women = one_way("women", {"north": 30, "south": 35}, within=(("gender", "w"),))
+    men = one_way("men", {"north": 27, "south": 20}, within=(("gender", "m"),))
+    released = gbv.release([everybody, women, men])
+    north = [dict(table.rows)["north"] for table in released.tables()]
+    assert None in north
+    # Nobody else, as both say: no secret, like that all have answered.
+    men = one_way("men", {"north": 30, "south": 35}, within=(("gender", "m"),))
+    assert [dict(table.rows)["north"] for table in gbv.release([everybody, women, men]).tables()] == [60, 30, 30]
+
+
 def test_a_subgroup_that_leaves_many_out_is_shown(ledger: gbv.Ledger) -> None:
     gbv.release(one_way("staff", {"north": 40, "south": 60}), ledger=ledger)
     released = gbv.release(one_way("women", {"north": 22, "south": 31}, within=(("gender", "w"),)), ledger=ledger)
@@ -138,6 +151,19 @@ def test_groups_behind_estimates_are_compared_with_tables(ledger: gbv.Ledger) ->
     (table,) = released.tables()
     north = dict(zip(table.columns, table.rows[0], strict=True))
     assert north["with outcome"] is None
+
+
+def test_groups_by_two_variables_are_taken_apart_beside_those_without_an_answer() -> None:
+    """Eight women of the north are hidden, and so is what would give them away in the table by gender."""
+    labels = (("w, n", 8, 4), ("m, n", 55, 25), ("w, s", 70, 20), ("m, s", 60, 22), (NO_ANSWER, 20, 12))
+    pair = [Cell(label, n, x, "y by gender and region") for label, n, x in labels]
+    simple = [
+        Cell("w", 84, 26, "y by gender"),
+        Cell("m", 118, 49, "y by gender"),
+        Cell(NO_ANSWER, 11, 8, "y by gender"),
+    ]
+    released = gbv.release([estimates(row("a", *pair)), estimates(row("b", *simple))])
+    assert len(released.estimates()) == 2
 
 
 def test_groups_by_two_variables_that_cannot_be_taken_apart_are_refused(ledger: gbv.Ledger) -> None:

@@ -71,10 +71,42 @@ def test_both_variables_in_one_table_and_a_table_within_a_district() -> None:
         variables=("ward", "district"),
     )  # fmt: skip
     inside = table("wards of the north", "ward", {"a": 40, "b": 30}, within=(("district", "north"),))
-    # "Nobody of ward a is in the south" is a zero like any other to the first table; the second one is the same people.
+    # Nobody of ward a can be in the south: every reader knows that zero, and it protects nothing.
     crossed, within = gbv.release([both, inside], KNOWN).tables()
-    assert crossed.rows[0] == ("a", None, None, None)
-    assert within.rows == (("a", None), ("b", None), ("total", 70))
+    assert crossed.rows[0] == ("a", 40, 0, 40)
+    assert within.rows == (("a", 40), ("b", 30), ("total", 70))
+
+
+def test_what_nobody_can_be_protects_no_small_ward() -> None:
+    counts = ((8, 0), (40, 0), (0, 12), (0, 40))
+    both = gbv.CountTable("both", tuple("abcd"), ("north", "south"), counts, variables=("ward", "district"))
+    rows = {row[0]: row[1:] for row in gbv.release(both, KNOWN).tables()[0].rows}
+    # Eight are hidden with forty or with the total of the north, whose difference they would be.
+    assert rows["a"][0] is None
+    assert None in (rows["b"][0], rows["total"][0])
+
+
+@pytest.mark.parametrize("listed", ["", "z"])
+def test_wards_that_no_table_lists_are_taken_for_empty(listed: str) -> None:
+    policy = gbv.Policy(nestings=[gbv.Nesting("district", "ward", {"north": ["a", "b", *listed], "south": ["c", "d"]})])
+    wards = table("wards", "ward", {"a": 33, "b": 19, "c": 30, "d": 30})
+    hearing = table("hearing", "district", {"north": 49, "south": 45}, within=(("hears", "yes"),))
+    released = gbv.release([wards, hearing], policy)
+    assert None in (shown(released)["a"], shown(released)["b"], shown(released, 1)["north"])
+    whole = table("districts", "district", {"north": 52, "south": 60})
+    assert None not in {*shown(gbv.release([wards, whole], policy)).values()}
+    # By hand, one ward is left out of either table: they can be compared all the same.
+    part = table("hearing", "district", {"north": 30}, within=(("hears", "yes"),))
+    assert gbv.release([table("wards", "ward", {"a": 60, "c": 49}), part], policy).tables()
+
+
+def test_what_is_out_already_stops_no_later_release(tmp_path: Path) -> None:
+    """The policy learns of the nesting when wards and districts are out; tables of something else may follow."""
+    ledger = gbv.Ledger(tmp_path / "l.json")
+    gbv.release(table("wards", "ward", {"a": 40, "b": 5, "c": 19, "d": 30}), ledger=ledger)
+    gbv.release(table("districts", "district", {"north": 45, "south": 49}), ledger=ledger)
+    gender = table("gender", "gender", {"w": 44, "m": 50})
+    assert shown(gbv.release(gender, KNOWN, ledger=ledger)) == {"w": 44, "m": 50, "total": 94}
 
 
 def test_groups_behind_estimates_are_told_in_the_finest_too() -> None:
@@ -171,6 +203,12 @@ def test_columns_show_a_nesting_or_say_what_is_wrong() -> None:
 def test_impossible_nestings_are_refused() -> None:
     with pytest.raises(DesignError, match="1 categories of 'ward' are in it more than once"):
         gbv.Nesting("district", "ward", {"n": ["a"], "s": ["a"]})
+    with pytest.raises(DesignError, match="reads as several variables"):
+        gbv.Nesting("district", "ward and camp", {"n": ["a, 1"]})
+    for members in ({"n": "port"}, {1: [1, 2]}):
+        with pytest.raises(DesignError, match="as text"):
+            gbv.Nesting("district", "ward", members)  # type: ignore[arg-type]
+    assert gbv.Policy(nestings=DISTRICTS) == KNOWN  # type: ignore[arg-type]
     with pytest.raises(DesignError, match="two variables"):
         gbv.Nesting("ward", "ward", {"n": ["a"]})
     with pytest.raises(DesignError, match="twice"):

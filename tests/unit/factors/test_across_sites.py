@@ -101,3 +101,21 @@ def test_too_few_sites_and_primary_units_in_two_sites_are_refused() -> None:
     frame["site"] = [f"s{i % 4}" for i in range(len(frame["site"]))]  # type: ignore[arg-type]
     with pytest.raises(DesignError, match="more than one"):
         gbv.factors_across_sites(TABLE, gbv.Survey(frame, outcome="y", psu="ward"), "site")
+
+
+def test_sites_in_which_some_gave_no_answer_are_released() -> None:
+    """The groups of each site are people of that site, not everybody who answered."""
+    rng = np.random.default_rng(4)
+    n = 900
+    f = np.array(rng.choice(["no", "yes"], n), dtype=object)
+    f[::45] = None
+    frame = {
+        "y": (rng.random(n) < 0.3).astype(float),
+        "f": f.tolist(),
+        "place": np.repeat(["a", "b", "c"], 300).tolist(),
+    }
+    survey = gbv.Survey(frame, outcome="y")
+    table = gbv.RiskFactors([gbv.Factor("f", reference="no")], behaviour="experience", measures=("ratio",))
+    released = gbv.release([table.estimate(survey), gbv.factors_across_sites(table, survey, site="place")])
+    (pooled,) = released.tables()
+    assert pooled.rows[0][4] is not None

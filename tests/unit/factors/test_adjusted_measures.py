@@ -104,6 +104,19 @@ def test_the_crude_odds_ratio_is_that_of_the_weighted_table() -> None:
     assert row.value == pytest.approx(np.log(p1 / (1 - p1) / (p0 / (1 - p0))))
 
 
+def test_the_lowest_of_a_declared_order_is_the_reference() -> None:
+    """ "3 many" would be, had it sorted first; a reference that was named stays."""
+    frame = _frame()
+    order = ["3 many", "2 some", "1 few"]
+    table = _table(frame, gbv.Factor("hours", ordered=order))
+    assert {row.term for row in table.terms if "crude ratio" in row.term} == {
+        "hours: 1 few vs 3 many (crude ratio)",
+        "hours: 2 some vs 3 many (crude ratio)",
+    }
+    table = _table(frame, gbv.Factor("hours", ordered=order, reference="2 some"))
+    assert all("vs 2 some" in row.term for row in table.terms if "crude ratio" in row.term)
+
+
 def test_the_trend_is_the_ratio_of_one_step() -> None:
     frame = _frame()
     factor = gbv.Factor("hours", ordered=["1 few", "2 some", "3 many"])

@@ -136,6 +136,25 @@ def test_no_measured_set_leaves_crude_rows_that_say_so() -> None:
     assert "luck" in answer.check("back door sex").message
 
 
+def test_the_path_that_is_named_is_one_that_stays_open_whatever_is_measured() -> None:
+    """Age could be adjusted for; norms, or a misspelt column, cannot."""
+    edges = [("age", "hours"), ("age", "y"), ("norms", "hours"), ("norms", "y"), ("hours", "y")]
+    answer = _table("hours", graph=edges)
+    message = answer.check("back door hours").message
+    assert "hours - norms - y stays open (no columns, so taken as unmeasured: norms)" in message
+    row = dict(answer["hours: yes vs no (crude ratio)"].extra)
+    assert row["model"] == "crude only; no measured set closes the back doors"
+    # Nevertheless, as the message says.
+    declared = _table("hours", ["age"], graph=edges)
+    assert dict(declared["hours: yes vs no (adjusted ratio)"].extra)["adjustment_reason"] == "leaves a back door open"
+
+
+def test_a_graph_without_the_outcome_checks_nothing_and_says_so() -> None:
+    answer = _table("hours", graph=[("age", "hours")])
+    assert "does not name the outcome y" in answer.check("back door hours").message
+    assert dict(answer[0].extra)["model"] == "crude only; roles not declared"
+
+
 def test_a_factor_outside_the_graph_is_not_checked() -> None:
     answer = gbv.RiskFactors(["sex"], {"sex": ["age"]}, behaviour="experience", graph=GRAPH[:3]).estimate(_survey())
     assert "does not name it" in answer.check("back door sex").message

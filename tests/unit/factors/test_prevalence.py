@@ -258,3 +258,14 @@ def test_the_pilot_survey_knows_its_prevalence_of_men_without_factors() -> None:
         ratios.append(np.log(p[0] / p[1]))
     error = np.std(ratios, ddof=1) / np.sqrt(40)
     assert abs(np.mean(ratios) - np.log(1.4)) < 5 * error
+
+
+def test_a_code_for_no_answer_is_noticed() -> None:
+    frame = {"y": [0.0, 1.0, 1.0, 0.0, 0.0, 9.0, 9.0]}
+    check = Prevalence().estimate(Survey(frame, outcome="y")).check("codes of y")
+    assert check.status == "warn"
+    assert "2 rows" in check.message
+    assert "9" not in check.public.replace("99", "")
+    # Numbers of reports are means, and nobody takes them for codes.
+    counts = Survey({"y": [0.0, 3.0, 5.0, 2.0, 1.0, 4.0]}, outcome="y")
+    assert not [each for each in Prevalence().estimate(counts).checks if each.name.startswith("codes")]

@@ -205,7 +205,7 @@ def test_roles_that_were_not_declared_are_said() -> None:
     models = {dict(row.extra)["factor"]: dict(row.extra)["model"] for row in answer.terms}
     assert models == {"online": "crude only; roles not declared", "sex": "crude; no confounder declared"}
     assert not any("adjusted" in row.term for row in answer.terms)
-    assert any("no roles were declared for online" in item for item in answer.method.assumptions)
+    assert any("nothing was adjusted for with online" in item for item in answer.method.assumptions)
 
 
 def test_covariates_are_never_shown_as_factors() -> None:
