@@ -60,7 +60,9 @@ class Comparison:
     all_at_once: bool = True
 
 
-def compare(tables: Sequence[TableFacts], new: Sequence[TableFacts], policy: Policy) -> Comparison:
+def compare(
+    tables: Sequence[TableFacts], new: Sequence[TableFacts], policy: Policy, safe: set[tuple[object, ...]] | None = None
+) -> Comparison:
     """Return the groups that all tables together confine too narrowly.
 
     Parameters
@@ -71,6 +73,8 @@ def compare(tables: Sequence[TableFacts], new: Sequence[TableFacts], policy: Pol
         Those among them that are about to be released; overlaps of earlier tables alone are not news.
     policy : Policy
         Thresholds.
+    safe : set, optional
+        What was compared before and gave nothing away; it is not compared again, and what is found safe now is added.
 
     Notes
     -----
@@ -79,7 +83,8 @@ def compare(tables: Sequence[TableFacts], new: Sequence[TableFacts], policy: Pol
     each fact of another table the people in both and those in one but not in the other, and the groups that up to three
     categories describe. A group is exposed if linear
     programmes confine it to an interval narrower than the protection that lies below the threshold. Where the joint
-    table has too many cells, each new table is compared with every other one by itself.
+    table has too many cells, each new table is compared with every other one by itself, and with all that know its
+    variables and at most one more.
     """
     fresh = {id(table) for table in new}
     tables = linked(tables, new)
@@ -88,11 +93,35 @@ def compare(tables: Sequence[TableFacts], new: Sequence[TableFacts], policy: Pol
     if Atoms.count(reduced) <= MOST_ATOMS:
         return Comparison(tuple(_exposures(reduced, is_new, policy)))
     found: list[Exposure] = []
-    for i, first in enumerate(tables):
-        for j, second in enumerate(tables):
-            if is_new[i] and (j < i or (j > i and not is_new[j])):
-                found += _exposures(simplify([first, second]), [True, is_new[j]], policy)
+    known = set() if safe is None else safe
+    for together in _families(tables, is_new):
+        key = tuple(_stated(tables[j]) for j in together)
+        if key in known:
+            continue
+        given_away = _exposures(simplify([tables[j] for j in together]), [is_new[j] for j in together], policy)
+        found += given_away
+        if not given_away:
+            known.add(key)
     return Comparison(tuple(found), all_at_once=False)
+
+
+def _stated(table: TableFacts) -> tuple[object, ...]:
+    ends = tuple((fact.low, fact.high, fact.width) for fact in table.facts)
+    return table.title, table.axes, table.within, ends
+
+
+def _families(tables: Sequence[TableFacts], is_new: Sequence[bool]) -> list[list[int]]:
+    """Return what is compared: new tables with each other one, and with all that know at most one more variable."""
+    found: dict[tuple[int, ...], None] = {}
+    every = set().union(*(table.variables() for table in tables))
+    for i in np.flatnonzero(is_new).tolist():
+        own = tables[i].variables()
+        for variable in sorted(every):
+            like = tuple(j for j, table in enumerate(tables) if table.variables() <= own | {variable})
+            if len(like) > 2 and Atoms.count([tables[j] for j in like]) <= MOST_ATOMS:
+                found[like] = None
+        found |= dict.fromkeys((i, j) for j in range(len(tables)) if j < i or (j > i and not is_new[j]))
+    return [list(together) for together in found]
 
 
 def _exposures(tables: Sequence[TableFacts], is_new: Sequence[bool], policy: Policy) -> list[Exposure]:

@@ -31,6 +31,7 @@ def protect_together(
         return found, []
     forced = [np.zeros(table.released.shape, dtype=bool) for table in found]
     before = sum(int(table.hidden.sum()) for table in found)
+    safe: set[tuple[object, ...]] = set()
     for _ in range(_MOST_ROUNDS):
         new = [table.facts(kept, policy, number) for number, (table, kept) in enumerate(zip(asked, found, strict=True))]
         new += rounded
@@ -40,7 +41,7 @@ def protect_together(
         new = known[len(earlier) :]
         _refuse_opaque(new, known)
         _refuse_other_categories(new, known)
-        comparison = compare(known, new, policy)
+        comparison = compare(known, new, policy, safe)
         if not comparison.exposures:
             more = sum(int(table.hidden.sum()) for table in found) - before
             return found, _notes(more, comparison.all_at_once, len(earlier))
@@ -63,7 +64,7 @@ def _notes(more: int, all_at_once: bool, n_earlier: int) -> list[str]:
         others = "of this release and of earlier ones" if n_earlier else "of this release"
         notes.append(f"hid {more} further numbers, which other tables {others} would have given away")
     if not all_at_once:
-        notes.append("compared the tables two at a time, because all at once they have too many groups")
+        notes.append("compared tables two at a time and with those like them, as all at once have too many groups")
     return notes
 
 

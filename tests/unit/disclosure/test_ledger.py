@@ -284,6 +284,19 @@ def test_tables_of_many_variables_are_compared_two_at_a_time() -> None:
     assert all(set(dict(table.rows).values()) == {None} for table in released.tables())
 
 
+def test_among_many_variables_what_several_subgroups_leave_out_is_hidden() -> None:
+    """Tables that know the same variables and one more are compared together, however many others there are."""
+    many = [one_way(f"by v{i}", {"x": 5, "z": 4}, variable=f"v{i}", within=(("unit", f"u{i}"),)) for i in range(12)]
+    three = [
+        one_way("staff", {"north": 60, "south": 70}),
+        one_way("women", {"north": 30, "south": 35}, within=(("gender", "w"),)),
+        one_way("men", {"north": 27, "south": 20}, within=(("gender", "m"),)),
+    ]
+    released = gbv.release([*three, *many])
+    assert any("two at a time" in note for note in released.suppressed)
+    assert None in [dict(table.rows)["north"] for table in released.tables()[:3]]
+
+
 def by_age_and_region() -> gbv.CountTable:
     return gbv.CountTable(
         "by age and region",

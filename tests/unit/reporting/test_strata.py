@@ -46,7 +46,8 @@ def test_a_line_holds_a_stratum_with_its_departure() -> None:
     departure = np.exp(answer[f"departure of g and c and b: {strata[0][0]}"].value or 0.0)
     assert float(strata[0][3].split()[0]) == pytest.approx(departure, abs=1e-3)
     assert "area under the curve" in part["notes"][0]
-    assert part["sentence"].startswith("Estimated share of y, VPC")
+    assert part["sentence"].startswith("Estimated share of the variance between people that lies between")
+    assert "for y (VPC)" in part["sentence"]
     assert part["title"] == "Share of the variance between people that lies between intersectional strata: maihda"
 
 
