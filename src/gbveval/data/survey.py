@@ -258,7 +258,7 @@ class Survey(Checked):
         if self.calibration is not None:
             raise DesignError(f"The weights are calibrated already; make the {method} weights first, then calibrate.")
         if self.replicates is not None:
-            raise DesignError("The survey has replicate weights already.")
+            raise DesignError("The survey has replicate weights already, which its estimates use. Take it as it is.")
         # Lonely units are refused below, whatever would be done with them elsewhere.
         design = self.sample_design("adjust")
         if design.later:

@@ -74,7 +74,7 @@ class RiskFactors:
         Causes and effects, the outcome's column among them. Adjustment sets are checked against its back doors; a
         factor without an entry in `adjust_for` is adjusted for the smallest set of columns that closes them.
     lonely_psu : str
-        "error", or "adjust" for strata with a single primary unit: centred at the mean over all primary units.
+        For strata with a single primary unit: "error", "adjust", "certainty" or "average", as in `Prevalence`.
 
     Notes
     -----
