@@ -139,7 +139,7 @@ def _exposures(tables: Sequence[TableFacts], is_new: Sequence[bool], policy: Pol
 def _given_away(joint: Joint, is_new: Sequence[bool], policy: Policy, *, guess: bool = False) -> list[Exposure]:
     found = []
     for target in _targets(joint, is_new, policy):
-        if (guess and target.may_be_empty) or not joint.gives_away(target):
+        if (guess and target.may_be_empty and target.is_new) or not joint.gives_away(target):
             continue
         exposure = joint.exposure(target)
         # What earlier tables tell by themselves is no news, and nothing can be done about it.
