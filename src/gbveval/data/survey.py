@@ -447,6 +447,12 @@ class Survey(Checked):
         ------
         DesignError
             If there is no such replicate.
+
+        Examples
+        --------
+        >>> survey = Survey({"harassed": [0, 1, 1, 0]}, outcome="harassed").with_jackknife()
+        >>> [round(float(weight), 3) for weight in survey.replica(0).weights()]
+        [0.0, 1.333, 1.333, 1.333]
         """
         count = 0 if self.replicates is None else self.replicates.count
         if self.replicates is None or not 0 <= number < count:

@@ -84,19 +84,17 @@ class Asked:
 
     def _impossible(self, nestings: Sequence[Nesting]) -> BoolArray | None:
         """Return the cells of a ward in another district than its own, if there are any; every reader knows them."""
+        finer = finest_of(nestings)
+        within = [(variable, frozenset([category])) for variable, category in self.within]
+        names = [*self.variables, *(variable for variable, _ in within)]
+        if len({finer[name][0] if name in finer else name for name in names}) == len(names):
+            return None  # No two of its variables speak of the same places.
         cells = [
-            [{variable: frozenset(names)} for names in finest]
+            [(variable, frozenset(parts)) for parts in finest]
             for variable, finest in zip(self.variables, self.finest, strict=True)
         ]
-        within = {variable: frozenset([category]) for variable, category in self.within}
-        finer = finest_of(nestings)
-        if not finer:
-            return None
         impossible = np.array(
-            [
-                not all(told(itertools.chain(within.items(), *(one.items() for one in here)), finer).values())
-                for here in itertools.product(*cells)
-            ]
+            [not all(told([*within, *here], finer).values()) for here in itertools.product(*cells)]
         ).reshape(self.n.shape)
         # One that is not empty is a mistake in the table or in the nesting, which the comparison tells.
         impossible &= self.n == 0

@@ -47,13 +47,9 @@ def adjusted_for(
         If a declared set holds what the graph says the factor brings about.
     """
     declared = roles.get(factor)
-    if graph is not None and factor in graph.names and outcome not in graph.names:
-        text = f"{factor}: the graph does not name the outcome {outcome}, so its adjustment was not checked."
-        known = Check(f"back door {factor}", "warn", text)
-        return Adjusted(declared, "" if declared is None else "declared confounders", (known,))
-    if graph is None or factor not in graph.names:
+    if graph is None or not {factor, outcome} <= graph.names:
         reason = "" if declared is None else "declared confounders"
-        return Adjusted(declared, reason, _undeclared(factor, graph))
+        return Adjusted(declared, reason, _undeclared(factor, outcome, graph))
     between = sorted(set(mediators.get(factor, ())) - graph.descendants(factor))
     if between:
         raise DesignError(
@@ -106,8 +102,9 @@ def _suggested(factor: str, outcome: str, graph: CausalGraph, usable: Sequence[s
     return Adjusted(sets[0], "smallest set of the declared graph", found)
 
 
-def _undeclared(factor: str, graph: CausalGraph | None) -> tuple[Check, ...]:
+def _undeclared(factor: str, outcome: str, graph: CausalGraph | None) -> tuple[Check, ...]:
     if graph is None:
         return ()
-    text = f"{factor}: the graph does not name it, so its adjustment was not checked."
+    absent = f"the outcome {outcome}" if factor in graph.names else "it"
+    text = f"{factor}: the graph does not name {absent}, so its adjustment was not checked."
     return (Check(f"back door {factor}", "warn", text),)
