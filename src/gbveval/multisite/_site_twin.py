@@ -15,8 +15,8 @@ from gbveval.numerics.site_cells import SiteCells
 FloatArray = NDArray[np.float64]
 # Disagreement is told beyond the first number of Monte Carlo errors and is a failure beyond the second. Both are far
 # out for a normal, but the errors are estimated from the same draws: of 1,300 fits with nothing wrong, to eight sites
-# of 40 or 80 people, twelve lay beyond four and two beyond six. Below FEWEST draws' worth of weights, the effective
-# sample size that is asked of the draws themselves, nothing is told.
+# of 40 or 80 people and with 100 draws' worth of weights or more, twelve lay beyond four and two beyond six. Below
+# FEWEST draws' worth, the effective sample size that is asked of the draws themselves, nothing is told.
 DOUBTFUL, WRONG, FEWEST = 4.0, 6.0, 400.0
 WORDS = {
     "control_mean": "the mean of control",
